@@ -1,0 +1,1 @@
+"""Zero-shot action recognition for the Hugging Face ecosystem."""

@@ -1,0 +1,1 @@
+"""Class lists and split lists as packaged resources."""

@@ -1,0 +1,1 @@
+"""Models and their configurations; imported as `hf_zsar.modeling`."""

@@ -1,0 +1,1 @@
+"""Video reading, frame sampling, prompts and processors; imported as `hf_zsar.processing`."""
