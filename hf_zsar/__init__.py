@@ -1,1 +1,51 @@
-"""Zero-shot action recognition for the Hugging Face ecosystem."""
+"""Zero-shot action recognition for the Hugging Face ecosystem.
+
+`import hf_zsar` makes `AutoModel`, `AutoProcessor`, `AutoConfig` and `pipeline("zero-shot-video-classification")` know the
+models of this package. It imports neither torch nor transformers; names are loaded when they are used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .registration import METHODS, register
+
+
+__version__ = "0.1.0"
+
+# public name -> module that defines it
+_NAMES = {
+    "LabelBank": "modeling.modeling_zsar",
+    "VideoFeatures": "modeling.modeling_zsar",
+    "ZSAROutput": "modeling.modeling_zsar",
+    "ZSARPreTrainedModel": "modeling.modeling_zsar",
+    "ZSARProcessor": "processing.processing_zsar",
+    "ZSARVideoProcessor": "processing.video_processing_zsar",
+    "VideoReadError": "processing.video_reading",
+    "VideoReadWarning": "processing.video_reading",
+    "Descriptions": "processing.descriptions",
+    "ZeroShotVideoClassificationPipeline": "pipeline_zero_shot_video_classification",
+    "embedded_model_path": "embedded",
+}
+for _spec in METHODS.values():
+    _NAMES[f"{_spec.prefix}Config"] = f"modeling.configuration_{_spec.name}"
+    _NAMES[f"{_spec.prefix}Model"] = f"modeling.modeling_{_spec.name}"
+    _NAMES[f"{_spec.prefix}Processor"] = f"processing.processing_{_spec.name}"
+
+__all__ = ["METHODS", "__version__", *sorted(_NAMES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'hf_zsar' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_NAMES})
+
+
+register()

@@ -1,0 +1,154 @@
+"""The methods of the package, and their registration with transformers' auto classes and pipelines.
+
+`import hf_zsar` must make `AutoModel`, `AutoProcessor`, `AutoConfig` and `pipeline` know our types, and must not cost the
+seconds that importing torch and transformers takes. So the classes are registered when transformers' own auto modules
+are loaded: at once if they are loaded already, else right after somebody loads them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+
+TASK = "zero-shot-video-classification"
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """Where the three classes of a method live."""
+
+    name: str
+    prefix: str
+
+    @property
+    def model_type(self) -> str:
+        return f"zsar_{self.name}"
+
+    @property
+    def config_class(self) -> type:
+        return _load(f"modeling.configuration_{self.name}", f"{self.prefix}Config")
+
+    @property
+    def model_class(self) -> type:
+        return _load(f"modeling.modeling_{self.name}", f"{self.prefix}Model")
+
+    @property
+    def processor_class(self) -> type:
+        return _load(f"processing.processing_{self.name}", f"{self.prefix}Processor")
+
+
+def _load(module: str, name: str) -> type:
+    return getattr(importlib.import_module(f"hf_zsar.{module}"), name)
+
+
+METHODS: dict[str, MethodSpec] = {
+    spec.name: spec
+    for spec in (
+        MethodSpec("rest", "ResT"),
+    )
+}
+
+
+def _register_configs() -> None:
+    from transformers import AutoConfig
+
+    for spec in METHODS.values():
+        AutoConfig.register(spec.model_type, spec.config_class, exist_ok=True)
+
+
+def _register_models() -> None:
+    from transformers import AutoModel
+
+    for spec in METHODS.values():
+        AutoModel.register(spec.config_class, spec.model_class, exist_ok=True)
+
+
+def _register_processors() -> None:
+    from transformers import AutoProcessor
+
+    for spec in METHODS.values():
+        AutoProcessor.register(spec.config_class, spec.processor_class, exist_ok=True)
+
+
+def _register_video_processor() -> None:
+    from transformers.utils import is_torchvision_available
+
+    if not is_torchvision_available():
+        return  # AutoVideoProcessor is a dummy without it; our processors load their video processor by class
+    from transformers import AutoVideoProcessor
+
+    from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
+
+    for spec in METHODS.values():
+        AutoVideoProcessor.register(spec.config_class, video_processor_class=ZSARVideoProcessor, exist_ok=True)
+
+
+def _register_pipeline() -> None:
+    from transformers import AutoModel
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
+
+    PIPELINE_REGISTRY.register_pipeline(
+        TASK, pipeline_class=ZeroShotVideoClassificationPipeline, pt_model=AutoModel, type="multimodal"
+    )
+
+
+# transformers' module -> what to do once it is loaded
+_HOOKS: dict[str, Callable[[], None]] = {
+    "transformers.models.auto.configuration_auto": _register_configs,
+    "transformers.models.auto.modeling_auto": _register_models,
+    "transformers.models.auto.processing_auto": _register_processors,
+    "transformers.models.auto.video_processing_auto": _register_video_processor,
+    "transformers.pipelines": _register_pipeline,
+}
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Calls a hook right after the module of that name has been executed."""
+
+    def __init__(self, hooks: dict[str, Callable[[], None]]) -> None:
+        self.hooks = hooks
+        self.local = threading.local()
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name not in self.hooks or getattr(self.local, "inside", None) == name:
+            return None
+        self.local.inside = name
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self.local.inside = None
+        if spec is None or spec.loader is None:
+            return None
+        execute, hook = spec.loader.exec_module, self.hooks[name]
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            self.hooks.pop(name, None)
+            hook()
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+def register() -> None:
+    """Register all methods with transformers, now or as soon as its auto classes are loaded. Safe to call twice."""
+    waiting = {}
+    for name, hook in _HOOKS.items():
+        if name in sys.modules and not getattr(getattr(sys.modules[name], "__spec__", None), "_initializing", False):
+            hook()
+        else:
+            waiting[name] = hook
+    if waiting and not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _AfterImport(waiting))

@@ -1,0 +1,169 @@
+"""The backbone as the CLIP-based methods see it: frames and texts into one joint space.
+
+A method never touches the backbone's classes. It asks for pooled and patch embeddings of frames, pooled and token
+embeddings of texts, and may run its own function in place of a vision layer. A new backbone family (SigLIP2, PE-Core,
+MetaCLIP, ...) is a new adapter in `DUAL_ENCODERS`; no method changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel, CLIPModel, PreTrainedConfig, PreTrainedModel
+
+from .modeling_zsar import ZSARPreTrainedModel
+
+
+LayerFunction = Callable[[nn.Module, torch.Tensor, int], torch.Tensor]
+
+
+class CLIPDualEncoder(nn.Module):
+    """transformers' [`CLIPModel`] behind the adapter. Holds the very modules, so weights and names are CLIP's.
+
+    Args:
+        config ([`CLIPConfig`]): sizes of the towers; image size and patch size are the checkpoint's.
+    """
+
+    model_class = CLIPModel
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__()
+        self.model = self.model_class._from_config(config)
+
+    @property
+    def logit_scale(self) -> nn.Parameter:
+        """Logarithm of the learned temperature factor, a scalar."""
+        return self.model.logit_scale
+
+    @property
+    def vision_layers(self) -> nn.ModuleList:
+        """The transformer blocks of the vision tower, each with `layer_norm1`, `self_attn`, `layer_norm2`, `mlp`."""
+        return self.model.vision_model.encoder.layers
+
+    @property
+    def vision_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the image side, its projection included (for parameter groups and freezing)."""
+        return [*self.model.vision_model.parameters(), *self.model.visual_projection.parameters()]
+
+    @property
+    def text_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the text side, its projection included; the logit scale is in neither."""
+        return [*self.model.text_model.parameters(), *self.model.text_projection.parameters()]
+
+    def embed_frames(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Frames `[N, 3, H, W]` -> class token and patches with positions, `[N, 1 + P, width]`, before the first norm."""
+        embeddings = self.model.vision_model.embeddings
+        size = embeddings.image_size
+        size = (size, size) if isinstance(size, int) else tuple(size)
+        interpolate = tuple(pixel_values.shape[-2:]) != size
+        return embeddings(pixel_values.to(embeddings.patch_embedding.weight.dtype), interpolate_pos_encoding=interpolate)
+
+    def run_vision_layers(self, hidden: torch.Tensor, layer_function: LayerFunction | None = None) -> torch.Tensor:
+        """Pre-norm and all blocks. `layer_function(layer, hidden, index)` replaces the call of a block."""
+        hidden = self.model.vision_model.pre_layrnorm(hidden)
+        for index, layer in enumerate(self.vision_layers):
+            if layer_function is None:
+                hidden = layer(hidden, None)
+            elif layer.gradient_checkpointing and self.training:
+                hidden = layer._gradient_checkpointing_func(layer_function, layer, hidden, index)
+            else:
+                hidden = layer_function(layer, hidden, index)
+        return hidden
+
+    def project_frames(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Tokens `[..., width]` of the last block -> joint space `[..., dim]` (post-norm, then projection)."""
+        return self.model.visual_projection(self.model.vision_model.post_layernorm(hidden))
+
+    def encode_frames(
+        self,
+        pixel_values: torch.Tensor,
+        layer_function: LayerFunction | None = None,
+        return_patches: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Frames `[N, 3, H, W]` -> pooled `[N, dim]` and, if asked, patches `[N, P, dim]`; none normalised."""
+        hidden = self.run_vision_layers(self.embed_frames(pixel_values), layer_function)
+        patches = self.project_frames(hidden[:, 1:]) if return_patches else None
+        return self.project_frames(hidden[:, 0]), patches
+
+    def _encode_text(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # The text tower is causal and pools at the end token, so what follows that token changes nothing: no padding
+        # mask is passed, which keeps the fast attention path.
+        output = self.model.text_model(input_ids=input_ids)
+        return output.pooler_output, output.last_hidden_state
+
+    def encode_text(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        return_tokens: bool = False,
+        batch_size: int = 128,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Token rows `[R, L]` -> pooled `[R, dim]` and, if asked, tokens `[R, L, dim]`; none normalised.
+
+        Without gradients the rows are encoded in order of length, `batch_size` at a time, each batch trimmed to its
+        longest row: exact, and several times faster than the full context.
+        """
+        if torch.is_grad_enabled() or return_tokens or attention_mask is None or input_ids.device.type == "meta":
+            pooled, tokens = self._encode_text(input_ids)
+            return self.model.text_projection(pooled), self.model.text_projection(tokens) if return_tokens else None
+        lengths = attention_mask.sum(dim=1)
+        order = lengths.argsort()
+        pooled = [
+            self._encode_text(input_ids[rows, : int(lengths[rows].max())])[0] for rows in order.split(batch_size)
+        ]
+        return self.model.text_projection(torch.cat(pooled))[order.argsort()], None
+
+
+# model_type of the backbone's config -> adapter
+DUAL_ENCODERS: dict[str, type[nn.Module]] = {"clip": CLIPDualEncoder}
+
+
+class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
+    """Base class of the methods that stand on a dual encoder: `self.backbone` is the adapter."""
+
+    _no_split_modules = ["CLIPTextEmbeddings", "CLIPEncoderLayer", "CLIPVisionEmbeddings"]
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__(config)
+        backbone_type = config.backbone_config.model_type
+        if backbone_type not in DUAL_ENCODERS:
+            raise ValueError(f"No adapter for a {backbone_type!r} backbone; there are: {sorted(DUAL_ENCODERS)}.")
+        self.backbone = DUAL_ENCODERS[backbone_type](config.backbone_config)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.backbone.model.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.backbone.model.text_model.set_input_embeddings(value)
+
+    @classmethod
+    def from_clip(
+        cls,
+        pretrained: str | PreTrainedModel,
+        *,
+        dtype: torch.dtype | str | None = None,
+        load_kwargs: dict[str, Any] | None = None,
+        **config: Any,
+    ) -> DualEncoderPreTrainedModel:
+        """Start from any CLIP.
+
+        Args:
+            pretrained: a Hub id or folder of a CLIP checkpoint, or a loaded model, whose modules are then shared.
+            dtype: of the weights, as in `from_pretrained`.
+            load_kwargs: passed to `AutoModel.from_pretrained` (revision, token, local_files_only, ...).
+            config: fields of the method's configuration.
+
+        New parameters of the method are initialised as its paper says; image and patch size are the checkpoint's.
+        """
+        if isinstance(pretrained, str):
+            pretrained = AutoModel.from_pretrained(pretrained, dtype=dtype, **(load_kwargs or {}))
+        model = cls(cls.config_class(backbone_config=pretrained.config, **config)).to(pretrained.dtype)
+        model.backbone.model = pretrained
+        model.config.backbone_config = pretrained.config
+        return model.eval()
+
+
+__all__ = ["CLIPDualEncoder", "DualEncoderPreTrainedModel"]

@@ -1,0 +1,453 @@
+"""What all zero-shot action recognition models share: the three steps, their values, and the base class.
+
+A model answers in three public steps::
+
+    features = model.encode_videos(pixel_values_videos)   # video side
+    bank = model.encode_labels(**processor.prepare_labels(labels), labels=labels)  # text side
+    logits = model.score(features, bank)                  # the only place where the two meet
+
+`forward` is the three in a row plus the method's loss. Everything else (pipeline, evaluation, retrieval, training) is
+built on the same three steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import ModelOutput, can_return_tuple
+
+
+LABEL_BANK_FORMAT = "hf_zsar/label-bank/1"
+
+
+def normalize(embeds: torch.Tensor) -> torch.Tensor:
+    """L2-normalise the last axis; a zero vector stays zero."""
+    return nn.functional.normalize(embeds, dim=-1, eps=1e-12)
+
+
+def masked_mean(values: torch.Tensor, mask: torch.Tensor, dim: int) -> torch.Tensor:
+    """Mean of `values` over `dim` where the boolean `mask` (broadcastable) is true; 0 where nothing is kept."""
+    mask = mask.to(values.dtype)
+    return (values * mask).sum(dim) / mask.sum(dim).clamp(min=1)
+
+
+def fingerprint_of(*parts: torch.Tensor | str | bytes | Sequence | None) -> str:
+    """Hex digest of tensors and strings; equal inputs give equal digests on every machine."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        if isinstance(part, torch.Tensor):
+            tensor = part.detach().cpu().contiguous()
+            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+            if tensor.numel():
+                digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        elif isinstance(part, bytes):
+            digest.update(part)
+        else:
+            digest.update(json.dumps(part, ensure_ascii=False, default=str).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+@dataclass
+class VideoFeatures(ModelOutput):
+    """The video side of a score, computed once per video. Every tensor has the batch as its first axis.
+
+    Args:
+        video_embeds (`torch.FloatTensor` of shape `(batch, dim)`):
+            Pooled over views and time, L2-normalised: one vector per video, for retrieval.
+        view_embeds (`torch.FloatTensor` of shape `(batch, views, dim)`, *optional*):
+            One vector per view, as the method's temporal head gives it (not normalised).
+        frame_embeds (`torch.FloatTensor` of shape `(batch, views, frames, dim)`, *optional*):
+            One vector per frame in the joint space (not normalised).
+        patch_embeds (`torch.FloatTensor` of shape `(batch, views, frames, patches, dim)`, *optional*):
+            One vector per patch in the joint space (not normalised).
+    """
+
+    video_embeds: torch.FloatTensor | None = None
+    view_embeds: torch.FloatTensor | None = None
+    frame_embeds: torch.FloatTensor | None = None
+    patch_embeds: torch.FloatTensor | None = None
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> VideoFeatures:
+        """A new value with `function` applied to every tensor that is present."""
+        return type(self)(**{name: function(tensor) for name, tensor in self.items()})
+
+    def to(self, *args: Any, **kwargs: Any) -> VideoFeatures:
+        """As `torch.Tensor.to`, for every tensor."""
+        return self.map(lambda tensor: tensor.to(*args, **kwargs))
+
+    def select(self, index: int | slice | Sequence[int]) -> VideoFeatures:
+        """The features of some videos of the batch, the batch axis kept."""
+        index = slice(index, index + 1 or None) if isinstance(index, int) else index
+        return self.map(lambda tensor: tensor[index])
+
+    @classmethod
+    def cat(cls, parts: Sequence[VideoFeatures]) -> VideoFeatures:
+        """Join batches. All parts must come from the same model with the same number of views and frames."""
+        return type(parts[0])(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+
+@dataclass(eq=False)
+class LabelBank:
+    """The text side of a label set: computed once, reused for every video, sliced, saved. A value, never changed.
+
+    Args:
+        labels: the K labels in order.
+        tensors: what the method scores with; every tensor has the labels as its first axis. `text_embeds [K, dim]`
+            (pooled, L2-normalised) is always there.
+        fingerprint: digest of the weights, prompts and descriptions it was made of. Empty while gradients flow,
+            since a bank in training is never reused.
+    """
+
+    labels: tuple[str, ...]
+    tensors: dict[str, torch.Tensor]
+    fingerprint: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.labels = tuple(self.labels)
+        for name, tensor in self.tensors.items():
+            if tensor.shape[0] != len(self.labels):
+                raise ValueError(
+                    f"{name} has {tensor.shape[0]} rows for {len(self.labels)} labels: a label bank needs one row each."
+                )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.tensors[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.tensors
+
+    def to(self, *args: Any, **kwargs: Any) -> LabelBank:
+        """Move to a device and/or cast; a dtype changes floating tensors only."""
+        moved = {}
+        for name, tensor in self.tensors.items():
+            target = tensor.to(*args, **kwargs)
+            moved[name] = target if tensor.is_floating_point() else target.to(tensor.dtype)
+        return replace(self, tensors=moved)
+
+    def select(self, labels: Sequence[str] | Sequence[int] | torch.Tensor) -> LabelBank:
+        """The bank of some of the labels, by name or by position, in the order given.
+
+        Raises:
+            KeyError: a name that the bank does not hold.
+        """
+        if isinstance(labels, torch.Tensor):
+            labels = labels.tolist()
+        if labels and isinstance(labels[0], str):
+            positions = {label: i for i, label in enumerate(self.labels)}
+            unknown = [label for label in labels if label not in positions]
+            if unknown:
+                raise KeyError(f"labels not in this bank: {unknown}. It holds {len(self)} labels.")
+            labels = [positions[label] for label in labels]
+        index = torch.as_tensor(list(labels), dtype=torch.long)
+        tensors = {name: tensor[index.to(tensor.device)] for name, tensor in self.tensors.items()}
+        picked = tuple(self.labels[i] for i in labels)
+        fingerprint = fingerprint_of(self.fingerprint, picked) if self.fingerprint else ""
+        return replace(self, labels=picked, tensors=tensors, fingerprint=fingerprint)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write one safetensors file; the labels and the fingerprint are in its header. Replaces atomically."""
+        metadata = {
+            "format": LABEL_BANK_FORMAT,
+            "labels": json.dumps(self.labels, ensure_ascii=False),
+            "fingerprint": self.fingerprint,
+            "metadata": json.dumps(self.metadata, ensure_ascii=False),
+        }
+        temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        save_file(tensors, temporary, metadata=metadata)
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, device: str | torch.device = "cpu") -> LabelBank:
+        """Read a file written by [`~LabelBank.save`].
+
+        Raises:
+            ValueError: the file is no label bank.
+        """
+        with safe_open(os.fspath(path), framework="pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != LABEL_BANK_FORMAT:
+                raise ValueError(f"{path} is not a label bank (format {metadata.get('format')!r}).")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        return cls(
+            labels=tuple(json.loads(metadata["labels"])),
+            tensors=tensors,
+            fingerprint=metadata["fingerprint"],
+            metadata=json.loads(metadata["metadata"]),
+        )
+
+
+@dataclass
+class ZSAROutput(ModelOutput):
+    """Output of every model.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` are given):
+            The method's training loss.
+        logits_per_video (`torch.FloatTensor` of shape `(batch, labels)`):
+            Softmax over the labels gives the method's probabilities.
+        logits_per_text (`torch.FloatTensor` of shape `(labels, batch)`): its transpose.
+        video_embeds (`torch.FloatTensor` of shape `(batch, dim)`): pooled, L2-normalised.
+        text_embeds (`torch.FloatTensor` of shape `(labels, dim)`): pooled, L2-normalised.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits_per_video: torch.FloatTensor | None = None
+    logits_per_text: torch.FloatTensor | None = None
+    video_embeds: torch.FloatTensor | None = None
+    text_embeds: torch.FloatTensor | None = None
+
+
+def gather_with_grad(tensor: torch.Tensor) -> torch.Tensor:
+    """Join a tensor of all processes along the first axis, in rank order; gradients flow back to every rank.
+
+    Other axes (and the first) may differ between ranks: each is padded to the longest with zeros (-1 for integers)
+    for the transfer; padding along the first axis is removed again.
+    """
+    import torch.distributed as dist
+    import torch.distributed.nn.functional as dist_nn
+
+    shape = torch.tensor(tensor.shape, device=tensor.device)
+    shapes = [torch.empty_like(shape) for _ in range(dist.get_world_size())]
+    dist.all_gather(shapes, shape)
+    longest = torch.stack(shapes).amax(0)
+    padding = [p for have, want in zip(reversed(tensor.shape), reversed(longest.tolist())) for p in (0, want - have)]
+    carrier = tensor.to(torch.int8) if tensor.dtype == torch.bool else tensor
+    carrier = nn.functional.pad(carrier, padding, value=0 if tensor.is_floating_point() or tensor.dtype == torch.bool else -1)
+    if carrier.requires_grad:
+        parts = dist_nn.all_gather(carrier.contiguous())
+    else:
+        parts = [torch.empty_like(carrier) for _ in shapes]
+        dist.all_gather(parts, carrier.contiguous())
+    joined = torch.cat([part[: int(size[0])] for part, size in zip(parts, shapes)])
+    return joined.to(tensor.dtype)
+
+
+class ZSARPreTrainedModel(PreTrainedModel):
+    """Base class of all methods: `forward` in terms of the three steps, saving, initialisation, fingerprints.
+
+    A method implements [`encode_videos`], [`encode_labels`], [`score`] and [`compute_loss`].
+    """
+
+    base_model_prefix = "model"
+    main_input_name = "pixel_values_videos"
+    input_modalities = ("video", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    # What `prepare_labels` of the method's processor gives, hence what `encode_labels` takes besides `labels`.
+    text_input_names: tuple[str, ...] = ("input_ids", "attention_mask", "prompt_index")
+    # True: the loss contrasts every video with the text of every other video (a class may stand twice).
+    # False: the loss chooses among distinct classes.
+    text_per_sample: bool = False
+    # Set by the trainer: the loss sees the videos and texts of all processes.
+    gather_loss: bool = False
+
+    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+        """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` (V views) -> what the method scores with."""
+        raise NotImplementedError
+
+    def encode_labels(self, input_ids: torch.Tensor, labels: Sequence[str] | None = None, **inputs: Any) -> LabelBank:
+        """Token ids `[R, L]` of the R distinct prompts and `prompt_index [K, A]` -> the text side of K labels."""
+        raise NotImplementedError
+
+    def score(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
+        """Logits `[B, K]`, float32; softmax over K gives the method's probabilities."""
+        raise NotImplementedError
+
+    def compute_loss(
+        self, features: VideoFeatures, bank: LabelBank, targets: torch.Tensor, **inputs: Any
+    ) -> torch.Tensor:
+        """The method's training loss. `targets [B, K]` is true where candidate k is the class of video b."""
+        raise NotImplementedError
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values_videos: torch.FloatTensor | None = None,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        prompt_index: torch.LongTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        label_ids: torch.LongTensor | None = None,
+        label_bank: LabelBank | None = None,
+        return_loss: bool | None = None,
+        **kwargs: Any,
+    ) -> ZSAROutput:
+        r"""Score videos against labels.
+
+        Args:
+            pixel_values_videos: `[B, T, 3, H, W]` or `[B, V, T, 3, H, W]`, normalised frames.
+            input_ids, attention_mask: `[R, L]`, the distinct prompts of all labels.
+            prompt_index: `[K, A]`, rows of `input_ids` that belong to each label, -1 where there is none. Without it
+                every row is a label of its own.
+            labels: `[B]`, position of the right candidate of each video; with `label_ids`, its class id.
+            label_ids: `[K]`, class id of every candidate; ids may repeat.
+            label_bank: a ready text side instead of `input_ids`.
+            return_loss: give the loss; without `labels`, candidate i belongs to video i.
+
+        Raises:
+            ValueError: no videos, or neither `input_ids` nor `label_bank`.
+        """
+        if pixel_values_videos is None:
+            raise ValueError("pixel_values_videos is missing: pass the frames, e.g. processor(videos=...).")
+        if input_ids is None and label_bank is None:
+            raise ValueError("Pass input_ids (see processor.prepare_labels) or a label_bank (see encode_labels).")
+        text = dict(input_ids=input_ids, attention_mask=attention_mask, prompt_index=prompt_index)
+        text.update({name: kwargs.pop(name) for name in self.text_input_names if name in kwargs})
+        features = self.encode_videos(pixel_values_videos, **kwargs)
+        bank = label_bank if label_bank is not None else self.encode_labels(**text)
+        loss = None
+        if return_loss or (labels is not None and return_loss is None):
+            inputs = dict(text, pixel_values_videos=pixel_values_videos)
+            loss = self._loss(features, bank, labels, label_ids, inputs)
+        return self._make_output(loss, self.score(features, bank), features, bank)
+
+    def _make_output(
+        self, loss: torch.Tensor | None, logits: torch.Tensor, features: VideoFeatures, bank: LabelBank
+    ) -> ZSAROutput:
+        return ZSAROutput(
+            loss=loss,
+            logits_per_video=logits,
+            logits_per_text=logits.t(),
+            video_embeds=features.video_embeds,
+            text_embeds=bank["text_embeds"],
+        )
+
+    def _loss(
+        self,
+        features: VideoFeatures,
+        bank: LabelBank,
+        labels: torch.Tensor | None,
+        label_ids: torch.Tensor | None,
+        inputs: dict[str, Any],
+    ) -> torch.Tensor:
+        batch, device = features.video_embeds.shape[0], features.video_embeds.device
+        if labels is None:
+            if len(bank) != batch:
+                raise ValueError(f"{batch} videos and {len(bank)} candidates: pass labels [B] to say which is right.")
+            labels = torch.arange(batch, device=device)
+        if label_ids is None:
+            label_ids = torch.arange(len(bank), device=device)
+        if self.gather_loss and torch.distributed.is_initialized():
+            features = features.map(gather_with_grad)
+            bank, label_ids = self._gather_bank(bank, label_ids)
+            labels = gather_with_grad(labels)
+        targets = labels.to(device)[:, None] == label_ids.to(device)[None, :]
+        missing = int((~targets.any(dim=1)).sum())
+        if missing:
+            raise ValueError(
+                f"{missing} of {len(labels)} labels match no candidate: labels must be positions 0..{len(bank) - 1} "
+                "of the candidates, or class ids that occur in label_ids."
+            )
+        return self.compute_loss(features, bank, targets, **inputs)
+
+    def _gather_bank(self, bank: LabelBank, label_ids: torch.Tensor) -> tuple[LabelBank, torch.Tensor]:
+        label_ids = gather_with_grad(label_ids)
+        tensors = {name: gather_with_grad(tensor) for name, tensor in bank.tensors.items()}
+        bank = LabelBank(labels=tuple(str(i) for i in label_ids.tolist()), tensors=tensors)
+        if not self.text_per_sample:
+            seen: dict[int, int] = {}
+            for position, label in enumerate(label_ids.tolist()):
+                seen.setdefault(label, position)
+            first = list(seen.values())
+            bank, label_ids = bank.select(first), label_ids[first]
+        return bank, label_ids
+
+    def get_video_features(self, pixel_values_videos: torch.FloatTensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """Pooled, L2-normalised video embeddings `[B, dim]` as `pooler_output`; frame embeddings as
+        `last_hidden_state` where the method has them."""
+        features = self.encode_videos(pixel_values_videos, **kwargs)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=features.frame_embeds, pooler_output=features.video_embeds
+        )
+
+    def get_text_features(self, input_ids: torch.LongTensor, **inputs: Any) -> BaseModelOutputWithPooling:
+        """Pooled, L2-normalised label embeddings `[K, dim]` as `pooler_output`. Takes what `encode_labels` takes."""
+        return BaseModelOutputWithPooling(pooler_output=self.encode_labels(input_ids, **inputs)["text_embeds"])
+
+    def make_bank(
+        self, labels: Sequence[str] | None, tensors: dict[str, torch.Tensor], inputs: Iterable[torch.Tensor | None]
+    ) -> LabelBank:
+        """Build the bank that `encode_labels` returns; `inputs` are the token tensors that it was made of."""
+        count = next(iter(tensors.values())).shape[0]
+        labels = tuple(labels) if labels is not None else tuple(str(i) for i in range(count))
+        fingerprint = ""
+        if not any(tensor.requires_grad for tensor in tensors.values()):
+            fingerprint = fingerprint_of(self.weights_fingerprint(), labels, *inputs)
+        return LabelBank(labels=labels, tensors=tensors, fingerprint=fingerprint)
+
+    def weights_fingerprint(self) -> str:
+        """Digest of the weights, dtypes and configuration. Kept until a parameter changes."""
+        tensors = [*self.named_parameters(), *self.named_buffers()]
+        state = tuple((tensor.data_ptr(), tensor._version, tensor.dtype) for _, tensor in tensors)
+        if getattr(self, "_fingerprint_cache", (None, ""))[0] != state:
+            config = {k: v for k, v in self.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
+            parts = [part for name, tensor in tensors if not tensor.is_meta for part in (name, tensor)]
+            self._fingerprint_cache = (state, fingerprint_of(json.dumps(config, sort_keys=True, default=str), *parts))
+        return self._fingerprint_cache[1]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        std = getattr(self.config, "initializer_range", 0.02)
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            init.normal_(module.weight, mean=0.0, std=std)
+            if getattr(module, "bias", None) is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+
+
+def split_views(pixel_values_videos: torch.Tensor) -> tuple[torch.Tensor, int, int]:
+    """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` -> (`[B*V, T, 3, H, W]`, B, V).
+
+    Raises:
+        ValueError: any other number of axes.
+    """
+    if pixel_values_videos.ndim == 5:
+        return pixel_values_videos, pixel_values_videos.shape[0], 1
+    if pixel_values_videos.ndim == 6:
+        batch, views = pixel_values_videos.shape[:2]
+        return pixel_values_videos.flatten(0, 1), batch, views
+    raise ValueError(
+        f"pixel_values_videos has shape {tuple(pixel_values_videos.shape)}: expected [batch, frames, channels, height, "
+        "width] or [batch, views, frames, channels, height, width]."
+    )
+
+
+def gather_prompts(rows: torch.Tensor, prompt_index: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Spread the embeddings `[R, ...]` of distinct prompts over the labels.
+
+    Returns `[K, A, ...]` (zeros where a label has fewer prompts) and the boolean mask `[K, A]`. Without an index every
+    row is one label.
+    """
+    if prompt_index is None:
+        return rows[:, None], torch.ones(rows.shape[0], 1, dtype=torch.bool, device=rows.device)
+    mask = prompt_index >= 0
+    spread = rows[prompt_index.clamp(min=0)]
+    return spread * mask.reshape(*mask.shape, *[1] * (rows.ndim - 1)).to(spread.dtype), mask
+
+
+__all__ = ["LabelBank", "VideoFeatures", "ZSAROutput", "ZSARPreTrainedModel"]

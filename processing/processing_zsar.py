@@ -1,0 +1,218 @@
+"""Base of all processors: videos to pixel values, labels to prompts to token ids.
+
+A processor is a [`ZSARVideoProcessor`], a tokenizer, prompt templates and, optionally, descriptions of the labels. The
+two sides never mix: `processor(videos=...)` and `processor.prepare_labels(...)` can be called apart, and the pipeline
+does, so that a label set is tokenised and encoded once for any number of videos.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import BatchFeature, ProcessorMixin
+from transformers.utils import cached_file
+
+from .descriptions import Descriptions
+from .prompts import clean_label, fill_templates
+from .video_processing_zsar import ZSARVideoProcessor
+
+
+DESCRIPTIONS_NAME = "descriptions.json"
+
+
+class ZSARProcessor(ProcessorMixin):
+    """Videos and labels in, model inputs out.
+
+    Args:
+        video_processor ([`ZSARVideoProcessor`]): frame sampling and preprocessing.
+        tokenizer: the tokenizer of the text tower.
+        prompt_templates: each with one `{}` for the label; several make an ensemble.
+        clean_labels: turn published class names into words first (see `clean_label`).
+        descriptions ([`Descriptions`] or mapping, *optional*): what the method knows about labels beyond their names;
+            saved beside the tokenizer as `descriptions.json`.
+
+    torchvision is not needed: the video processor is loaded by its class, not through `AutoVideoProcessor`.
+    """
+
+    model_input_names = ["pixel_values_videos", "input_ids", "attention_mask", "prompt_index"]
+    # The method's own templates; a processor saved with others keeps those.
+    default_templates: tuple[str, ...] = ("{}",)
+
+    def __init__(
+        self,
+        video_processor: ZSARVideoProcessor | None = None,
+        tokenizer: Any = None,
+        prompt_templates: Sequence[str] | None = None,
+        clean_labels: bool = True,
+        descriptions: Descriptions | dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(video_processor, tokenizer, **kwargs)
+        self.prompt_templates = list(prompt_templates or self.default_templates)
+        self.clean_labels = clean_labels
+        self.descriptions = self._as_descriptions(descriptions)
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+        # transformers' own check wants a torchvision-based video processor.
+        if argument_name == "video_processor" and isinstance(argument, ZSARVideoProcessor):
+            return ZSARVideoProcessor
+        return super().check_argument_for_proper_class(argument_name, argument)
+
+    @classmethod
+    def _get_arguments_from_pretrained(
+        cls, pretrained_model_name_or_path: str, processor_dict: dict | None = None, **kwargs: Any
+    ) -> list[Any]:
+        subfolder = kwargs.pop("subfolder", "")
+        settings = (processor_dict or {}).get("video_processor")
+        if settings is not None:
+            video_processor = ZSARVideoProcessor(**settings)
+        else:
+            video_processor = ZSARVideoProcessor.from_pretrained(
+                pretrained_model_name_or_path, subfolder=subfolder, **kwargs
+            )
+        tokenizer = cls._load_tokenizer_from_pretrained(
+            "tokenizer", pretrained_model_name_or_path, subfolder=subfolder, **kwargs
+        )
+        return [video_processor, tokenizer]
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> ZSARProcessor:
+        """As [`ProcessorMixin.from_pretrained`]; also reads `descriptions.json` when the folder or repo has one."""
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        if processor.descriptions is None:
+            names = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+            found = cached_file(
+                pretrained_model_name_or_path,
+                DESCRIPTIONS_NAME,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+                **{name: kwargs[name] for name in names if name in kwargs},
+            )
+            processor.descriptions = Descriptions.load(found) if found else None
+        return processor
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> Any:
+        """As [`ProcessorMixin.save_pretrained`]; descriptions go into `descriptions.json`."""
+        os.makedirs(save_directory, exist_ok=True)
+        path = os.path.join(save_directory, DESCRIPTIONS_NAME)
+        if self.descriptions is not None:
+            self.descriptions.save(path)
+        elif os.path.exists(path):
+            os.remove(path)
+        return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        settings = super().to_dict()
+        settings.pop("descriptions", None)
+        return settings
+
+    def __call__(
+        self,
+        videos: Any = None,
+        labels: Sequence[str] | None = None,
+        text: str | Sequence[str] | None = None,
+        templates: str | Sequence[str] | None = None,
+        descriptions: Descriptions | dict | str | None = None,
+        return_tensors: str = "pt",
+        **video_options: Any,
+    ) -> BatchFeature:
+        """Prepare a whole model input.
+
+        Args:
+            videos: one video or a list: path, URL, bytes, file object, `{"path", "bytes"}`, array or tensor
+                `[T, H, W, 3]` / `[T, 3, H, W]`, list of PIL frames, open torchcodec decoder.
+            labels: candidate labels, made into prompts (see `prepare_labels`).
+            text: ready texts instead of labels, tokenised as they are, one row each.
+            templates, descriptions: see `prepare_labels`.
+            video_options: override any option of the video processor for this call.
+
+        Returns:
+            `pixel_values_videos` and, with labels or text, the token tensors.
+        """
+        if videos is None and labels is None and text is None:
+            raise ValueError("Nothing to process: pass videos, labels or text.")
+        if labels is not None and text is not None:
+            raise ValueError("Pass labels (made into prompts) or text (tokenised as it is), not both.")
+        data: dict[str, Any] = {}
+        if labels is not None:
+            data.update(self.prepare_labels(labels, templates=templates, descriptions=descriptions))
+        elif text is not None:
+            data.update(self.tokenize([text] if isinstance(text, str) else list(text)))
+        if videos is not None:
+            data.update(self.video_processor(videos, return_tensors=return_tensors, **video_options))
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def prepare_labels(
+        self,
+        labels: Sequence[str],
+        templates: str | Sequence[str] | None = None,
+        descriptions: Descriptions | dict | str | None = None,
+    ) -> BatchFeature:
+        """Labels -> prompts -> tokens, ready for `model.encode_labels`.
+
+        Args:
+            labels: K class names; they are cleaned first when the processor says so.
+            templates: one or several templates instead of the processor's.
+            descriptions: knowledge about the labels instead of the processor's; a path is read.
+
+        Returns:
+            `input_ids [R, L]` and `attention_mask [R, L]` of the R *distinct* prompts, trimmed to the longest, and
+            `prompt_index [K, A]`: the rows of each label, -1 where a label has fewer prompts.
+
+        Raises:
+            ValueError: no label, an empty label, or a template without exactly one `{}`.
+        """
+        names = self.check_labels(labels)
+        prompts = self.build_prompts(names, self._templates(templates), self._as_descriptions(descriptions))
+        return self.index_prompts(prompts)
+
+    def check_labels(self, labels: Sequence[str]) -> list[str]:
+        """The labels as words, in order.
+
+        Raises:
+            ValueError: see `prepare_labels`.
+        """
+        if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+            raise ValueError(f"labels must be a list of strings, got {labels!r}.")
+        names = [clean_label(label) if self.clean_labels else label for label in labels]
+        if not names or not all(name.strip() for name in names):
+            raise ValueError(f"labels must name at least one class and none may be empty, got {list(labels)!r}.")
+        return names
+
+    def build_prompts(
+        self, names: Sequence[str], templates: Sequence[str], descriptions: Descriptions | None
+    ) -> list[list[str]]:
+        """The prompts of every label. A method with descriptions overrides this."""
+        return [fill_templates(name, templates) for name in names]
+
+    def index_prompts(self, prompts: Sequence[Sequence[str]]) -> BatchFeature:
+        """Tokenise each distinct prompt once and say which label uses which row."""
+        rows: dict[str, int] = {}
+        index = [[rows.setdefault(prompt, len(rows)) for prompt in of_label] for of_label in prompts]
+        width = max(len(of_label) for of_label in index)
+        data = self.tokenize(list(rows))
+        data["prompt_index"] = torch.tensor([of_label + [-1] * (width - len(of_label)) for of_label in index])
+        return BatchFeature(data)
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        """`input_ids` and `attention_mask` `[R, L]`, padded to the longest row, cut at the tokenizer's limit."""
+        encoded = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+
+    def _templates(self, templates: str | Sequence[str] | None) -> list[str]:
+        if templates is None:
+            return self.prompt_templates
+        return [templates] if isinstance(templates, str) else list(templates)
+
+    def _as_descriptions(self, descriptions: Descriptions | dict | str | os.PathLike | None) -> Descriptions | None:
+        if descriptions is None:
+            return getattr(self, "descriptions", None)
+        if isinstance(descriptions, (str, os.PathLike)):
+            return Descriptions.load(descriptions)
+        return descriptions if isinstance(descriptions, Descriptions) else Descriptions.from_dict(descriptions)
+
+
+__all__ = ["ZSARProcessor"]

@@ -1,0 +1,51 @@
+"""Labels to prompts: cleaning of class names and filling of templates."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Sequence
+
+
+# Characters that the official CLIP tokenizers repair (ftfy) and that come up in class names and descriptions.
+_PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\u00a0": " "})
+
+
+def normalize_text(text: str) -> str:
+    """Undo HTML entities, full-width letters, ligatures and typographic quotes; collapse white space."""
+    text = unicodedata.normalize("NFKC", html.unescape(html.unescape(text)))
+    return " ".join(text.translate(_PLAIN).split())
+
+
+def clean_label(label: str) -> str:
+    """A class name as published -> words: `"ApplyEyeMakeup"`, `"apply_eye_makeup"` -> `"apply eye makeup"`.
+
+    Underscores and slashes become spaces, CamelCase is split, white space collapsed. Text that already holds spaces keeps its
+    capitals and punctuation; a single CamelCase or snake_case word is lower-cased.
+    """
+    text = normalize_text(label)
+    if " " in text and "_" not in text:
+        return text
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text.replace("_", " ").replace("/", " "))
+    words = " ".join(words.split())
+    return words.lower() if words != text else text
+
+
+def check_template(template: str) -> str:
+    """Return the template if it has exactly one `{}`.
+
+    Raises:
+        ValueError: otherwise, naming the template.
+    """
+    if template.count("{}") != 1:
+        raise ValueError(f"A prompt template needs exactly one '{{}}' for the label, got {template!r}.")
+    return template
+
+
+def fill_templates(label: str, templates: Sequence[str]) -> list[str]:
+    """One prompt per template, in order."""
+    return [check_template(template).replace("{}", label) for template in templates]
+
+
+__all__ = ["check_template", "clean_label", "fill_templates", "normalize_text"]
