@@ -1,0 +1,380 @@
+"""What is known about labels beyond their names: a file per label set, made offline, read when prompts are built.
+
+Two kinds: `"attributes"`, the keyword lists of DA-STI (arXiv 2510.27255; file format and loading rules: specification
+4.2 and 4.3), and `"graph"`, the action graphs of STDD (arXiv 2412.09895). Making such files is `hf-zsar describe`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .action_graph import RELATIONS, ActionGraph, unique
+from .description_schemas import SCHEMA_IDS, SCHEMAS, DescriptionError, check
+
+logger = logging.getLogger(__name__)
+
+KINDS = ("attributes", "graph")
+_GRAPH_FIELDS = frozenset({"objects", "sub_actions", "relations", "clauses", *RELATIONS})
+_BULLET = re.compile(r"^(?:[-*+#•–—·‣▪●]+\s*|\(?\d+[.):](?=\D|$)\s*)+")
+_VIDEO = re.compile(r"/|\.(?:mp4|avi|mkv|webm|mov|mpe?g)$", re.IGNORECASE)
+_TRAILING = " \t\"'`.,;:!?…"
+
+
+def normalize_attribute(text: str) -> str:
+    """NFC, lower case, white space collapsed, no leading bullet or list number, no trailing punctuation (4.3, rule 1)."""
+    previous = None
+    while text != previous:  # a bullet may hide another; the result is a fixed point
+        previous = text
+        text = " ".join(unicodedata.normalize("NFC", text.lower()).split())
+        text = _BULLET.sub("", text).lstrip("\"'` ").rstrip(_TRAILING)
+    return text
+
+
+def normalize_attributes(attributes: Iterable[str]) -> tuple[str, ...]:
+    """Each attribute normalised, empty ones and repetitions dropped."""
+    return unique(normalize_attribute(text) for text in attributes)
+
+
+def canonical_key(label: str) -> str:
+    """The key where spellings of a label meet: `"HandstandPushups"`, `"handstand_pushups"` -> "handstand pushups"."""
+    text = re.sub(r"[_\-/]", " ", unicodedata.normalize("NFC", label))
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
+    return " ".join(text.lower().split())
+
+
+@dataclass(frozen=True)
+class ClassDescription:
+    """One class of a file: `value` is its attributes or its graph; `meta` holds id, name and source texts as given."""
+
+    value: tuple[str, ...] | ActionGraph
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Descriptions:
+    """Descriptions of a label set, a value.
+
+    Args:
+        kind: `"attributes"` or `"graph"`.
+        classes: entries by label, in file order.
+        num_attributes: at most so many attributes of a class are kept (attributes only).
+        dataset, language, generator: provenance, kept as given.
+    """
+
+    kind: str
+    classes: Mapping[str, ClassDescription]
+    num_attributes: int = 8
+    dataset: str | None = None
+    language: str = "en"
+    generator: Mapping[str, Any] = field(default_factory=lambda: {"kind": "manual"})
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.classes)
+
+    def __contains__(self, label: object) -> bool:
+        return isinstance(label, str) and self.find(label) is not None
+
+    # -- lookup ----------------------------------------------------------------------------------------------------
+
+    def find(self, label: str) -> str | None:
+        """The key of the entry for a label: exact key, then the entry's `name`, then the canonical key (4.3, rule 3).
+
+        Raises:
+            DescriptionError: several entries answer to the label.
+        """
+        if label in self.classes:
+            return label
+        wanted = canonical_key(label)
+        rules: tuple[Callable[[str, str | None], bool], ...] = (
+            lambda key, name: name == label,
+            lambda key, name: canonical_key(key) == wanted or (name is not None and canonical_key(name) == wanted),
+        )
+        for rule in rules:
+            keys = [key for key, entry in self.classes.items() if rule(key, entry.meta.get("name"))]
+            if len(keys) > 1:
+                raise DescriptionError(
+                    f"The label {label!r} fits several entries ({', '.join(map(repr, keys))}); ask for one of these "
+                    "keys, or give the entries different names."
+                )
+            if keys:
+                return keys[0]
+        return None
+
+    def for_label(self, label: str) -> tuple[str, ...] | ActionGraph | None:
+        """The attributes or the graph of a label, None when there is no entry. Raises as `find`."""
+        key = self.find(label)
+        return None if key is None else self.classes[key].value
+
+    def missing(self, labels: Iterable[str]) -> list[str]:
+        """The labels without an entry."""
+        return [label for label in labels if self.find(label) is None]
+
+    def require(self, kind: str) -> Descriptions:
+        """Self, if it is of this kind.
+
+        Raises:
+            DescriptionError: it is of the other kind.
+        """
+        if self.kind != kind:
+            raise DescriptionError(
+                f"These descriptions are of kind {self.kind!r} but the method reads {kind!r}; "
+                f"make them with `hf-zsar describe --kind {kind}`."
+            )
+        return self
+
+    # -- values ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def of(cls, value: Descriptions | Mapping[str, Any] | str | os.PathLike, kind: str | None = None) -> Descriptions:
+        """Descriptions out of what a user passes: the value itself, a mapping or the path of a file.
+
+        Raises:
+            DescriptionError: not usable, or not of the `kind` asked for.
+        """
+        if isinstance(value, (str, os.PathLike)):
+            value = cls.load(value, kind)
+        elif not isinstance(value, Descriptions):
+            value = cls.from_dict(value, kind)
+        return value.require(kind) if kind else value
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], kind: str | None = None, source: str = "") -> Descriptions:
+        """Read a document, or the shorthand `{label: [attribute, ...]}` / `{label: {"clauses": {...}, ...}}`.
+
+        Args:
+            kind: what a shorthand means where it could be both (a list of clauses under `"graph"`).
+            source: the name used in messages.
+
+        Raises:
+            DescriptionError: listing path, reason and remedy of every problem.
+        """
+        document = _as_document(data, kind, source)
+        kind = next(name for name, schema in SCHEMA_IDS.items() if schema == document["schema"])
+        document = _repaired(document, kind)
+        check(document, SCHEMAS[kind], source)
+        limit = document.get("num_attributes", 8)
+        return cls(
+            kind=kind,
+            classes={key: _read_entry(key, entry, kind, limit) for key, entry in document["classes"].items()},
+            num_attributes=limit,
+            dataset=document.get("dataset"),
+            language=document.get("language", "en"),
+            generator=dict(document.get("generator", {"kind": "manual"})),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document: `Descriptions.from_dict(d.to_dict()) == d`, keys in order."""
+        document: dict[str, Any] = {
+            "schema": SCHEMA_IDS[self.kind],
+            "dataset": self.dataset,
+            "language": self.language,
+        }
+        if self.kind == "attributes":
+            document["num_attributes"] = self.num_attributes
+        document["generator"] = dict(self.generator)
+        document["classes"] = {key: _write_entry(entry) for key, entry in self.classes.items()}
+        return document
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, kind: str | None = None) -> Descriptions:
+        """Read a JSON file.
+
+        Raises:
+            DescriptionError: no such file, not JSON, or not a description file; the message names the file.
+        """
+        return cls.from_dict(read_json(path), kind, source=os.fspath(path))
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write a JSON file (UTF-8, two spaces); either the whole file appears or nothing does."""
+        write_text(path, json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n")
+
+    def select(self, labels: Sequence[str]) -> Descriptions:
+        """Only the entries of these labels, in their order; labels without an entry are skipped."""
+        keys = [key for key in (self.find(label) for label in labels) if key is not None]
+        return replace(self, classes={key: self.classes[key] for key in keys})
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what can reach a prompt: keys, names, contents; not of provenance, source texts, class order."""
+        content = {key: [entry.meta.get("name"), _content(entry.value)] for key, entry in self.classes.items()}
+        text = json.dumps([self.kind, content], ensure_ascii=False, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _content(value: tuple[str, ...] | ActionGraph) -> Any:
+    return value.to_dict() if isinstance(value, ActionGraph) else list(value)
+
+
+def _read_entry(key: str, entry: Mapping[str, Any], kind: str, limit: int) -> ClassDescription:
+    own = ("attributes",) if kind == "attributes" else tuple(_GRAPH_FIELDS)
+    meta = {name: value for name, value in entry.items() if name not in own}
+    if kind == "graph":
+        return ClassDescription(ActionGraph.from_dict(meta.get("name", canonical_key(key)), entry), meta)
+    attributes = entry["attributes"]
+    if len(attributes) > limit:
+        logger.warning("%r lists %d attributes; the first %d are kept (num_attributes).", key, len(attributes), limit)
+    return ClassDescription(tuple(attributes[:limit]), meta)
+
+
+def _write_entry(entry: ClassDescription) -> dict[str, Any]:
+    if isinstance(entry.value, ActionGraph):
+        return {**entry.meta, **entry.value.to_dict()}
+    return {**entry.meta, "attributes": list(entry.value)}
+
+
+# -- shorthands, repairs and look-alikes ---------------------------------------------------------------------------
+
+
+def _as_document(data: Any, kind: str | None, source: str) -> dict[str, Any]:
+    """The full document for whatever form `data` has; its schema id is known afterwards."""
+    where = source or "the descriptions"
+    if not isinstance(data, Mapping) or not data:
+        raise DescriptionError(
+            f"{where}: expected a JSON object with an entry per label, found {type(data).__name__}."
+        )
+    if "schema" in data or "classes" in data and "generator" in data:
+        if data.get("schema") not in SCHEMA_IDS.values():
+            known = " or ".join(map(repr, SCHEMA_IDS.values()))
+            raise DescriptionError(f'{where}: schema {data.get("schema")!r} is unknown; write "schema": {known}.')
+        return dict(data)
+    if _is_per_video(data):
+        raise DescriptionError(
+            f"{where}: this is an attribute file of BIKE, which lists attributes per *video* (path -> word list -> "
+            "attributes), while descriptions here are per *class* (label -> attributes) and shared by all videos. It "
+            "cannot be turned into one; make a class file with `hf-zsar describe --kind attributes`."
+        )
+    kind = kind or _guess_kind(data)
+    classes = {key: _full_entry(value, kind) for key, value in data.items()}
+    return {"schema": SCHEMA_IDS[kind], "generator": {"kind": "manual"}, "classes": classes}
+
+
+def _guess_kind(data: Mapping[str, Any]) -> str:
+    dicts = [value for value in data.values() if isinstance(value, Mapping)]
+    return "graph" if any(_GRAPH_FIELDS & set(value) for value in dicts) else "attributes"
+
+
+def _full_entry(value: Any, kind: str) -> Any:
+    if kind == "attributes":
+        return {"attributes": value} if isinstance(value, (list, tuple, str)) else value
+    if isinstance(value, (list, tuple)):
+        return {"clauses": {"ao": list(value)}}
+    if isinstance(value, Mapping) and not {"clauses", "relations"} & set(value) and set(RELATIONS) & set(value):
+        rest = {key: item for key, item in value.items() if key not in RELATIONS}
+        return {**rest, "clauses": {key: value[key] for key in RELATIONS if key in value}}
+    return value
+
+
+def _is_per_video(data: Mapping[str, Any]) -> bool:
+    """Whether keys are videos and values word lists by source: `{"surfing/a.mp4": {"kinetics_top5": ["sea"]}}`."""
+    values = list(data.values())
+    if not all(isinstance(value, Mapping) and value and all(map(_strings, value.values())) for value in values):
+        return False
+    inner = {key for value in values for key in value}
+    if inner & (_GRAPH_FIELDS | {"attributes"}):
+        return False
+    return any("top" in key for key in inner) or all(_VIDEO.search(key) for key in data)
+
+
+def _repaired(document: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The document with attributes normalised, repeated and empty items dropped; the rest is left to the check."""
+    classes = document.get("classes")
+    if not isinstance(classes, Mapping):
+        return document
+    repair = _repaired_attributes if kind == "attributes" else _repaired_graph
+    return {**document, "classes": {key: repair(value) for key, value in classes.items()}}
+
+
+def _strings(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+
+
+def _repaired_attributes(entry: Any) -> Any:
+    if not isinstance(entry, Mapping) or not _strings(entry.get("attributes")):
+        return entry
+    return {**entry, "attributes": list(normalize_attributes(entry["attributes"]))}
+
+
+def _repaired_graph(entry: Any) -> Any:
+    if not isinstance(entry, Mapping):
+        return entry
+    entry = dict(entry)
+    for name in ("objects", "sub_actions"):
+        if _strings(entry.get(name)):
+            entry[name] = list(unique(entry[name])) if name == "objects" else [text for text in entry[name] if text]
+    if isinstance(entry.get("clauses"), Mapping):
+        entry["clauses"] = {k: list(unique(v)) if _strings(v) else v for k, v in entry["clauses"].items()}
+    return entry
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+
+
+def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        seen: set[str] = set()
+        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise DescriptionError(f"the key {repeated!r} appears twice in one object; keep one of the two.")
+    return data
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Parse a JSON file; repeated keys are an error.
+
+    Raises:
+        DescriptionError: the file is missing, is not UTF-8 or is not JSON; the message names file, line and column.
+    """
+    name = os.fspath(path)
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return json.load(file, object_pairs_hook=_no_repeated_keys)
+    except DescriptionError as error:
+        raise DescriptionError(f"{name}: {error}") from None
+    except OSError as error:
+        raise DescriptionError(f"{name}: cannot be read ({error.strerror or error}); check the path.") from error
+    except UnicodeDecodeError as error:
+        raise DescriptionError(f"{name}: not UTF-8 (byte {error.start}); save it as UTF-8.") from error
+    except RecursionError as error:
+        raise DescriptionError(f"{name}: nested too deeply to be a description file.") from error
+    except json.JSONDecodeError as error:
+        raise DescriptionError(
+            f"{name}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; correct it there."
+        ) from error
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a UTF-8 file through a temporary name in the same folder, so that it is never seen half-written."""
+    folder = os.path.dirname(os.path.abspath(os.fspath(path)))
+    os.makedirs(folder, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)  # mkstemp makes private files; a shared model folder needs readable ones
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+__all__ = [
+    "KINDS",
+    "ClassDescription",
+    "DescriptionError",
+    "Descriptions",
+    "canonical_key",
+    "normalize_attribute",
+    "normalize_attributes",
+]
