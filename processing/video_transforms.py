@@ -1,0 +1,98 @@
+"""Frames to pixel values: resize, crop, normalise, in torch and without torchvision.
+
+Each step is a function on `[T, H, W, 3]` or `[N, 3, H, W]`, so that training augmentation can stand between them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+
+
+RESAMPLES = {"bicubic": "bicubic", "bilinear": "bilinear", 2: "bilinear", 3: "bicubic"}
+ROUNDINGS = {"round": round, "floor": math.floor, "ceil": math.ceil}
+
+
+def channels_first(frames: torch.Tensor) -> torch.Tensor:
+    """`[T, H, W, 3]` -> a `[T, 3, H, W]` view in channels-last memory, the layout that torch resizes fastest."""
+    return frames.permute(0, 3, 1, 2)
+
+
+def target_size(height: int, width: int, size: Mapping[str, int]) -> tuple[int, int]:
+    """Height and width after resizing to `{"shortest_edge"}` (ratio kept, long side rounded down) or
+    `{"height", "width"}`."""
+    if "shortest_edge" in size:
+        short = size["shortest_edge"]
+        if height <= width:
+            return short, max(short, int(short * width / height))
+        return max(short, int(short * height / width)), short
+    return size["height"], size["width"]
+
+
+def resize(
+    frames: torch.Tensor, size: Mapping[str, int], resample: str | int = "bicubic", antialias: bool = True
+) -> torch.Tensor:
+    """Resize `[N, 3, H, W]`.
+
+    With `antialias` the result of uint8 frames is uint8 and equals Pillow's up to one grey level. Without it (what the
+    official STDD and E2E pipelines do) the arithmetic is in float and the result is float on the 0..255 scale.
+    """
+    height, width = target_size(frames.shape[-2], frames.shape[-1], size)
+    if (height, width) == tuple(frames.shape[-2:]):
+        return frames
+    if not antialias:
+        frames = frames.float()
+    return F.interpolate(
+        frames, size=(height, width), mode=RESAMPLES[resample], align_corners=False, antialias=antialias
+    )
+
+
+def crop_offsets(
+    height: int, width: int, crop: tuple[int, int], num_crops: int = 1, rounding: str = "round"
+) -> list[tuple[int, int]]:
+    """Top-left corners `(y, x)` of the centre crop, or of three crops along the longer side: first, centre, last.
+
+    The three crops stand at 0, 2 and 4 quarters of the spare room, in whole steps (spec DA-STI 3.5); the single crop's
+    half pixel is rounded as `rounding` says: `round` (torchvision, to even), `floor` (transformers), `ceil` (SlowFast).
+    """
+    spare_y, spare_x = height - crop[0], width - crop[1]
+    if num_crops == 1:
+        return [(ROUNDINGS[rounding](spare_y / 2), ROUNDINGS[rounding](spare_x / 2))]
+    if num_crops != 3:
+        raise ValueError(f"num_crops must be 1 or 3, got {num_crops}.")
+    step_y, step_x = spare_y // 4, spare_x // 4
+    if spare_x >= spare_y:
+        return [(2 * step_y, k * step_x) for k in (0, 2, 4)]
+    return [(k * step_y, 2 * step_x) for k in (0, 2, 4)]
+
+
+def crop(frames: torch.Tensor, size: tuple[int, int], num_crops: int = 1, rounding: str = "round") -> torch.Tensor:
+    """Crop `[N, 3, H, W]` to `[C, N, 3, h, w]`; frames smaller than the crop are padded with black first."""
+    height, width = frames.shape[-2:]
+    pad_y, pad_x = max(0, size[0] - height), max(0, size[1] - width)
+    if pad_y or pad_x:
+        frames = F.pad(frames, (pad_x // 2, pad_x - pad_x // 2, pad_y // 2, pad_y - pad_y // 2))
+        height, width = frames.shape[-2:]
+    corners = crop_offsets(height, width, size, num_crops, rounding)
+    views = [frames[..., y : y + size[0], x : x + size[1]] for y, x in corners]
+    return views[0].unsqueeze(0) if len(views) == 1 else torch.stack(views)
+
+
+def normalize(
+    frames: torch.Tensor, rescale_factor: float | None, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> torch.Tensor:
+    """`(frames * rescale_factor - mean) / std` over the channel axis -3, in one fused pass, as contiguous float32."""
+    channels = frames.shape[-3]
+    scale = torch.full((channels,), 1.0 if rescale_factor is None else rescale_factor, dtype=torch.float64)
+    shift = torch.zeros(channels, dtype=torch.float64)
+    if mean is not None:
+        spread = torch.as_tensor(std, dtype=torch.float64)
+        scale, shift = scale / spread, -torch.as_tensor(mean, dtype=torch.float64) / spread
+    scale, shift = (value.float().view(-1, 1, 1).to(frames.device) for value in (scale, shift))
+    return torch.addcmul(shift, frames.to(torch.float32, memory_format=torch.contiguous_format), scale)
+
+
+__all__ = ["channels_first", "crop", "crop_offsets", "normalize", "resize", "target_size"]
