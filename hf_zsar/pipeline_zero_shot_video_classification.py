@@ -1,0 +1,314 @@
+"""`pipeline("zero-shot-video-classification")`.
+
+Stands alone (it travels as remote code with exported models): it knows nothing but the public methods of the model
+and the processor.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import torch
+from transformers import Pipeline
+
+
+class ZeroShotVideoClassificationPipeline(Pipeline):
+    """Scores videos against any class names.
+
+    ```python
+    >>> import hf_zsar
+    >>> from transformers import pipeline
+
+    >>> classifier = pipeline("zero-shot-video-classification", model=hf_zsar.embedded_model_path())
+    >>> classifier("ride.mp4", candidate_labels=["riding a bike", "cooking"])
+    [{'score': 0.93, 'label': 'riding a bike'}, {'score': 0.07, 'label': 'cooking'}]
+    ```
+
+    A label set is encoded once and kept (least recently used out first), so that further videos cost only their own
+    frames. Many videos are decoded by threads while the model works.
+    """
+
+    _load_processor = True
+    _load_tokenizer = False
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_feature_extractor = False
+
+    # Label sets kept in memory.
+    max_label_banks = 16
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._banks: OrderedDict[tuple, Any] = OrderedDict()
+
+    def __call__(self, videos: Any, candidate_labels: Sequence[str] | None = None, **kwargs: Any) -> Any:
+        """Score one video or many.
+
+        Args:
+            videos: a path, http(s) URL, bytes, file object, `{"path", "bytes"}`, array or tensor `[T, H, W, 3]` or
+                `[T, 3, H, W]`, list of PIL frames or open torchcodec decoder; or a list, generator or dataset of those.
+            candidate_labels (`list[str]`): the class names.
+            hypothesis_template (`str` or `list[str]`, *optional*): with one `{}` for the label; several make an
+                ensemble. Default: the model's own.
+            descriptions (*optional*): knowledge about the labels (a `Descriptions`, mapping or path), for methods that
+                use it. Default: what is saved with the model.
+            label_bank (*optional*): a ready text side instead of `candidate_labels`.
+            top_k (`int`, *optional*): give only the k best.
+            function_to_apply (`"softmax"`, `"sigmoid"` or `"none"`): default softmax over the labels.
+            multi_label (`bool`): several labels may be true: each is weighed against the mean of the others, and scores
+                no longer sum to 1.
+            num_frames, num_views, num_crops, sampling (*optional*): instead of the processor's.
+            window, stride (`float`, seconds, *optional*): score windows of a long video; memory does not grow with its
+                length. `stride` defaults to `window`.
+            return_saliency (`bool`): add `saliency` to each label, for methods that explain themselves.
+            on_error (`"raise"` or `"return"`): a video that cannot be read raises, or its error stands in place of its
+                result while the others are scored.
+            batch_size (`int`): videos (or windows) per forward pass.
+            num_workers (`int`): decoding threads for many videos.
+
+        Returns:
+            Per video a list of `{"score", "label"}`, best first; with `window` a list of `{"start", "end", "labels"}`
+            in seconds. A list in gives a list out, in order; any other iterable gives an iterator.
+
+        Raises:
+            ValueError: no labels, a bad option.
+            VideoReadError: a video that cannot be read.
+        """
+        if candidate_labels is None and "label_bank" not in kwargs and "label_bank" not in self._forward_params:
+            candidate_labels = self._forward_params.get("candidate_labels")
+            if candidate_labels is None:
+                raise ValueError("candidate_labels is missing: pass the class names to choose among.")
+        if candidate_labels is not None:
+            kwargs["candidate_labels"] = candidate_labels
+        if is_one_video(videos):
+            return next(self.stream([videos], **kwargs))
+        results = self.stream(videos, **kwargs)
+        return list(results) if isinstance(videos, (list, tuple)) else results
+
+    def stream(
+        self, videos: Iterable[Any], *, batch_size: int | None = None, num_workers: int | None = None, **kwargs: Any
+    ) -> Iterator[Any]:
+        """Results one by one, in the order of the videos; see `__call__`. Holds a bounded number of decoded videos."""
+        batch_size = batch_size or self._batch_size or 1
+        preprocess, forward, postprocess = self._sanitize_parameters(**kwargs)
+        preprocess = {**self._preprocess_params, **preprocess}
+        forward = {**self._forward_params, **forward}
+        postprocess = {**self._postprocess_params, **postprocess}
+        on_error = preprocess.pop("on_error", "raise")
+        if preprocess.get("window") is not None:
+            for video in videos:
+                yield self._guard(on_error, self._timeline, video, batch_size, preprocess, forward, postprocess)
+            return
+        workers = num_workers or self._num_workers or min(4, os.cpu_count() or 1)
+        batch: list[Any] = []
+        for item in prefetch(lambda video: self._guard(on_error, self.preprocess, video, **preprocess), videos, workers):
+            batch.append(item)
+            if len(batch) == batch_size:
+                yield from self._run_batch(batch, forward, postprocess)
+                batch = []
+        yield from self._run_batch(batch, forward, postprocess)
+
+    @staticmethod
+    def _guard(on_error: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if on_error == "raise":
+            return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except (ValueError, OSError) as error:  # VideoReadError is a ValueError
+            return error
+
+    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
+        preprocess, forward, postprocess = {}, {}, {}
+        for name, value in kwargs.items():
+            if name in ("num_frames", "num_views", "num_crops", "sampling", "window", "stride", "on_error"):
+                preprocess[name] = value
+            elif name in ("candidate_labels", "hypothesis_template", "descriptions", "label_bank"):
+                forward[name] = value
+            elif name == "return_saliency":
+                forward[name] = value
+            elif name in ("top_k", "function_to_apply", "multi_label"):
+                postprocess[name] = value
+            else:
+                raise ValueError(f"{name!r} is no option of this pipeline.")
+        if preprocess.get("on_error", "raise") not in ("raise", "return"):
+            raise ValueError(f"on_error must be 'raise' or 'return', got {preprocess['on_error']!r}.")
+        if postprocess.get("function_to_apply") not in (None, "softmax", "sigmoid", "none"):
+            raise ValueError(
+                f"function_to_apply must be 'softmax', 'sigmoid' or 'none', got {postprocess['function_to_apply']!r}."
+            )
+        return preprocess, forward, postprocess
+
+    def preprocess(self, video: Any, window: float | None = None, stride: float | None = None, **options: Any) -> dict:
+        """Decode, sample and normalise the frames of one video."""
+        options = {name: value for name, value in options.items() if value is not None}
+        return dict(self.processor.video_processor([video], return_tensors="pt", **options))
+
+    def _run_batch(self, items: Sequence[Any], forward: dict, postprocess: dict) -> Iterator[Any]:
+        """Score what was decoded; videos with tensors of one shape go through the model together."""
+        results: list[Any] = list(items)
+        groups: dict[torch.Size, list[int]] = {}
+        for position, item in enumerate(items):
+            if not isinstance(item, Exception):
+                groups.setdefault(item["pixel_values_videos"].shape[1:], []).append(position)
+        for positions in groups.values():
+            inputs = {"pixel_values_videos": torch.cat([items[i]["pixel_values_videos"] for i in positions])}
+            outputs = self.forward(inputs, **forward)
+            for row, position in enumerate(positions):
+                results[position] = self.postprocess(select_row(outputs, row), **postprocess)
+        yield from results
+
+    def _forward(
+        self,
+        model_inputs: dict,
+        candidate_labels: Sequence[str] | None = None,
+        hypothesis_template: str | Sequence[str] | None = None,
+        descriptions: Any = None,
+        label_bank: Any = None,
+        return_saliency: bool = False,
+    ) -> dict:
+        bank = label_bank
+        if bank is None:
+            bank = self.label_bank(candidate_labels, hypothesis_template, descriptions)
+        if return_saliency and not hasattr(self.model, "get_saliency"):
+            raise ValueError(f"{type(self.model).__name__} has no saliency to return.")
+        bank = bank.to(self.device)
+        features = self.model.encode_videos(model_inputs["pixel_values_videos"])
+        outputs = {"labels": bank.labels, "logits": self.model.score(features, bank)}
+        if return_saliency:
+            outputs["saliency"] = self.model.get_saliency(features, bank)
+        return outputs
+
+    def label_bank(
+        self,
+        candidate_labels: Sequence[str],
+        hypothesis_template: str | Sequence[str] | None = None,
+        descriptions: Any = None,
+    ) -> Any:
+        """The encoded label set; kept, so that asking again costs nothing while the weights stay the same."""
+        templates = (hypothesis_template,) if isinstance(hypothesis_template, str) else hypothesis_template
+        knowledge = getattr(descriptions, "fingerprint", None) or (repr(descriptions) if descriptions else None)
+        if isinstance(candidate_labels, str):
+            candidate_labels = [label.strip() for label in candidate_labels.split(",")]
+        key = (
+            self.model.weights_fingerprint(),
+            tuple(candidate_labels),
+            tuple(templates) if templates else None,
+            knowledge,
+        )
+        if key in self._banks:
+            self._banks.move_to_end(key)
+            return self._banks[key]
+        inputs = self.processor.prepare_labels(candidate_labels, templates=templates, descriptions=descriptions)
+        with torch.inference_mode():
+            inputs = {name: value.to(self.device) for name, value in inputs.items()}
+            bank = self.model.encode_labels(**inputs, labels=list(candidate_labels))
+        self._banks[key] = bank
+        while len(self._banks) > self.max_label_banks:
+            self._banks.popitem(last=False)
+        return bank
+
+    def postprocess(
+        self,
+        model_outputs: dict,
+        top_k: int | None = None,
+        function_to_apply: str | None = None,
+        multi_label: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Logits of one video -> `[{"score", "label"}]`, best first."""
+        logits = model_outputs["logits"].float()
+        if multi_label and len(logits) > 1:
+            others = (logits.sum() - logits) / (len(logits) - 1)
+            logits, function_to_apply = logits - others, function_to_apply or "sigmoid"
+        if function_to_apply == "sigmoid":
+            scores = logits.sigmoid()
+        else:
+            scores = logits if function_to_apply == "none" else logits.softmax(0)
+        order = scores.argsort(descending=True, stable=True)[:top_k]
+        results = [{"score": scores[i].item(), "label": model_outputs["labels"][i]} for i in order.tolist()]
+        for result, i in zip(results, order.tolist(), strict=True):
+            if "saliency" in model_outputs:
+                result["saliency"] = {name: tensor[i] for name, tensor in model_outputs["saliency"].items()}
+        return results
+
+    def _timeline(
+        self, video: Any, batch_size: int, preprocess: dict, forward: dict, postprocess: dict
+    ) -> list[dict[str, Any]]:
+        options = {name: value for name, value in preprocess.items() if value is not None and name != "sampling"}
+        timeline: list[dict[str, Any]] = []
+        spans, pixels = [], []
+
+        def flush() -> None:
+            if not pixels:
+                return
+            results = self._run_batch([{"pixel_values_videos": p[None]} for p in pixels], forward, postprocess)
+            timeline.extend(
+                {"start": start, "end": end, "labels": labels}
+                for (start, end), labels in zip(spans, results, strict=True)
+            )
+            spans.clear()
+            pixels.clear()
+
+        for start, end, frames in self.processor.video_processor.iter_windows(video, **options):
+            spans.append((start, end))
+            pixels.append(frames)
+            if len(pixels) == batch_size:
+                flush()
+        flush()
+        return timeline
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Save the model and its processor as an ordinary folder.
+
+        Unlike the base class this saves the processor, and does not write `custom_pipelines` into the configuration,
+        which would make every later load demand `trust_remote_code`. To save with code see `hf_zsar.hub.export`.
+        """
+        self.model.save_pretrained(save_directory, **kwargs)
+        self.processor.save_pretrained(save_directory)
+
+
+def is_one_video(videos: Any) -> bool:
+    """Whether this is a single video, not a collection of them (a list of frames is one video)."""
+    if isinstance(videos, (list, tuple)):
+        first = videos[0] if videos else None
+        is_frame = type(first).__module__.startswith("PIL.") or getattr(first, "ndim", 0) == 3
+        return is_frame
+    if isinstance(videos, (str, bytes, bytearray, memoryview, os.PathLike, dict)) or hasattr(videos, "read"):
+        return True
+    return hasattr(videos, "shape") or hasattr(videos, "get_frames_at")
+
+
+def select_row(outputs: dict, row: int) -> dict:
+    """The outputs of one video of a batch."""
+    saliency = outputs.get("saliency")
+    picked = {"labels": outputs["labels"], "logits": outputs["logits"][row]}
+    return picked if saliency is None else {**picked, "saliency": {k: v[row] for k, v in saliency.items()}}
+
+
+def prefetch(function: Callable[[Any], Any], items: Iterable[Any], workers: int) -> Iterator[Any]:
+    """`map(function, items)` with a few items worked on ahead by threads; the order is kept.
+
+    The first exception is raised where its item stands, and what is still waiting is dropped.
+    """
+    items = iter(items)
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="zsar-decode") as pool:
+        waiting: deque[Future] = deque()
+        try:
+            while True:
+                while len(waiting) <= workers:
+                    try:
+                        waiting.append(pool.submit(function, next(items)))
+                    except StopIteration:
+                        break
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+__all__ = ["ZeroShotVideoClassificationPipeline"]
