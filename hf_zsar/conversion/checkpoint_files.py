@@ -1,0 +1,217 @@
+"""Reading official checkpoint files and writing Hugging Face folders: what all converters share.
+
+Pickles are opened with `weights_only=True` and nothing else, so a file can hold tensors and plain containers but no code.
+A folder is written under a temporary name and renamed when it is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel, ProcessorMixin
+
+StateDict = dict[str, torch.Tensor]
+
+
+class ConversionError(ValueError):
+    """A checkpoint that cannot be converted. The message says which file, what is wrong and what to do."""
+
+
+def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
+    """The top level of a checkpoint file, tensors on the CPU.
+
+    Reads PyTorch pickles (`weights_only=True`), safetensors, and TorchScript archives (OpenAI's CLIP files), of which
+    only the parameters are kept.
+
+    Raises:
+        ConversionError: no such file, not a checkpoint, or a pickle that holds more than tensors and plain containers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConversionError(f"{path} is not a file: name the checkpoint file itself.")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        if _is_torchscript(path):
+            return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ConversionError(
+            f"{path} is not a plain checkpoint: it is damaged, or holds Python objects besides tensors and plain "
+            "containers, which could run code when opened. Ask its author for the state dict alone, or load it where "
+            "you trust it and save `model.state_dict()`."
+        ) from error
+    except (RuntimeError, SafetensorError, EOFError, KeyError, OSError) as error:
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConversionError(f"{path} cannot be read as a checkpoint: {first_line}") from error
+    if not isinstance(content, Mapping):
+        raise ConversionError(f"{path} holds a {type(content).__name__}, not a dictionary of weights.")
+    return dict(content)
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.split("/")[1:2] == ["code"] for name in archive.namelist())
+
+
+def tensors_of(content: Mapping[str, Any], source: str) -> StateDict:
+    """Check that `content` is a state dict: string keys, tensors only.
+
+    Raises:
+        ConversionError: naming the entries that are something else.
+    """
+    others = [str(key) for key, value in content.items() if not isinstance(value, torch.Tensor)]
+    if others or not content:
+        found = f"entries that are no tensors: {_some(others)}" if others else "no weights"
+        raise ConversionError(f"{source} has {found}.")
+    return dict(content)
+
+
+def without_prefix(state: Mapping[str, torch.Tensor], prefix: str) -> StateDict:
+    """The entries under `prefix`, with it removed."""
+    return {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def without_common_prefix(state: Mapping[str, torch.Tensor], prefix: str) -> StateDict:
+    """Remove `prefix` if every entry has it (`module.` of parallel wrappers), else leave the names as they are."""
+    return without_prefix(state, prefix) if all(name.startswith(prefix) for name in state) else dict(state)
+
+
+def as_float32(state: Mapping[str, torch.Tensor]) -> StateDict:
+    """Half-precision tensors in float32, everything contiguous and detached, nothing shared."""
+    return {
+        name: (tensor.float() if tensor.is_floating_point() else tensor).detach().clone().contiguous()
+        for name, tensor in state.items()
+    }
+
+
+def split_packed_attention(state: StateDict, name: str, target: str) -> StateDict:
+    """Take `<name>in_proj_{weight,bias}` out of `state` and give `<target>{q,k,v}_proj.{weight,bias}`."""
+    split = {}
+    for kind in ("weight", "bias"):
+        for letter, part in zip("qkv", state.pop(f"{name}in_proj_{kind}").chunk(3)):
+            split[f"{target}{letter}_proj.{kind}"] = part
+    return split
+
+
+def require(state: Mapping[str, torch.Tensor], names: Iterable[str], source: str) -> None:
+    """
+    Raises:
+        ConversionError: some of `names` are missing; lists them.
+    """
+    missing = [name for name in names if name not in state]
+    if missing:
+        raise ConversionError(f"{source} lacks {len(missing)} weights: {_some(missing)}.")
+
+
+def load_exactly(model: nn.Module, state: StateDict, source: str) -> None:
+    """Load `state` into `model`, where every weight of either must have its counterpart.
+
+    Raises:
+        ConversionError: lists the missing, unexpected and wrongly shaped weights.
+    """
+    own = model.state_dict()
+    problems = []
+    for kind, names in (("missing", own.keys() - state.keys()), ("unexpected", state.keys() - own.keys())):
+        if names:
+            problems.append(f"{len(names)} {kind}: {_some(sorted(names))}")
+    for name in sorted(own.keys() & state.keys()):
+        if own[name].shape != state[name].shape:
+            problems.append(f"{name} is {tuple(state[name].shape)}, expected {tuple(own[name].shape)}")
+    if problems:
+        raise ConversionError(f"{source} does not fit {type(model).__name__}: " + "; ".join(problems) + ".")
+    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        raise ConversionError(f"{source} has weights that are not finite numbers: {_some(broken)}.")
+    model.load_state_dict(state)
+
+
+def _some(names: list[str], limit: int = 20) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+@dataclass
+class Conversion:
+    """A converted checkpoint, ready to be written.
+
+    Args:
+        model: with the weights loaded.
+        source: the file it comes from.
+        layout: name of the layout that was found.
+        notes: what a user should know (guessed settings, entries left out).
+        processor: saved beside the model when there is one.
+    """
+
+    model: PreTrainedModel
+    source: str
+    layout: str
+    notes: list[str] = field(default_factory=list)
+    processor: ProcessorMixin | None = None
+
+    def summary(self) -> str:
+        """A few lines for people: what was read and what came of it."""
+        weights = list(self.model.parameters())
+        lines = [
+            f"source      {self.source}",
+            f"layout      {self.layout}",
+            f"model       {type(self.model).__name__}, {sum(p.numel() for p in weights):,} parameters "
+            f"in {len(weights)} tensors, {str(self.model.dtype).removeprefix('torch.')}",
+        ]
+        lines += [f"note        {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write the folder: safetensors, config and processor; all of it or nothing.
+
+        Raises:
+            ConversionError: the folder exists and is not empty.
+        """
+        write_folder(folder, self._write)
+
+    def _write(self, folder: str) -> None:
+        self.model.save_pretrained(folder)
+        if self.processor is not None:
+            self.processor.save_pretrained(folder)
+
+
+def write_folder(folder: str | os.PathLike, write: Callable[[str], None]) -> None:
+    """Call `write(temporary_folder)` and give the folder its name when that is done.
+
+    Raises:
+        ConversionError: the folder exists and is not empty, or its parent cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConversionError(f"{folder} exists and is not empty: choose another folder or remove it first.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
+    try:
+        os.chmod(temporary, 0o777 & ~_umask())
+        write(temporary)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,64 @@
+"""Contrastive losses between videos and texts when several pairs of a batch are right.
+
+Two videos of one batch may show the same class, so what is right is a boolean matrix, not a diagonal
+(ActionCLIP, arXiv 2109.08472, section 3.1; DA-STI's base trains with the same loss).
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+LOSS_TYPES = ("kl", "ce")
+
+
+def soft_targets(targets: torch.Tensor, label_temperature: float) -> torch.Tensor:
+    """Log-probabilities `[N, K]` that a row should have: log-softmax of `label_temperature` where it is right, 0 elsewhere."""
+    return (targets.float() * label_temperature).log_softmax(dim=-1)
+
+
+def kl_to_targets(logits: torch.Tensor, targets: torch.Tensor, label_temperature: float = 10.0) -> torch.Tensor:
+    """Mean over rows of KL(softmax(`label_temperature` * targets) || softmax(logits)); a scalar, float32."""
+    wanted = soft_targets(targets, label_temperature)
+    got = logits.float().log_softmax(dim=-1)
+    return (wanted.exp() * (wanted - got)).sum(dim=-1).mean()
+
+
+def cross_entropy_to_targets(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean over rows of the cross-entropy with the probability shared equally by all right columns; a scalar, float32."""
+    wanted = targets.float()
+    wanted = wanted / wanted.sum(dim=-1, keepdim=True)
+    return -(wanted * logits.float().log_softmax(dim=-1)).sum(dim=-1).mean()
+
+
+def contrastive_losses(
+    logits_per_video: torch.Tensor,
+    targets: torch.Tensor,
+    loss_type: str = "kl",
+    label_temperature: float = 10.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both directions of the loss, (video -> text, text -> video); the methods take their mean.
+
+    Args:
+        logits_per_video: `[N, K]`, similarity times the learned scale.
+        targets: `[N, K]` boolean, true where candidate k is the class of video n. Every row needs one true entry.
+            A candidate that no video of the batch shows has nothing to choose and stays out of the second direction.
+        loss_type: `"kl"`, the official loss, or `"ce"`; with one right candidate per video and `"ce"` this is CLIP's loss.
+        label_temperature: factor on the targets before their softmax (`"kl"` only).
+
+    Raises:
+        ValueError: an unknown `loss_type`.
+    """
+    if loss_type not in LOSS_TYPES:
+        raise ValueError(f"loss_type must be one of {LOSS_TYPES}, got {loss_type!r}.")
+    shown = targets.any(dim=0)
+    per_text, text_targets = logits_per_video.t()[shown], targets.t()[shown]
+    if loss_type == "ce":
+        return cross_entropy_to_targets(logits_per_video, targets), cross_entropy_to_targets(per_text, text_targets)
+    return (
+        kl_to_targets(logits_per_video, targets, label_temperature),
+        kl_to_targets(per_text, text_targets, label_temperature),
+    )
+
+
+__all__ = ["contrastive_losses", "cross_entropy_to_targets", "kl_to_targets", "soft_targets"]
