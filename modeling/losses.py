@@ -1,7 +1,7 @@
 """Contrastive losses between videos and texts when several pairs of a batch are right.
 
 Two videos of one batch may show the same class, so what is right is a boolean matrix, not a diagonal
-(ActionCLIP, arXiv 2109.08472, section 3.1; DA-STI's base trains with the same loss).
+(ActionCLIP, arXiv 2109.08472; DA-STI's base trains with the same loss).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ LOSS_TYPES = ("kl", "ce")
 
 
 def soft_targets(targets: torch.Tensor, label_temperature: float) -> torch.Tensor:
-    """Log-probabilities `[N, K]` that a row should have: log-softmax of `label_temperature` where it is right, 0 elsewhere."""
+    """Logarithm of the probabilities `[N, K]` that each row should have: softmax(`label_temperature` * targets)."""
     return (targets.float() * label_temperature).log_softmax(dim=-1)
 
 
@@ -25,7 +25,7 @@ def kl_to_targets(logits: torch.Tensor, targets: torch.Tensor, label_temperature
 
 
 def cross_entropy_to_targets(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean over rows of the cross-entropy with the probability shared equally by all right columns; a scalar, float32."""
+    """Mean over rows of the cross-entropy, all right columns sharing the probability equally; a scalar, float32."""
     wanted = targets.float()
     wanted = wanted / wanted.sum(dim=-1, keepdim=True)
     return -(wanted * logits.float().log_softmax(dim=-1)).sum(dim=-1).mean()
@@ -43,7 +43,7 @@ def contrastive_losses(
         logits_per_video: `[N, K]`, similarity times the learned scale.
         targets: `[N, K]` boolean, true where candidate k is the class of video n. Every row needs one true entry.
             A candidate that no video of the batch shows has nothing to choose and stays out of the second direction.
-        loss_type: `"kl"`, the official loss, or `"ce"`; with one right candidate per video and `"ce"` this is CLIP's loss.
+        loss_type: `"kl"`, the official loss, or `"ce"`, which is CLIP's loss where each video has one right candidate.
         label_temperature: factor on the targets before their softmax (`"kl"` only).
 
     Raises:

@@ -1,8 +1,8 @@
 """The transformer over frame embeddings that ActionCLIP ("Transf") and DA-STI's base share.
 
-Six pre-norm CLIP blocks with QuickGELU and a learned position per frame (ActionCLIP, arXiv 2109.08472, section 3.2, its
-post-network prompt). The frames' own embeddings, without positions, are added again at the end. The output is one
-vector per frame; ActionCLIP takes its mean.
+Six pre-norm CLIP blocks with QuickGELU and a learned position per frame (ActionCLIP, arXiv 2109.08472: its post-network
+prompt). The frames' own embeddings, without positions, are added again at the end. The output is one vector per frame;
+ActionCLIP takes its mean.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reading official checkpoint files and writing Hugging Face folders: what all converters share.
 
-Pickles are opened with `weights_only=True` and nothing else, so a file can hold tensors and plain containers but no code.
-A folder is written under a temporary name and renamed when it is complete.
+Pickles are opened with `weights_only=True` and nothing else, so a file can hold tensors and plain containers but no
+code. A folder is written under a temporary name and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def split_packed_attention(state: StateDict, name: str, target: str) -> StateDic
     """Take `<name>in_proj_{weight,bias}` out of `state` and give `<target>{q,k,v}_proj.{weight,bias}`."""
     split = {}
     for kind in ("weight", "bias"):
-        for letter, part in zip("qkv", state.pop(f"{name}in_proj_{kind}").chunk(3)):
+        for letter, part in zip("qkv", state.pop(f"{name}in_proj_{kind}").chunk(3), strict=True):
             split[f"{target}{letter}_proj.{kind}"] = part
     return split
 

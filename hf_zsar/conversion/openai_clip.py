@@ -1,7 +1,6 @@
 """OpenAI's CLIP weights to transformers' [`CLIPModel`]: the part that all CLIP-based converters share.
 
-The map of names is that of specs/actionclip.md section 5.1 (checked there against the official code). Sizes come from the
-shapes; heads are always width / 64.
+Projections are stored transposed and attention packed there. Sizes come from the shapes; heads are always width / 64.
 """
 
 from __future__ import annotations
@@ -135,8 +134,8 @@ def convert_openai_clip(
 ) -> tuple[CLIPConfig, StateDict, StateDict]:
     """An OpenAI-layout state dict -> (config, `CLIPModel` state dict in float32, what is not CLIP's).
 
-    The blocks of temporal-shift checkpoints (`resblocks.{i}.net.*`) are read as ordinary ones. The third value is empty
-    for a plain CLIP; a method's converter takes its own weights from it, and whatever is left is unexpected.
+    The blocks of temporal-shift checkpoints (`resblocks.{i}.net.*`) are read as ordinary ones. The third value is
+    empty for a plain CLIP; a method's converter takes its own weights from it, and whatever is left is unexpected.
 
     Raises:
         ConversionError: see [`infer_clip_config`].
