@@ -1,8 +1,8 @@
 """The methods of the package, and their registration with transformers' auto classes and pipelines.
 
-`import hf_zsar` must make `AutoModel`, `AutoProcessor`, `AutoConfig` and `pipeline` know our types, and must not cost the
-seconds that importing torch and transformers takes. So the classes are registered when transformers' own auto modules
-are loaded: at once if they are loaded already, else right after somebody loads them.
+`import hf_zsar` must make `AutoModel`, `AutoProcessor`, `AutoConfig` and `pipeline` know our types, and must not cost
+the seconds that importing torch and transformers takes. So the classes are registered when transformers' own auto
+modules are loaded: at once if they are loaded already, else right after somebody loads them.
 """
 
 from __future__ import annotations
@@ -49,12 +49,7 @@ def _load(module: str, name: str) -> type:
     return getattr(importlib.import_module(f"hf_zsar.{module}"), name)
 
 
-METHODS: dict[str, MethodSpec] = {
-    spec.name: spec
-    for spec in (
-        MethodSpec("rest", "ResT"),
-    )
-}
+METHODS: dict[str, MethodSpec] = {spec.name: spec for spec in (MethodSpec("rest", "ResT"),)}
 
 
 def _register_configs() -> None:
@@ -112,31 +107,51 @@ _HOOKS: dict[str, Callable[[], None]] = {
 }
 
 
+class _PerThread(threading.local):
+    looking_for: str | None = None  # the module whose real finder is being asked
+    own_modules_in_progress: int = 0
+
+    def __init__(self) -> None:
+        self.ready: list[Callable[[], None]] = []
+
+
 class _AfterImport(importlib.abc.MetaPathFinder):
-    """Calls a hook right after the module of that name has been executed."""
+    """Calls a hook right after the module of that name has been executed.
+
+    Often it is one of our own modules that loads transformers. The hook then waits until that module is complete as
+    well, since it would meet it half-made.
+    """
 
     def __init__(self, hooks: dict[str, Callable[[], None]]) -> None:
         self.hooks = hooks
-        self.local = threading.local()
+        self.thread = _PerThread()
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name not in self.hooks or getattr(self.local, "inside", None) == name:
+        own = name.startswith(f"{__package__}.")
+        if not self.hooks or not (own or name in self.hooks) or self.thread.looking_for == name:
             return None
-        self.local.inside = name
+        outer, self.thread.looking_for = self.thread.looking_for, name
         try:
             spec = importlib.util.find_spec(name)
         finally:
-            self.local.inside = None
+            self.thread.looking_for = outer
         if spec is None or spec.loader is None:
             return None
-        execute, hook = spec.loader.exec_module, self.hooks[name]
+        execute = spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            execute(module)
-            self.hooks.pop(name, None)
-            hook()
+            thread = self.thread
+            thread.own_modules_in_progress += own
+            try:
+                execute(module)
+            finally:
+                thread.own_modules_in_progress -= own
+            if name in self.hooks:
+                thread.ready.append(self.hooks.pop(name))
+            while thread.ready and not thread.own_modules_in_progress:
+                thread.ready.pop(0)()
 
         spec.loader.exec_module = exec_module
         return spec

@@ -1,0 +1,191 @@
+"""A tiny model, processor and input of every method, made offline in a moment: what most tests run on.
+
+A method takes part by an entry in `TINY`: the fields of its tiny configuration and the tokenizer of its text tower.
+Everything here depends on `seed` alone, so two processes build equal models.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import pre_tokenizers
+from transformers import BertTokenizer, CLIPTokenizer, PreTrainedConfig, PreTrainedModel, ProcessorMixin
+
+from hf_zsar import METHODS
+
+
+LABELS = ("riding a bike", "playing guitar", "cooking", "walking a dog", "surfing")
+IMAGE_SIZE = 32
+NUM_FRAMES = 4
+
+# Words that the tiny vocabularies hold as one piece; others are spelled out in bytes (CLIP) or letters (BERT).
+WORDS = "a video of person riding bike the human is playing guitar in this cooking walking dog surfing lower newer"
+
+
+@functools.cache
+def _clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    # Written down rather than trained: the trainers of `tokenizers` break ties differently from process to process.
+    merges: dict[tuple[str, str], None] = {}
+    for word in WORDS.split():
+        *letters, last = word
+        pieces = [*letters, f"{last}</w>"]
+        merges.update({("".join(pieces[:end]), pieces[end]): None for end in range(1, len(pieces))})
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # The published order: bytes, bytes that end a word, merges, and the two special tokens with the highest ids.
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    return {token: position for position, token in enumerate(dict.fromkeys(tokens))}, list(merges)
+
+
+@functools.cache
+def _bert_vocabulary() -> dict[str, int]:
+    letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    tokens += WORDS.split()
+    return {token: position for position, token in enumerate(dict.fromkeys(tokens))}
+
+
+def tiny_clip_tokenizer() -> CLIPTokenizer:
+    """CLIP's byte-level BPE with a few dozen merges; any text can be spelled. 77 positions, as CLIP's."""
+    vocab, merges = _clip_vocabulary()
+    return CLIPTokenizer(vocab=dict(vocab), merges=list(merges), model_max_length=77)
+
+
+def tiny_bert_tokenizer() -> BertTokenizer:
+    """BERT's uncased WordPiece with a few dozen words; any ASCII text can be spelled."""
+    return BertTokenizer(vocab=dict(_bert_vocabulary()), model_max_length=32)
+
+
+def tiny_clip_config(**overrides: Any) -> dict[str, Any]:
+    """A two-layer CLIP over 4 x 4 patches. Width 64: the heads of the methods count width / 64 heads."""
+    vocab, _ = _clip_vocabulary()
+    tower = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2)
+    text = dict(
+        vocab_size=len(vocab),
+        max_position_embeddings=77,
+        bos_token_id=vocab["<|startoftext|>"],
+        eos_token_id=vocab["<|endoftext|>"],
+        pad_token_id=vocab["<|endoftext|>"],
+    )
+    vision = dict(image_size=IMAGE_SIZE, patch_size=8)
+    config = dict(
+        model_type="clip", text_config={**tower, **text}, vision_config={**tower, **vision}, projection_dim=64
+    )
+    return {**config, **overrides}
+
+
+def tiny_bert_config(**overrides: Any) -> dict[str, Any]:
+    """A two-layer BERT."""
+    config = dict(
+        vocab_size=len(_bert_vocabulary()),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+    )
+    return {**config, **overrides}
+
+
+@dataclass(frozen=True)
+class TinyMethod:
+    """How to build a method small.
+
+    Args:
+        config: the fields of its configuration class.
+        tokenizer: builds the tokenizer of its text tower.
+        variants: name -> fields that change the code path, for tests that go through every one.
+        processor: extra arguments of its processor class.
+        prepare: called with the fresh model, e.g. to fill buffers that a real checkpoint has filled.
+    """
+
+    config: Callable[[], dict[str, Any]]
+    tokenizer: Callable[[], Any]
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    processor: dict[str, Any] = field(default_factory=dict)
+    prepare: Callable[[PreTrainedModel], None] | None = None
+
+
+def _tiny_rest_config() -> dict[str, Any]:
+    sizes = dict(embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], layer_type="basic")
+    return dict(
+        backbone_config=dict(model_type="resnet", **sizes),
+        text_config=dict(model_type="bert", **tiny_bert_config()),
+        num_frames=NUM_FRAMES,
+        seen_class_names=["running", "swimming", "eating", "dancing", "reading", "painting"],
+    )
+
+
+def _fill_prototypes(model: PreTrainedModel) -> None:
+    names = model.config.seen_class_names
+    prototypes = torch.randn(len(names), model.seen_prototypes.shape[1])
+    text_embeds = torch.randn(len(names), model.seen_text_embeds.shape[1])
+    model.set_prototypes(prototypes, text_embeds, torch.arange(1, len(names) + 1), names)
+
+
+# method -> how to build it small; every registered method has an entry (tests/test_tiny_models.py)
+TINY: dict[str, TinyMethod] = {
+    "rest": TinyMethod(_tiny_rest_config, tiny_bert_tokenizer, prepare=_fill_prototypes),
+}
+
+
+def tiny_config(method: str, **overrides: Any) -> PreTrainedConfig:
+    """The tiny configuration of a method, some fields replaced."""
+    return METHODS[method].config_class(**{**TINY[method].config(), **overrides})
+
+
+def tiny_model(method: str, seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """A tiny model with random weights, in evaluation mode. The global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = METHODS[method].model_class(tiny_config(method, **overrides)).eval()
+        if TINY[method].prepare is not None:
+            TINY[method].prepare(model)
+    return model
+
+
+def tiny_processor(method: str, folder: Path | None = None, **overrides: Any) -> ProcessorMixin:
+    """The processor that goes with `tiny_model`; saved into `folder` when one is given."""
+    from hf_zsar import ZSARVideoProcessor
+
+    video_processor = ZSARVideoProcessor(
+        num_frames=NUM_FRAMES,
+        size={"shortest_edge": IMAGE_SIZE},
+        crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+    )
+    tiny = TINY[method]
+    processor = METHODS[method].processor_class(video_processor, tiny.tokenizer(), **{**tiny.processor, **overrides})
+    if folder is not None:
+        processor.save_pretrained(folder)
+    return processor
+
+
+def tiny_folder(method: str, folder: Path, **overrides: Any) -> Path:
+    """Model and processor saved side by side: what `from_pretrained` and `pipeline` read."""
+    tiny_model(method, **overrides).save_pretrained(folder)
+    tiny_processor(method, folder)
+    return folder
+
+
+def tiny_videos(batch: int = 2, views: int | None = None, frames: int = NUM_FRAMES, seed: int = 0) -> torch.Tensor:
+    """Random normalised frames `[B, T, 3, H, W]`, or `[B, V, T, 3, H, W]` with `views`."""
+    shape = (batch, *([views] if views else []), frames, 3, IMAGE_SIZE, IMAGE_SIZE)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def tiny_inputs(
+    method: str,
+    labels: Sequence[str] = LABELS,
+    batch: int = 2,
+    views: int | None = None,
+    seed: int = 0,
+    **processor_overrides: Any,
+) -> dict[str, torch.Tensor]:
+    """A whole model input: random frames, and the labels through the method's own processor."""
+    processor = tiny_processor(method, **processor_overrides)
+    return {"pixel_values_videos": tiny_videos(batch, views, seed=seed), **processor.prepare_labels(list(labels))}
