@@ -7,6 +7,7 @@ MetaCLIP, ...) is a new adapter in `DUAL_ENCODERS`; no method changes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,20 @@ class CLIPDualEncoder(nn.Module):
         super().__init__()
         self.model = self.model_class._from_config(config)
 
+    @classmethod
+    def wrap(cls, model: PreTrainedModel) -> CLIPDualEncoder:
+        """The adapter around a loaded model, whose modules are shared."""
+        adapter = cls.__new__(cls)
+        nn.Module.__init__(adapter)
+        adapter.model = model
+        return adapter
+
+    def frozen_image_side(self) -> CLIPDualEncoder:
+        """An independent copy without the text tower, in evaluation mode and without gradients (a teacher)."""
+        text_side = (self.model.text_model, self.model.text_projection)
+        image_side = copy.deepcopy(self, {id(module): None for module in text_side})  # the memo leaves these out
+        return image_side.requires_grad_(False).eval()
+
     @property
     def logit_scale(self) -> nn.Parameter:
         """Logarithm of the learned temperature factor, a scalar."""
@@ -42,6 +57,11 @@ class CLIPDualEncoder(nn.Module):
     def vision_layers(self) -> nn.ModuleList:
         """The transformer blocks of the vision tower, each with `layer_norm1`, `self_attn`, `layer_norm2`, `mlp`."""
         return self.model.vision_model.encoder.layers
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        """Height and width of a patch in pixels."""
+        return tuple(self.model.vision_model.embeddings.patch_embedding.kernel_size)
 
     @property
     def vision_parameters(self) -> list[nn.Parameter]:

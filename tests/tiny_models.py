@@ -128,9 +128,31 @@ def _fill_prototypes(model: PreTrainedModel) -> None:
     model.set_prototypes(prototypes, text_embeds, torch.arange(1, len(names) + 1), names)
 
 
+def _tiny_stdd_config() -> dict[str, Any]:
+    # Everything that has weights is trained: the common training tests ask every parameter for a gradient.
+    return dict(
+        backbone_config=tiny_clip_config(),
+        num_frames=NUM_FRAMES,
+        channel_fold=8,
+        train_text_tower=True,
+        distill_weight=0.0,
+    )
+
+
 # method -> how to build it small; every registered method has an entry (tests/test_tiny_models.py)
 TINY: dict[str, TinyMethod] = {
     "rest": TinyMethod(_tiny_rest_config, tiny_bert_tokenizer, prepare=_fill_prototypes),
+    "stdd": TinyMethod(
+        _tiny_stdd_config,
+        tiny_clip_tokenizer,
+        variants={
+            "one_scale": dict(temporal_scales=[1]),
+            "random_evaluation": dict(eval_temporal_shuffle=True),
+            "mean_matching": dict(matching="mean"),
+            "plain_clip": dict(use_stca=False),
+            "distilled": dict(distill_weight=2.0, train_text_tower=False),
+        },
+    ),
 }
 
 

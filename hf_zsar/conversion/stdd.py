@@ -1,0 +1,194 @@
+"""Checkpoints and text features in the layout of the official STDD code, as a user has trained or computed them.
+
+No weights of STDD were published, and its repository has no licence (specification 5): nothing of it ships here, and what
+is converted is marked (`config.source_license = "none"`) so that it is not pushed unless told. Epoch files hold the
+student (`model.`), sometimes the frozen teacher (`raw_model.`), and the projector of the distillation (`projector_v.`);
+averaged files hold the student alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import yaml
+from transformers import CLIPModel
+from transformers.utils import logging
+
+from hf_zsar.modeling.configuration_stdd import STDDConfig
+from hf_zsar.modeling.modeling_stdd import STDDModel, text_tensors
+from hf_zsar.modeling.modeling_zsar import LabelBank, fingerprint_of, normalize
+
+from .checkpoint_files import (
+    Conversion,
+    ConversionError,
+    StateDict,
+    as_float32,
+    load_exactly,
+    read_checkpoint,
+    tensors_of,
+    without_common_prefix,
+    without_prefix,
+)
+from .openai_clip import convert_openai_clip
+
+
+logger = logging.get_logger(__name__)
+
+LICENSE_NOTE = (
+    "The STDD repository has no licence, so weights trained with its code may carry terms you do not know. The config says "
+    'source_license="none", and such a model is not pushed unless told.'
+)
+TEMPORAL_ATTENTION = "stcross_attend"
+_PROJECTOR = {f"projector_v.{i}.weight": f"distill_projector.{i}.weight" for i in (0, 2)}
+
+
+def convert(path: str | os.PathLike, **config: Any) -> Conversion:
+    """A checkpoint in the official layout as an [`STDDModel`].
+
+    Args:
+        path: an epoch file (`checkpoint_epoch_*.pyth`) or an averaged file (`swa_*.pth`).
+        config: fields of [`STDDConfig`] that win over what the file says or leaves open. Averaged files have no
+            settings at all; the defaults are those of the official training scripts.
+
+    Raises:
+        ConversionError: not such a file, settings that cannot be read, or weights that are missing or left over.
+    """
+    source = os.fspath(path)
+    content = read_checkpoint(path)
+    state = _model_state(content, source)
+    settings, notes = _settings(content.get("cfg"), source)
+    student = without_prefix(state, "model.")
+    if not student:
+        raise ConversionError(f"{source} has no weights under 'model.': it is no STDD checkpoint.")
+    clip_config, weights, rest = convert_openai_clip(student, source)
+    projector = as_float32({target: state[name] for name, target in _PROJECTOR.items() if name in state})
+    if not projector and "distill_weight" not in config:
+        settings["distill_weight"] = 0.0
+        notes.append("no distillation projector in the file: distill_weight=0")
+    settings |= config
+    model = STDDModel(STDDConfig(backbone_config=clip_config, source_license="none", **settings)).eval()
+    weights = {f"backbone.model.{name}": tensor for name, tensor in (weights | rest).items()}
+    if model.distill_projector is not None:
+        # A file without a projector gets the fresh one, which adds nothing at first.
+        fresh = {name: tensor for name, tensor in model.state_dict().items() if name in _PROJECTOR.values()}
+        weights |= projector or fresh
+    notes += _left_out(state)
+    load_exactly(model, weights, source)
+    logger.warning(LICENSE_NOTE)
+    layout = "STDD averaged file" if set(content) == {"model_state"} else "STDD epoch file"
+    return Conversion(model=model, source=source, layout=layout, notes=[*notes, LICENSE_NOTE])
+
+
+def _model_state(content: Mapping[str, Any], source: str) -> StateDict:
+    state = content.get("model_state")
+    if not isinstance(state, Mapping):
+        raise ConversionError(f"{source} has no 'model_state': it is no checkpoint of the official STDD code.")
+    return without_common_prefix(tensors_of(state, source), "module.")
+
+
+def _left_out(state: StateDict) -> list[str]:
+    notes = []
+    if any(name.startswith("raw_model.") for name in state):
+        notes.append("the teacher (raw_model.*) was left out; to train on, use load_teacher or the original CLIP")
+    others = sorted(n for n in state if not n.startswith(("model.", "raw_model.")) and n not in _PROJECTOR)
+    if others:
+        notes.append(f"left out, no part of STDD: {', '.join(others)}")
+    return notes
+
+
+def _settings(cfg: Any, source: str) -> tuple[dict[str, Any], list[str]]:
+    """Fields of [`STDDConfig`] out of the training configuration of an epoch file, and what to tell the user."""
+    if cfg is None:
+        return {}, ["the file has no settings: those of the official training scripts are assumed"]
+    try:
+        cfg = yaml.safe_load(cfg) if isinstance(cfg, str) else cfg
+    except yaml.YAMLError as error:
+        raise ConversionError(f"{source}: its 'cfg' is no YAML: {str(error).splitlines()[0]}.") from error
+    sections = [cfg.get(name) if isinstance(cfg, Mapping) else None for name in ("MODEL", "DATA")]
+    if not all(section is None or isinstance(section, Mapping) for section in sections):
+        raise ConversionError(f"{source}: its 'cfg' has no MODEL and DATA sections.")
+    model, data = (section or {} for section in sections)
+    notes = []
+    if (kind := model.get("TEMPORAL_MODELING_TYPE", TEMPORAL_ATTENTION)) != TEMPORAL_ATTENTION:
+        notes.append(f"trained with the temporal attention {kind!r}, which is not STDD's")
+    settings = {
+        "mask_rate": model.get("MASK_RATE"),
+        "window_size": _window(model.get("MASK_STRIDE"), source),
+        "spatial_repeat": model.get("SPATIAL_REPEAT"),
+        "temporal_shuffle": model.get("TEMPORAL_SHUFFLE"),
+        "channel_fold": model.get("CHANNEL_FOLD"),
+        "temporal_scales": _as_list(model.get("TEMPORAL_SCALE")),
+        "distill_weight": model.get("DISTILLATION_RATIO"),
+        "num_frames": data.get("NUM_FRAMES"),
+        "matching": {True: "bidirectional", False: "mean"}.get(data.get("TEXT_AUG")),
+    }
+    return {name: value for name, value in settings.items() if value is not None}, notes
+
+
+def _as_list(scales: Any) -> list[int] | None:
+    # The official ViT-L/14 configuration writes a bare number (specification 6, 6).
+    return [scales] if isinstance(scales, int) else scales
+
+
+def _window(stride: Any, source: str) -> int | None:
+    if stride is None:
+        return None
+    if not isinstance(stride, (list, tuple)) or len(stride) != 3 or stride[0] != 1 or stride[1] != stride[2]:
+        raise ConversionError(f"{source}: MASK_STRIDE must be [1, w, w] for a square window, got {stride!r}.")
+    return stride[1]
+
+
+def load_teacher(path: str | os.PathLike) -> CLIPModel | None:
+    """The frozen CLIP of an epoch file, for [`STDDModel.set_teacher`]; None where the file has none.
+
+    Raises:
+        ConversionError: see [`convert`].
+    """
+    source = os.fspath(path)
+    state = without_prefix(_model_state(read_checkpoint(path), source), "raw_model.")
+    if not state:
+        return None
+    config, weights, rest = convert_openai_clip(state, source)
+    model = CLIPModel(config).eval()
+    load_exactly(model, weights | rest, source)
+    return model
+
+
+def import_text_features(path: str | os.PathLike, labels: Sequence[str]) -> LabelBank:
+    """A feature file of the official code (`classes_text_feats_*.pt`) as a label bank.
+
+    Args:
+        path: a tensor `[K, A, D]`, A prompts per class, not normalised; or `[K, D]`.
+        labels: the K class names in the order of the file, which holds none.
+
+    Raises:
+        ConversionError: not such a tensor, or another number of labels.
+    """
+    source = os.fspath(path)
+    features = read_checkpoint_tensor(path)
+    if features.ndim == 2:
+        features = features[:, None]
+    if features.ndim != 3 or not features.is_floating_point():
+        raise ConversionError(
+            f"{source} holds a {features.dtype} tensor {tuple(features.shape)}, not [K, A, D] floats."
+        )
+    if features.shape[0] != len(labels):
+        raise ConversionError(
+            f"{source} has features of {features.shape[0]} classes but {len(labels)} labels were given: pass the class "
+            "list that it was made for, in its order."
+        )
+    features = features.float()
+    if not features.isfinite().all():
+        raise ConversionError(f"{source} has features that are not finite numbers.")
+    tensors = text_tensors(normalize(features), torch.ones(features.shape[:2], dtype=torch.bool))
+    return LabelBank(tuple(labels), tensors, fingerprint_of("stdd-text-features", list(labels), features))
+
+
+def read_checkpoint_tensor(path: str | os.PathLike) -> torch.Tensor:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+__all__ = ["convert", "import_text_features", "load_teacher"]

@@ -1,0 +1,120 @@
+"""Processor of STDD: a label becomes many prompts, one for each clause that its action graph gives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import cycle, islice
+from typing import Any
+
+from transformers.utils import logging
+
+from .action_graph import PROMPT_GROUPS, graph_prompts
+from .descriptions import Descriptions
+from .processing_zsar import ZSARProcessor
+from .prompts import check_template
+from .video_processing_zsar import ZSARVideoProcessor
+
+
+logger = logging.get_logger(__name__)
+
+# The first eight templates of the Kinetics-400 and UCF101 label files, which prompts with clauses are made from.
+AUGMENTED_TEMPLATES = (
+    "a human action of {}.",
+    "a video of action {}.",
+    "Playing action of {}.",
+    "Doing a kind of action {}.",
+    "Look, the person is {}.",
+    "The man is {}.",
+    "The woman is {}.",
+    "a video of a person {}.",
+)
+
+# The templates of the classifier without clauses (`matching="mean"`), as published ("a example").
+BASE_TEMPLATES = tuple(
+    f"{medium} {phrase} {{}}."
+    for medium in ("a photo", "a video", "a example", "a demonstration")
+    for phrase in (
+        "of",
+        "of a person",
+        "of a person using",
+        "of a person doing",
+        "of a person during",
+        "of a person performing",
+        "of a person practicing",
+    )
+)
+
+PROMPT_PADDINGS = ("mask", "cycle")
+
+
+class STDDProcessor(ZSARProcessor):
+    """Videos and labels in, model inputs out.
+
+    Prompts of a label, template by template: the label alone, then `"<label>, <clause>"` for every clause of its action
+    graph, none twice (specification 2.5). A label without a graph has the template prompts only.
+
+    Args:
+        descriptions: action graphs (kind `"graph"`): a [`Descriptions`] value, the path of a file, or the shorthand
+            `{label: [clause, ...]}`.
+        prompt_group: which clauses are used: `"xmix"` all, `"xoo"` between objects, `"xao"` of action and objects,
+            `"xaa"` of sub-actions, `"a"` none.
+        prompt_padding: `"mask"` keeps ragged lists, so that every distinct prompt weighs the same; `"cycle"` repeats a
+            label's list up to the longest, as in the released feature files.
+        video_processor, tokenizer, prompt_templates, clean_labels: see [`ZSARProcessor`].
+    """
+
+    default_templates = AUGMENTED_TEMPLATES
+
+    def __init__(
+        self,
+        video_processor: ZSARVideoProcessor | None = None,
+        tokenizer: Any = None,
+        prompt_templates: Sequence[str] | None = None,
+        clean_labels: bool = True,
+        descriptions: Descriptions | dict | None = None,
+        prompt_group: str = "xmix",
+        prompt_padding: str = "mask",
+        **kwargs: Any,
+    ) -> None:
+        if prompt_group not in PROMPT_GROUPS:
+            raise ValueError(f"prompt_group must be one of {', '.join(PROMPT_GROUPS)}, got {prompt_group!r}.")
+        if prompt_padding not in PROMPT_PADDINGS:
+            raise ValueError(f"prompt_padding must be one of {', '.join(PROMPT_PADDINGS)}, got {prompt_padding!r}.")
+        super().__init__(video_processor, tokenizer, prompt_templates, clean_labels, descriptions, **kwargs)
+        self.prompt_group = prompt_group
+        self.prompt_padding = prompt_padding
+
+    def build_prompts(
+        self, names: Sequence[str], templates: Sequence[str], descriptions: Descriptions | None
+    ) -> list[list[str]]:
+        """The prompts of every label, template-major: all prompts of the first template, then of the second, ...
+
+        With `prompt_padding="cycle"` every template's list of every label is as long as the longest of all.
+        """
+        for template in templates:
+            check_template(template)
+        prompts = [graph_prompts(name, self._clauses(name, descriptions), templates) for name in names]
+        if descriptions is not None and (missing := descriptions.missing(names)):
+            logger.warning(
+                "%d of %d labels have no action graph and are known by their names only: %s",
+                len(missing),
+                len(names),
+                ", ".join(missing[:10]) + ", ..." * (len(missing) > 10),
+            )
+        if self.prompt_padding == "cycle":
+            longest = max(len(of_template) for of_label in prompts for of_template in of_label)
+            prompts = [[list(islice(cycle(part), longest)) for part in of_label] for of_label in prompts]
+        return [[prompt for part in of_label for prompt in part] for of_label in prompts]
+
+    def _clauses(self, name: str, descriptions: Descriptions | None) -> list[str]:
+        graph = descriptions.for_label(name) if descriptions is not None else None
+        return graph.clause_list(self.prompt_group) if graph is not None else []
+
+    def _as_descriptions(self, descriptions: Descriptions | dict | str | os.PathLike | None) -> Descriptions | None:
+        if descriptions is None:
+            return super()._as_descriptions(None)
+        return Descriptions.of(descriptions, "graph")
+
+
+__all__ = ["AUGMENTED_TEMPLATES", "BASE_TEMPLATES", "STDDProcessor"]
