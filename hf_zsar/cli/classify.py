@@ -77,12 +77,11 @@ def pipeline_options(args: argparse.Namespace, labels: list[str]) -> dict[str, A
         "top_k": min(args.top_k, len(labels)),
         "hypothesis_template": args.template,
         "descriptions": args.descriptions,
-        "num_frames": args.num_frames,
-        "num_views": args.num_views,
         "window": args.window,
         "stride": args.stride,
     }
-    return {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
+    return {**given, **common.sampling_options(args)}
 
 
 def show(record: dict[str, Any]) -> None:
@@ -131,8 +130,6 @@ def draw(pipe: Any, record: dict[str, Any], path: str, args: argparse.Namespace)
     """Write the picture of a scored video."""
     from .picture import draw_scores
 
-    options = {"num_frames": args.num_frames, "num_views": args.num_views}
-    given = {name: value for name, value in options.items() if value is not None}
-    clip = pipe.processor.video_processor.sample(record["video"], **given)
+    clip = pipe.processor.video_processor.sample(record["video"], **common.sampling_options(args))
     with common.replacing(path) as temporary:
         draw_scores(temporary, record, clip.frames, clip.timestamps)

@@ -28,10 +28,15 @@ class CommandError(Exception):
 
 
 def add_video_arguments(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
-    """The positional VIDEO arguments and how they are sampled."""
+    """The positional VIDEO arguments, and which of their frames are looked at."""
     parser.add_argument(
         "videos", metavar="VIDEO", nargs=nargs, help="file, URL, folder (searched for videos) or glob pattern"
     )
+    add_sampling_arguments(parser)
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which frames of a video are looked at."""
     group = parser.add_argument_group("frames")
     group.add_argument("--num-frames", type=positive, metavar="N", help="frames per view (default: as the model says)")
     group.add_argument(
@@ -64,6 +69,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--trust-remote-code", action="store_true", help="run code that the model's repository brings along"
     )
+
+
+def sampling_options(args: argparse.Namespace) -> dict[str, int]:
+    """The sampling options that were given, by the names that the pipeline and the processor use."""
+    options = {"num_frames": args.num_frames, "num_views": args.num_views}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def positive(text: str) -> int:

@@ -1,0 +1,48 @@
+"""`hf-zsar search`: find videos by text in an index that `hf-zsar embed` made."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from . import common
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command to the parser of `hf-zsar`."""
+    parser = subparsers.add_parser(
+        "search",
+        help="find videos by text",
+        description="Rank the videos of an index by how well they fit a text. Use the model that made the index.",
+        epilog='example:  hf-zsar embed clips/ --out clips.safetensors && hf-zsar search clips.safetensors "a bike"',
+    )
+    parser.add_argument("index", metavar="INDEX", help="file written by hf-zsar embed --out")
+    parser.add_argument("texts", metavar="TEXT", nargs="+", help="what to look for; each text is searched by itself")
+    parser.add_argument(
+        "--template", action="append", metavar="TEXT", help="prompt with {} for the text ('{}' takes it as it is)"
+    )
+    common.add_model_arguments(parser)
+    parser.add_argument("--top-k", type=common.positive, default=5, metavar="K", help="videos shown (default 5)")
+    parser.add_argument("--json", action="store_true", help="print JSON: a list with one record a text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search; see the exit status in `hf_zsar.cli`."""
+    from hf_zsar.retrieval import VideoIndex
+
+    index = VideoIndex.load(args.index)
+    texts = list(dict.fromkeys(args.texts))
+    pipe = common.load_pipeline(args)
+    scores = index.search(pipe.model, pipe.label_bank(texts, args.template))
+    records = []
+    for text, row in zip(texts, scores, strict=True):
+        best = row.argsort(descending=True, stable=True)[: args.top_k].tolist()
+        records.append({"text": text, "videos": [{"video": index.videos[i], "score": row[i].item()} for i in best]})
+    if args.json:
+        print(json.dumps(records, indent=2, ensure_ascii=False))
+        return 0
+    for record in records:
+        print(record["text"])
+        for each in record["videos"]:
+            print(f"  {each['score']:8.3f}  {each['video']}")
+    return 0
