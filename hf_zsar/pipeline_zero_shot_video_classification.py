@@ -50,7 +50,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
 
         Args:
             videos: a path, http(s) URL, bytes, file object, `{"path", "bytes"}`, array or tensor `[T, H, W, 3]` or
-                `[T, 3, H, W]`, list of PIL frames or open torchcodec decoder; or a list, generator or dataset of those.
+                `[T, 3, H, W]`, list of PIL frames or open torchcodec decoder; or a list or generator of those.
             candidate_labels (`list[str]`): the class names.
             hypothesis_template (`str` or `list[str]`, *optional*): with one `{}` for the label; several make an
                 ensemble. Default: the model's own.
@@ -59,8 +59,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             label_bank (*optional*): a ready text side instead of `candidate_labels`.
             top_k (`int`, *optional*): give only the k best.
             function_to_apply (`"softmax"`, `"sigmoid"` or `"none"`): default softmax over the labels.
-            multi_label (`bool`): several labels may be true: each is weighed against the mean of the others, and scores
-                no longer sum to 1.
+            multi_label (`bool`): several labels may be true: each is weighed against the mean of the others, and
+                scores no longer sum to 1.
             num_frames, num_views, num_crops, sampling (*optional*): instead of the processor's.
             window, stride (`float`, seconds, *optional*): score windows of a long video; memory does not grow with its
                 length. `stride` defaults to `window`.
@@ -105,7 +105,9 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             return
         workers = num_workers or self._num_workers or min(4, os.cpu_count() or 1)
         batch: list[Any] = []
-        for item in prefetch(lambda video: self._guard(on_error, self.preprocess, video, **preprocess), videos, workers):
+        for item in prefetch(
+            lambda video: self._guard(on_error, self.preprocess, video, **preprocess), videos, workers
+        ):
             batch.append(item)
             if len(batch) == batch_size:
                 yield from self._run_batch(batch, forward, postprocess)
@@ -126,9 +128,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         for name, value in kwargs.items():
             if name in ("num_frames", "num_views", "num_crops", "sampling", "window", "stride", "on_error"):
                 preprocess[name] = value
-            elif name in ("candidate_labels", "hypothesis_template", "descriptions", "label_bank"):
-                forward[name] = value
-            elif name == "return_saliency":
+            elif name in ("candidate_labels", "hypothesis_template", "descriptions", "label_bank", "return_saliency"):
                 forward[name] = value
             elif name in ("top_k", "function_to_apply", "multi_label"):
                 postprocess[name] = value

@@ -13,8 +13,8 @@ from transformers.configuration_utils import SubConfigSpec
 class ResTConfig(PreTrainedConfig):
     r"""
     Configuration of [`ResTModel`], a re-implementation of ResT (arXiv 2205.01657). Only the idea is published: one
-    cross-modal transformer over ResNet features and label text, and zero-shot inference by composing prototypes of unseen
-    classes out of seen ones. All sizes, losses and recipes here are our reading.
+    cross-modal transformer over ResNet features and label text, and zero-shot inference by composing prototypes of
+    unseen classes out of seen ones. All sizes, losses and recipes here are our reading.
 
     Args:
         cross_modal: the trained cross-modal transformer. `False` keeps only the semantic transfer on top of any vision

@@ -1,7 +1,7 @@
 """ResT: zero-shot action recognition by semantic transfer among visual prototypes.
 
-Re-implementation of the idea of arXiv 2205.01657, whose architecture and losses are not fully published. Candidates are
-never compared with a video through text: their visual prototypes are composed out of those of seen classes, by how
+Re-implementation of the idea of arXiv 2205.01657, whose architecture and losses are not fully published. Candidates
+are never compared with a video through text: their visual prototypes are composed out of those of seen classes, by how
 related the labels are.
 """
 
@@ -59,9 +59,7 @@ class ResTModel(ZSARPreTrainedModel):
         pooled = self.backbone(clips.flatten(0, 1).to(self.dtype)).pooler_output.flatten(1)
         frames = pooled.view(batch, views, -1, pooled.shape[-1])
         view_embeds = normalize(frames.float().mean(2))
-        return VideoFeatures(
-            video_embeds=normalize(view_embeds.mean(1)), view_embeds=view_embeds, frame_embeds=frames
-        )
+        return VideoFeatures(video_embeds=normalize(view_embeds.mean(1)), view_embeds=view_embeds, frame_embeds=frames)
 
     def encode_texts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Token rows `[R, L]` -> unit-norm text embeddings `[R, D]`, float32."""
@@ -132,7 +130,7 @@ class ResTModel(ZSARPreTrainedModel):
     def set_prototypes(
         self, prototypes: torch.Tensor, text_embeds: torch.Tensor, counts: torch.Tensor, names: Sequence[str]
     ) -> None:
-        """Replace the seen classes: prototypes `[S, d]` (normalised here), text embeddings `[S, D]`, clip counts `[S]`.
+        """Replace the seen classes: prototypes `[S, d]` (normalised here), text embeddings `[S, D]`, counts `[S]`.
 
         Raises:
             ValueError: the lengths differ.

@@ -121,7 +121,7 @@ class LabelBank:
         for name, tensor in self.tensors.items():
             if tensor.shape[0] != len(self.labels):
                 raise ValueError(
-                    f"{name} has {tensor.shape[0]} rows for {len(self.labels)} labels: a label bank needs one row each."
+                    f"{name} has {tensor.shape[0]} rows for {len(self.labels)} labels: it needs one row each."
                 )
 
     def __len__(self) -> int:
@@ -228,15 +228,19 @@ def gather_with_grad(tensor: torch.Tensor) -> torch.Tensor:
     shapes = [torch.empty_like(shape) for _ in range(dist.get_world_size())]
     dist.all_gather(shapes, shape)
     longest = torch.stack(shapes).amax(0)
-    padding = [p for have, want in zip(reversed(tensor.shape), reversed(longest.tolist())) for p in (0, want - have)]
+    padding = [
+        p for have, want in zip(tensor.shape[::-1], longest.tolist()[::-1], strict=True) for p in (0, want - have)
+    ]
     carrier = tensor.to(torch.int8) if tensor.dtype == torch.bool else tensor
-    carrier = nn.functional.pad(carrier, padding, value=0 if tensor.is_floating_point() or tensor.dtype == torch.bool else -1)
+    carrier = nn.functional.pad(
+        carrier, padding, value=0 if tensor.is_floating_point() or tensor.dtype == torch.bool else -1
+    )
     if carrier.requires_grad:
         parts = dist_nn.all_gather(carrier.contiguous())
     else:
         parts = [torch.empty_like(carrier) for _ in shapes]
         dist.all_gather(parts, carrier.contiguous())
-    joined = torch.cat([part[: int(size[0])] for part, size in zip(parts, shapes)])
+    joined = torch.cat([part[: int(size[0])] for part, size in zip(parts, shapes, strict=True)])
     return joined.to(tensor.dtype)
 
 
@@ -378,9 +382,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
         """Pooled, L2-normalised video embeddings `[B, dim]` as `pooler_output`; frame embeddings as
         `last_hidden_state` where the method has them."""
         features = self.encode_videos(pixel_values_videos, **kwargs)
-        return BaseModelOutputWithPooling(
-            last_hidden_state=features.frame_embeds, pooler_output=features.video_embeds
-        )
+        return BaseModelOutputWithPooling(last_hidden_state=features.frame_embeds, pooler_output=features.video_embeds)
 
     def get_text_features(self, input_ids: torch.LongTensor, **inputs: Any) -> BaseModelOutputWithPooling:
         """Pooled, L2-normalised label embeddings `[K, dim]` as `pooler_output`. Takes what `encode_labels` takes."""
@@ -402,7 +404,9 @@ class ZSARPreTrainedModel(PreTrainedModel):
         tensors = [*self.named_parameters(), *self.named_buffers()]
         state = tuple((tensor.data_ptr(), tensor._version, tensor.dtype) for _, tensor in tensors)
         if getattr(self, "_fingerprint_cache", (None, ""))[0] != state:
-            config = {k: v for k, v in self.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
+            config = {
+                k: v for k, v in self.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")
+            }
             parts = [part for name, tensor in tensors if not tensor.is_meta for part in (name, tensor)]
             self._fingerprint_cache = (state, fingerprint_of(json.dumps(config, sort_keys=True, default=str), *parts))
         return self._fingerprint_cache[1]
@@ -432,8 +436,8 @@ def split_views(pixel_values_videos: torch.Tensor) -> tuple[torch.Tensor, int, i
         batch, views = pixel_values_videos.shape[:2]
         return pixel_values_videos.flatten(0, 1), batch, views
     raise ValueError(
-        f"pixel_values_videos has shape {tuple(pixel_values_videos.shape)}: expected [batch, frames, channels, height, "
-        "width] or [batch, views, frames, channels, height, width]."
+        f"pixel_values_videos has shape {tuple(pixel_values_videos.shape)}: expected [batch, frames, channels, "
+        "height, width] or [batch, views, frames, channels, height, width]."
     )
 
 

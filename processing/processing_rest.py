@@ -6,7 +6,7 @@ from .processing_zsar import ZSARProcessor
 
 
 class ResTProcessor(ZSARProcessor):
-    """Videos and labels for ResT. Seen and candidate labels go through the same template, the one of the checkpoint."""
+    """Videos and labels for ResT. Seen and candidate labels go through the checkpoint's one template."""
 
 
 __all__ = ["ResTProcessor"]

@@ -21,8 +21,8 @@ def normalize_text(text: str) -> str:
 def clean_label(label: str) -> str:
     """A class name as published -> words: `"ApplyEyeMakeup"`, `"apply_eye_makeup"` -> `"apply eye makeup"`.
 
-    Underscores and slashes become spaces, CamelCase is split, white space collapsed. Text that already holds spaces keeps its
-    capitals and punctuation; a single CamelCase or snake_case word is lower-cased.
+    Underscores and slashes become spaces, CamelCase is split, white space collapsed. Text that already holds spaces
+    keeps its capitals and punctuation; a single CamelCase or snake_case word is lower-cased.
     """
     text = normalize_text(label)
     if " " in text and "_" not in text:

@@ -1,0 +1,111 @@
+"""Processors: labels to prompts to tokens, saving and loading without torchvision."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoProcessor
+
+from hf_zsar import METHODS, Descriptions, ZSARVideoProcessor
+from hf_zsar.processing.prompts import clean_label, fill_templates, normalize_text
+from tests.tiny_models import LABELS, tiny_folder, tiny_processor
+
+
+@pytest.fixture(params=sorted(METHODS))
+def method(request):
+    return request.param
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("ApplyEyeMakeup", "apply eye makeup"),
+        ("YoYo", "yo yo"),
+        ("apply_eye_makeup", "apply eye makeup"),
+        ("Apply Eye Makeup", "Apply Eye Makeup"),
+        ("playing TV games", "playing TV games"),
+        ("surfing", "surfing"),
+        ("Archery", "Archery"),
+        ("  salsa   spin ", "salsa spin"),
+        ("rock &amp; roll", "rock & roll"),
+        ("massaging person’s head", "massaging person's head"),
+    ],
+)
+def test_clean_label(label, words):
+    assert clean_label(label) == words
+
+
+@given(st.text())
+def test_cleaning_and_normalising_are_idempotent(text):
+    assert clean_label(clean_label(text)) == clean_label(text)
+    assert normalize_text(normalize_text(text)) == normalize_text(text)
+
+
+def test_templates_need_one_place_for_the_label():
+    assert fill_templates("{}", ["a {}"]) == ["a {}"]
+    for template in ("no place", "{} and {}"):
+        with pytest.raises(ValueError, match="exactly one"):
+            fill_templates("running", [template])
+
+
+def test_prepare_labels_says_which_rows_belong_to_which_label(method):
+    processor = tiny_processor(method, prompt_templates=["{}", "a video of {}"])
+    inputs = processor.prepare_labels(["surfing", "cooking", "surfing"])
+    index = inputs["prompt_index"]
+    assert index.shape[0] == 3
+    assert torch.equal(index[0], index[2])
+    assert not set(index[0].tolist()) & set(index[1].tolist()) - {-1}
+    assert inputs["input_ids"].shape == inputs["attention_mask"].shape
+    assert inputs["attention_mask"].sum(1).max() == inputs["input_ids"].shape[1]
+    assert index.max() < len(inputs["input_ids"])
+
+
+@pytest.mark.parametrize("labels", ["surfing", [], ["surfing", " "], [1, 2]])
+def test_bad_labels_are_refused(method, labels):
+    with pytest.raises(ValueError, match="labels"):
+        tiny_processor(method).prepare_labels(labels)
+
+
+def test_call_prepares_both_sides(method):
+    processor = tiny_processor(method)
+    video = np.zeros((6, 40, 48, 3), dtype=np.uint8)
+    inputs = processor(videos=video, labels=LABELS)
+    expected = processor.prepare_labels(LABELS)
+    assert inputs["pixel_values_videos"].shape[:3] == (1, 4, 3)
+    assert torch.equal(inputs["input_ids"], expected["input_ids"])
+    assert torch.equal(processor(text=["surfing"])["input_ids"], processor.tokenize(["surfing"])["input_ids"])
+    with pytest.raises(ValueError, match="Nothing to process"):
+        processor()
+    with pytest.raises(ValueError, match="not both"):
+        processor(labels=LABELS, text=["surfing"])
+
+
+def test_save_and_load_through_auto_processor(method, tmp_path):
+    folder = tiny_folder(method, tmp_path)
+    saved = tiny_processor(method, prompt_templates=["one {}", "two {}"], clean_labels=False)
+    saved.save_pretrained(folder)
+    loaded = AutoProcessor.from_pretrained(folder)
+    assert type(loaded) is METHODS[method].processor_class
+    assert isinstance(loaded.video_processor, ZSARVideoProcessor)
+    assert loaded.prompt_templates == ["one {}", "two {}"]
+    assert loaded.clean_labels is False
+    assert loaded.to_dict() == saved.to_dict()
+    for name, value in saved.prepare_labels(LABELS).items():
+        assert torch.equal(loaded.prepare_labels(LABELS)[name], value)
+
+
+def test_descriptions_are_saved_beside_the_processor(method, tmp_path):
+    folder = tiny_folder(method, tmp_path)
+    descriptions = Descriptions.from_dict({"surfing": ["wave", "board"]})
+    tiny_processor(method, descriptions=descriptions).save_pretrained(folder)
+    loaded = AutoProcessor.from_pretrained(folder)
+    assert loaded.descriptions.for_label("surfing") == descriptions.for_label("surfing")
+    assert loaded.descriptions.fingerprint == descriptions.fingerprint
+    assert "descriptions" not in json.loads((folder / "processor_config.json").read_text())
+    tiny_processor(method).save_pretrained(folder)
+    assert AutoProcessor.from_pretrained(folder).descriptions is None

@@ -1,0 +1,234 @@
+"""`pipeline("zero-shot-video-classification")` on tiny models of every method."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoConfig, AutoModel, pipeline
+
+import hf_zsar
+from hf_zsar import METHODS, VideoReadError
+from hf_zsar.pipeline_zero_shot_video_classification import is_one_video, prefetch
+from tests.tiny_models import LABELS, tiny_folder
+from tests.videos import write_video
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("videos") / "clip.mp4", num_frames=20)
+
+
+@pytest.fixture(scope="module", params=sorted(METHODS))
+def folder(request, tmp_path_factory):
+    return tiny_folder(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def classifier(folder):
+    return pipeline(hf_zsar.registration.TASK, model=str(folder), device="cpu")
+
+
+def scores_of(results):
+    return {result["label"]: result["score"] for result in results}
+
+
+def test_result_is_sorted_and_sums_to_one(classifier, video):
+    results = classifier(video, candidate_labels=LABELS)
+    scores = [result["score"] for result in results]
+    assert {result["label"] for result in results} == set(LABELS)
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(1)
+
+
+def test_auto_classes_load_the_folder(folder):
+    config, model = AutoConfig.from_pretrained(folder), AutoModel.from_pretrained(folder)
+    assert type(model) is METHODS[config.model_type.removeprefix("zsar_")].model_class
+
+
+def test_every_form_of_a_video_gives_the_same_scores(classifier, video):
+    with hf_zsar.processing.video_reading.open_video(video) as reader:
+        frames = reader.read_indices(range(20)).frames
+    data = video.read_bytes()
+    forms = [
+        str(video),
+        video,
+        data,
+        io.BytesIO(data),
+        {"path": str(video), "bytes": None},
+        {"path": None, "bytes": data},
+        frames.numpy(),
+        frames,
+        frames.permute(0, 3, 1, 2),
+        [Image.fromarray(frame) for frame in frames.numpy()],
+    ]
+    expected = scores_of(classifier(video, candidate_labels=LABELS))
+    for form in forms:
+        assert scores_of(classifier(form, candidate_labels=LABELS)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_many_videos_keep_their_order_whatever_the_batch(classifier, tmp_path):
+    videos = [write_video(tmp_path / f"{i}.mp4", 5 + 3 * i, width=40 + 8 * i, first_number=100 * i) for i in range(5)]
+    one_by_one = [scores_of(classifier(v, candidate_labels=LABELS)) for v in videos]
+    for options in ({}, {"batch_size": 2}, {"batch_size": 8, "num_workers": 3}):
+        results = classifier(videos, candidate_labels=LABELS, **options)
+        for result, expected in zip(results, one_by_one, strict=True):
+            assert scores_of(result) == pytest.approx(expected, abs=1e-4)
+    streamed = classifier((v for v in videos), candidate_labels=LABELS)
+    assert not isinstance(streamed, list)
+    assert scores_of(next(streamed)) == pytest.approx(one_by_one[0], abs=1e-4)
+
+
+def test_a_bad_file_raises_or_stands_in_its_place(classifier, video, tmp_path):
+    bad = tmp_path / "broken.mp4"
+    bad.write_bytes(b"no video")
+    with pytest.raises(VideoReadError, match="broken.mp4"):
+        classifier([video, bad, video], candidate_labels=LABELS)
+    good, error, again = classifier([video, bad, video], candidate_labels=LABELS, on_error="return", batch_size=2)
+    assert isinstance(error, VideoReadError)
+    assert scores_of(good) == pytest.approx(scores_of(again))
+    (timeline,) = classifier([bad], candidate_labels=LABELS, on_error="return", window=0.2)
+    assert isinstance(timeline, VideoReadError)
+
+
+def test_label_set_is_encoded_once(classifier, video, monkeypatch):
+    calls = []
+    encode = classifier.model.encode_labels
+    monkeypatch.setattr(classifier.model, "encode_labels", lambda **kw: calls.append(1) or encode(**kw))
+    labels = ["sailing", "climbing"]
+    classifier([video] * 3, candidate_labels=labels)
+    classifier(video, candidate_labels=labels)
+    assert len(calls) == 1
+    classifier(video, candidate_labels=labels, hypothesis_template="someone is {}")
+    assert len(calls) == 2
+    monkeypatch.setattr(type(classifier), "max_label_banks", 1)
+    classifier(video, candidate_labels=["a", "b"])
+    classifier(video, candidate_labels=labels)
+    assert len(calls) == 4
+
+
+def test_new_weights_make_a_new_bank(folder, video):
+    classifier = pipeline(hf_zsar.registration.TASK, model=str(folder), device="cpu")
+    before = classifier.label_bank(LABELS)
+    with torch.no_grad():
+        classifier.model.get_input_embeddings().weight.mul_(2)
+    assert classifier.label_bank(LABELS).fingerprint != before.fingerprint
+
+
+def test_options_of_scoring(classifier, video):
+    full = classifier(video, candidate_labels=LABELS)
+    assert classifier(video, candidate_labels=LABELS, top_k=2) == full[:2]
+    raw = classifier(video, candidate_labels=LABELS, function_to_apply="none")
+    exp = torch.tensor([r["score"] for r in raw]).softmax(0)
+    assert exp.tolist() == pytest.approx([r["score"] for r in full], abs=1e-5)
+    logits = torch.tensor([r["score"] for r in raw])
+    sigmoid = classifier(video, candidate_labels=LABELS, function_to_apply="sigmoid")
+    assert [r["score"] for r in sigmoid] == pytest.approx(logits.sigmoid().tolist(), abs=1e-5)
+    others = (logits.sum() - logits) / (len(logits) - 1)
+    multi = classifier(video, candidate_labels=LABELS, multi_label=True)
+    assert [r["score"] for r in multi] == pytest.approx((logits - others).sigmoid().tolist(), abs=1e-5)
+    assert [r["label"] for r in multi] == [r["label"] for r in full]
+
+
+def test_a_ready_bank_may_stand_for_the_labels(classifier, video):
+    bank = classifier.label_bank(LABELS)
+    expected = classifier(video, candidate_labels=LABELS)
+    assert classifier(video, label_bank=bank) == expected
+    assert {r["label"] for r in classifier(video, label_bank=bank.select(LABELS[:2]))} == set(LABELS[:2])
+
+
+def test_frames_and_views_per_call(classifier, video):
+    shapes = []
+    encode = classifier.model.encode_videos
+    classifier.model.encode_videos = lambda pixels: shapes.append(tuple(pixels.shape)) or encode(pixels)
+    try:
+        classifier(video, candidate_labels=LABELS, num_views=2)
+        classifier(video, candidate_labels=LABELS, num_views=2, num_crops=3)
+    finally:
+        del classifier.model.encode_videos
+    assert [shape[:2] for shape in shapes] == [(1, 2), (1, 6)]
+
+
+def test_windows_give_a_timeline(classifier, tmp_path):
+    video = write_video(tmp_path / "long.mp4", num_frames=50, fps=10)
+    timeline = classifier(video, candidate_labels=LABELS, window=2.0, stride=1.0, batch_size=3)
+    assert [entry["start"] for entry in timeline] == pytest.approx([0, 1, 2, 3])
+    assert all(entry["end"] > entry["start"] for entry in timeline)
+    first = classifier(video, candidate_labels=LABELS, window=2.0, stride=1.0)[0]
+    assert scores_of(first["labels"]) == pytest.approx(scores_of(timeline[0]["labels"]), abs=1e-4)
+
+
+def test_unknown_options_are_refused(classifier, video):
+    for options, message in (
+        ({"candidate_labels": LABELS, "temprature": 1}, "no option"),
+        ({"candidate_labels": LABELS, "function_to_apply": "relu"}, "function_to_apply"),
+        ({"candidate_labels": LABELS, "on_error": "ignore"}, "on_error"),
+        ({}, "candidate_labels is missing"),
+        ({"candidate_labels": []}, "labels must name"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            classifier(video, **options)
+
+
+def test_saved_pipeline_loads_without_trust(classifier, video, tmp_path):
+    classifier.save_pretrained(tmp_path)
+    assert "custom_pipelines" not in (tmp_path / "config.json").read_text()
+    again = pipeline(hf_zsar.registration.TASK, model=str(tmp_path), device="cpu")
+    expected = scores_of(classifier(video, candidate_labels=LABELS))
+    assert scores_of(again(video, candidate_labels=LABELS)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_one_video_or_many():
+    frame = np.zeros((4, 4, 3), dtype=np.uint8)
+    assert is_one_video([frame, frame])
+    assert is_one_video([Image.fromarray(frame)])
+    assert is_one_video(b"x")
+    assert is_one_video({"path": "a"})
+    assert is_one_video(frame[None])
+    assert not is_one_video(["a.mp4"])
+    assert not is_one_video([frame[None]])
+    assert not is_one_video(iter(["a.mp4"]))
+
+
+def test_prefetch_is_bounded_ordered_and_stops_on_errors():
+    started = []
+
+    def work(i):
+        started.append(i)
+        if i == 7:
+            raise ValueError("seven")
+        return i
+
+    source = iter(range(1000))
+    results = prefetch(work, source, workers=2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    assert max(started) < 10
+    with pytest.raises(ValueError, match="seven"):
+        list(results)
+    assert next(source) < 15
+
+
+def test_threads_never_hang(folder, video, tmp_path):
+    """Broken files among good ones, many threads, an early stop: the process ends by itself."""
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(video.read_bytes()[:300])
+    code = f"""
+import hf_zsar
+from transformers import pipeline
+pipe = pipeline("zero-shot-video-classification", model={str(folder)!r}, device="cpu")
+videos = [{str(video)!r}, {str(bad)!r}] * 20
+results = pipe(videos, candidate_labels=["a", "b"], on_error="return", num_workers=4, batch_size=3)
+assert [isinstance(r, list) for r in results] == [True, False] * 20
+next(pipe(iter(videos), candidate_labels=["a", "b"], num_workers=4))
+try:
+    pipe(videos, candidate_labels=["a", "b"], num_workers=4)
+except hf_zsar.VideoReadError:
+    print("done")
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert run.stdout.strip() == "done", run.stderr
