@@ -49,7 +49,14 @@ def _load(module: str, name: str) -> type:
     return getattr(importlib.import_module(f"hf_zsar.{module}"), name)
 
 
-METHODS: dict[str, MethodSpec] = {spec.name: spec for spec in (MethodSpec("rest", "ResT"), MethodSpec("stdd", "STDD"))}
+METHODS: dict[str, MethodSpec] = {
+    spec.name: spec
+    for spec in (
+        MethodSpec("actionclip", "ActionCLIP"),
+        MethodSpec("rest", "ResT"),
+        MethodSpec("stdd", "STDD"),
+    )
+}
 
 
 def _register_configs() -> None:

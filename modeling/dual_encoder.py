@@ -8,6 +8,7 @@ MetaCLIP, ...) is a new adapter in `DUAL_ENCODERS`; no method changes.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from .modeling_zsar import ZSARPreTrainedModel
 
 
 LayerFunction = Callable[[nn.Module, torch.Tensor, int], torch.Tensor]
+TokenFunction = Callable[[torch.Tensor], torch.Tensor]
 
 
 class CLIPDualEncoder(nn.Module):
@@ -59,6 +61,26 @@ class CLIPDualEncoder(nn.Module):
         return self.model.vision_model.encoder.layers
 
     @property
+    def text_layers(self) -> nn.ModuleList:
+        """The transformer blocks of the text tower, of the same make."""
+        return self.model.text_model.encoder.layers
+
+    @property
+    def dim(self) -> int:
+        """Size of the joint space."""
+        return self.model.visual_projection.out_features
+
+    @property
+    def vision_width(self) -> int:
+        """Size of a token in the vision tower."""
+        return self.model.config.vision_config.hidden_size
+
+    @property
+    def text_width(self) -> int:
+        """Size of a token in the text tower."""
+        return self.model.config.text_config.hidden_size
+
+    @property
     def patch_size(self) -> tuple[int, int]:
         """Height and width of a patch in pixels."""
         return tuple(self.model.vision_model.embeddings.patch_embedding.kernel_size)
@@ -74,17 +96,33 @@ class CLIPDualEncoder(nn.Module):
         return [*self.model.text_model.parameters(), *self.model.text_projection.parameters()]
 
     def embed_frames(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Frames `[N, 3, H, W]` -> class token and patches with positions, `[N, 1 + P, width]`, before the first norm."""
+        """Frames `[N, 3, H, W]` -> class token and patches with positions `[N, 1 + P, width]`, not normed yet."""
         embeddings = self.model.vision_model.embeddings
         size = embeddings.image_size
         size = (size, size) if isinstance(size, int) else tuple(size)
         interpolate = tuple(pixel_values.shape[-2:]) != size
-        return embeddings(pixel_values.to(embeddings.patch_embedding.weight.dtype), interpolate_pos_encoding=interpolate)
+        return embeddings(
+            pixel_values.to(embeddings.patch_embedding.weight.dtype), interpolate_pos_encoding=interpolate
+        )
 
-    def run_vision_layers(self, hidden: torch.Tensor, layer_function: LayerFunction | None = None) -> torch.Tensor:
-        """Pre-norm and all blocks. `layer_function(layer, hidden, index)` replaces the call of a block."""
+    def run_vision_layers(
+        self,
+        hidden: torch.Tensor,
+        layer_function: LayerFunction | None = None,
+        before_layer: TokenFunction | None = None,
+    ) -> torch.Tensor:
+        """Pre-norm and all blocks.
+
+        Args:
+            hidden: tokens `[N, L, width]`.
+            layer_function: `layer_function(layer, hidden, index)` replaces the call of a block. It calls the parts of
+                the block, not the block itself, which gradient checkpointing would then recompute twice.
+            before_layer: changes the tokens before each block.
+        """
         hidden = self.model.vision_model.pre_layrnorm(hidden)
         for index, layer in enumerate(self.vision_layers):
+            if before_layer is not None:
+                hidden = before_layer(hidden)
             if layer_function is None:
                 hidden = layer(hidden, None)
             elif layer.gradient_checkpointing and self.training:
@@ -102,9 +140,10 @@ class CLIPDualEncoder(nn.Module):
         pixel_values: torch.Tensor,
         layer_function: LayerFunction | None = None,
         return_patches: bool = False,
+        before_layer: TokenFunction | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Frames `[N, 3, H, W]` -> pooled `[N, dim]` and, if asked, patches `[N, P, dim]`; none normalised."""
-        hidden = self.run_vision_layers(self.embed_frames(pixel_values), layer_function)
+        hidden = self.run_vision_layers(self.embed_frames(pixel_values), layer_function, before_layer)
         patches = self.project_frames(hidden[:, 1:]) if return_patches else None
         return self.project_frames(hidden[:, 0]), patches
 
@@ -129,12 +168,14 @@ class CLIPDualEncoder(nn.Module):
         if torch.is_grad_enabled() or return_tokens or attention_mask is None or input_ids.device.type == "meta":
             pooled, tokens = self._encode_text(input_ids)
             return self.model.text_projection(pooled), self.model.text_projection(tokens) if return_tokens else None
-        lengths = attention_mask.sum(dim=1)
+        positions = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)
+        lengths = (attention_mask * positions).amax(dim=1)
         order = lengths.argsort()
         pooled = [
             self._encode_text(input_ids[rows, : int(lengths[rows].max())])[0] for rows in order.split(batch_size)
         ]
-        return self.model.text_projection(torch.cat(pooled))[order.argsort()], None
+        projected = self.model.text_projection(torch.cat(pooled))
+        return projected[order.argsort().to(projected.device)], None
 
 
 # model_type of the backbone's config -> adapter
@@ -159,6 +200,16 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.backbone.model.text_model.set_input_embeddings(value)
 
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        # The modules of ours that start otherwise than transformers' default say so themselves.
+        if hasattr(module, "init_weights") and not isinstance(module, PreTrainedModel):
+            module.init_weights(self.config.initializer_range)
+
+    def prepare_backbone(self) -> None:
+        """Change the backbone as the configuration says. Called again when a loaded backbone takes its place."""
+
     @classmethod
     def from_clip(
         cls,
@@ -172,17 +223,28 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
 
         Args:
             pretrained: a Hub id or folder of a CLIP checkpoint, or a loaded model, whose modules are then shared.
-            dtype: of the weights, as in `from_pretrained`.
-            load_kwargs: passed to `AutoModel.from_pretrained` (revision, token, local_files_only, ...).
+            dtype: of the weights, as in `from_pretrained`; not with a loaded model.
+            load_kwargs: passed to `AutoModel.from_pretrained` (revision, token, attn_implementation, ...).
             config: fields of the method's configuration.
 
         New parameters of the method are initialised as its paper says; image and patch size are the checkpoint's.
         """
-        if isinstance(pretrained, str):
+        if isinstance(pretrained, (str, os.PathLike)):
             pretrained = AutoModel.from_pretrained(pretrained, dtype=dtype, **(load_kwargs or {}))
-        model = cls(cls.config_class(backbone_config=pretrained.config, **config)).to(pretrained.dtype)
+        elif dtype is not None or load_kwargs:
+            raise ValueError("dtype and load_kwargs say how to load a checkpoint; this model is loaded already.")
+        method_config = cls.config_class(backbone_config=pretrained.config, **config)
+        method_config._attn_implementation = pretrained.config._attn_implementation
+        # Without storage, so that no second backbone is ever allocated or initialised.
+        with torch.device("meta"):
+            model = cls(method_config)
+        model.backbone.model = None
+        model.to_empty(device=pretrained.device).to(pretrained.dtype)
         model.backbone.model = pretrained
-        model.config.backbone_config = pretrained.config
+        for module in pretrained.modules():
+            module._is_hf_initialized = True
+        model.initialize_weights()
+        model.prepare_backbone()
         return model.eval()
 
 

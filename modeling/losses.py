@@ -12,23 +12,17 @@ import torch
 LOSS_TYPES = ("kl", "ce")
 
 
-def soft_targets(targets: torch.Tensor, label_temperature: float) -> torch.Tensor:
-    """Logarithm of the probabilities `[N, K]` that each row should have: softmax(`label_temperature` * targets)."""
-    return (targets.float() * label_temperature).log_softmax(dim=-1)
-
-
 def kl_to_targets(logits: torch.Tensor, targets: torch.Tensor, label_temperature: float = 10.0) -> torch.Tensor:
-    """Mean over rows of KL(softmax(`label_temperature` * targets) || softmax(logits)); a scalar, float32."""
-    wanted = soft_targets(targets, label_temperature)
-    got = logits.float().log_softmax(dim=-1)
-    return (wanted.exp() * (wanted - got)).sum(dim=-1).mean()
+    """KL(softmax(`label_temperature` * targets) || softmax(logits)) of every row of `[N, K]`: `[N]`, float32."""
+    wanted = (targets.float() * label_temperature).log_softmax(dim=-1)
+    return (wanted.exp() * (wanted - logits.float().log_softmax(dim=-1))).sum(dim=-1)
 
 
 def cross_entropy_to_targets(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean over rows of the cross-entropy, all right columns sharing the probability equally; a scalar, float32."""
+    """Cross-entropy of every row of `[N, K]`, its true columns sharing the probability equally: `[N]`, float32."""
     wanted = targets.float()
-    wanted = wanted / wanted.sum(dim=-1, keepdim=True)
-    return -(wanted * logits.float().log_softmax(dim=-1)).sum(dim=-1).mean()
+    wanted = wanted / wanted.sum(dim=-1, keepdim=True).clamp(min=1)
+    return -(wanted * logits.float().log_softmax(dim=-1)).sum(dim=-1)
 
 
 def contrastive_losses(
@@ -51,14 +45,16 @@ def contrastive_losses(
     """
     if loss_type not in LOSS_TYPES:
         raise ValueError(f"loss_type must be one of {LOSS_TYPES}, got {loss_type!r}.")
-    shown = targets.any(dim=0)
-    per_text, text_targets = logits_per_video.t()[shown], targets.t()[shown]
-    if loss_type == "ce":
-        return cross_entropy_to_targets(logits_per_video, targets), cross_entropy_to_targets(per_text, text_targets)
-    return (
-        kl_to_targets(logits_per_video, targets, label_temperature),
-        kl_to_targets(per_text, text_targets, label_temperature),
-    )
+
+    def direction(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        if loss_type == "ce":
+            rows = cross_entropy_to_targets(logits, wanted)
+        else:
+            rows = kl_to_targets(logits, wanted, label_temperature)
+        shown = wanted.any(dim=1)
+        return (rows * shown).sum() / shown.sum().clamp(min=1)
+
+    return direction(logits_per_video, targets), direction(logits_per_video.t(), targets.t())
 
 
-__all__ = ["contrastive_losses", "cross_entropy_to_targets", "kl_to_targets", "soft_targets"]
+__all__ = ["contrastive_losses", "cross_entropy_to_targets", "kl_to_targets"]

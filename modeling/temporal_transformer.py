@@ -1,8 +1,8 @@
 """The transformer over frame embeddings that ActionCLIP ("Transf") and DA-STI's base share.
 
-Six pre-norm CLIP blocks with QuickGELU and a learned position per frame (ActionCLIP, arXiv 2109.08472: its post-network
-prompt). The frames' own embeddings, without positions, are added again at the end. The output is one vector per frame;
-ActionCLIP takes its mean.
+Six pre-norm CLIP blocks with QuickGELU and a learned position per frame (ActionCLIP, arXiv 2109.08472). The frames'
+own embeddings, without positions, are added again at the end. The output is one vector per frame; ActionCLIP takes its
+mean.
 """
 
 from __future__ import annotations
@@ -61,12 +61,13 @@ class TemporalTransformer(nn.Module):
                 f"{frames} frames, but the temporal transformer has positions for {positions}: sample at most "
                 f"{positions} frames per view, or split the clip into several views."
             )
-        hidden = frame_embeds + self.position_embedding.weight[:frames].to(frame_embeds.dtype)
+        position_embeds = self.position_embedding(torch.arange(frames, device=frame_embeds.device))
+        hidden = frame_embeds + position_embeds.to(frame_embeds.dtype)
         for layer in self.layers:
             hidden = layer(hidden, None)
         return hidden + frame_embeds
 
-    def init_weights(self, std: float = 0.02) -> None:
+    def init_weights(self, std: float) -> None:
         """What differs from the base class's linear and embedding initialisation: query, key and value are
         Xavier-uniform as one packed matrix, torch's default for attention, which the official code keeps."""
         for layer in self.layers:

@@ -111,6 +111,10 @@ class TinyMethod:
     prepare: Callable[[PreTrainedModel], None] | None = None
 
 
+def _tiny_actionclip_config() -> dict[str, Any]:
+    return dict(backbone_config=tiny_clip_config(), num_frames=NUM_FRAMES, temporal_layers=2, max_frame_positions=8)
+
+
 def _tiny_rest_config() -> dict[str, Any]:
     sizes = dict(embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], layer_type="basic")
     return dict(
@@ -141,6 +145,15 @@ def _tiny_stdd_config() -> dict[str, Any]:
 
 # method -> how to build it small; every registered method has an entry (tests/test_tiny_models.py)
 TINY: dict[str, TinyMethod] = {
+    "actionclip": TinyMethod(
+        _tiny_actionclip_config,
+        tiny_clip_tokenizer,
+        variants={
+            **{header: dict(sim_header=header) for header in ("meanP", "Conv_1D", "LSTM", "Transf", "Transf_cls")},
+            "temporal_shift": dict(temporal_shift=True),
+            "joint_space_time": dict(joint_space_time=True, sim_header="meanP"),
+        },
+    ),
     "rest": TinyMethod(_tiny_rest_config, tiny_bert_tokenizer, prepare=_fill_prototypes),
     "stdd": TinyMethod(
         _tiny_stdd_config,
