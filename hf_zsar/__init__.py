@@ -27,6 +27,7 @@ _NAMES = {
     "Descriptions": "processing.descriptions",
     "ZeroShotVideoClassificationPipeline": "pipeline_zero_shot_video_classification",
     "embedded_model_path": "embedded",
+    "pipeline": "hub.loading",
 }
 for _spec in METHODS.values():
     _NAMES[f"{_spec.prefix}Config"] = f"modeling.configuration_{_spec.name}"

@@ -12,6 +12,7 @@ import pytest
 from huggingface_hub import HfApi, file_download
 from huggingface_hub.utils import _http
 
+from hf_zsar.hub import transfer
 from tests.hub.server import LoopbackHub
 
 
@@ -43,4 +44,21 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     clock.sleep = slept.append
     for module in (_http, file_download):
         monkeypatch.setattr(module, "time", clock)
+    return slept
+
+
+@pytest.fixture
+def as_default_hub(hub: LoopbackHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
+    """Makes the loopback Hub the one that every library of this process talks to, with an empty cache."""
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    return hub
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that a push would have waited between its attempts."""
+    slept: list[float] = []
+    monkeypatch.setattr(transfer, "sleep", slept.append)
     return slept

@@ -23,6 +23,7 @@ import yaml
 
 from tests.hub.store import Blob, Commit, HubError, HubStore, Repo
 
+
 KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
 NAME = r"[\w.-]+/[\w.-]+"
 
@@ -425,6 +426,9 @@ class _Handler(BaseHTTPRequestHandler):
     hub: LoopbackHub
     protocol_version = "HTTP/1.1"
     timeout = 30
+    # One packet per answer: small writes would wait 40 ms each for an acknowledgement.
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16
 
     def handle_any(self) -> None:
         url = urlsplit(self.path)

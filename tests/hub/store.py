@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+
 LFS_SUFFIXES = (".safetensors", ".bin", ".pt", ".npy", ".mp4", ".png", ".jpg")
 LFS_SIZE = 10_000_000
 

@@ -25,6 +25,7 @@ from huggingface_hub.errors import (
 
 from tests.hub.server import LoopbackHub
 
+
 REPO = "user/model"
 WEIGHTS = os.urandom(200_000)
 FILES = {"config.json": b'{"a": 1}', "model.safetensors": WEIGHTS, "sub/notes.txt": b"notes"}

@@ -1,0 +1,159 @@
+"""Model cards by code: one template, the method's text, and the facts of one model.
+
+The template and the text of each method lie in the package `hf_zsar.model_cards`. Metadata goes through
+huggingface_hub's own classes, so what it refuses never reaches a card.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from .facts import CardFacts
+from .results import to_eval_result_files, to_model_index
+
+
+TEMPLATE = "template.md.jinja"
+PIPELINE_TAG = "video-classification"  # the Hub has no zero-shot video task; tags carry the rest
+TAGS = ("zero-shot-video-classification", "zero-shot", "action-recognition", "hf_zsar")
+EXAMPLE_REPO = "your-name/your-model"
+EXAMPLE_LABELS = ("playing guitar", "riding a bike", "walking a dog")
+
+
+def method_names() -> list[str]:
+    """Methods that have a text, hence a card."""
+    files = resources.files("hf_zsar.model_cards").iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+@functools.cache
+def method_text(method: str) -> Mapping[str, Any]:
+    """What every card of a method says: name, paper, summary, provenance, quoted figures, limits, citation."""
+    import yaml
+
+    file = resources.files("hf_zsar.model_cards") / f"{method}.yaml"
+    if not file.is_file():
+        raise ValueError(f"No card text for method {method!r}; there is one for {', '.join(method_names())}.")
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def card_metadata(facts: CardFacts) -> Any:
+    """`huggingface_hub.ModelCardData` of a card.
+
+    Raises:
+        ValueError: no method, a base model that is no repository id, or metadata that huggingface_hub refuses.
+    """
+    from huggingface_hub import ModelCardData
+    from huggingface_hub.utils import validate_repo_id
+
+    base_models = [facts.base_model] if isinstance(facts.base_model, str) else list(facts.base_model or ())
+    for repo_id in (*base_models, *facts.datasets, *([facts.repo_id] if facts.repo_id else [])):
+        validate_repo_id(repo_id)
+    results = to_model_index(facts.results)
+    extra = {"base_model_relation": facts.base_model_relation} if facts.base_model_relation else {}
+    return ModelCardData(
+        language="en",
+        license=facts.license,
+        license_name=facts.license_name,
+        license_link=facts.license_link,
+        library_name="transformers" if facts.code_digest else "hf_zsar",
+        pipeline_tag=PIPELINE_TAG,
+        tags=[*TAGS, str(facts.method)],
+        base_model=base_models or None,
+        datasets=list(facts.datasets) or None,
+        metrics=sorted({result.metric for result in facts.results}) or None,
+        model_name=_title(facts) if results else None,
+        eval_results=results or None,
+        **extra,
+    )
+
+
+def _title(facts: CardFacts) -> str:
+    return facts.model_name or (facts.repo_id or "").rsplit("/", 1)[-1] or str(method_text(str(facts.method))["name"])
+
+
+def render_card(facts: CardFacts) -> str:
+    """The README of one model: metadata block and text.
+
+    Raises:
+        ValueError: see `card_metadata`; or the facts name no method of this package.
+    """
+    import jinja2
+
+    if facts.method is None:
+        raise ValueError("The card needs a method: pass CardFacts(method=...) or let completed_from(model) find it.")
+    text = method_text(facts.method)
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters["cell"] = _cell
+    template = resources.files("hf_zsar.model_cards") / TEMPLATE
+    body = environment.from_string(template.read_text(encoding="utf-8")).render(
+        facts=facts,
+        text=text,
+        title=_title(facts),
+        repo=facts.repo_id or EXAMPLE_REPO,
+        prefix=_class_prefix(facts.method),
+        labels=list(EXAMPLE_LABELS),
+        log_columns=_columns(facts.training.log if facts.training else ()),
+    )
+    return f"---\n{card_metadata(facts).to_yaml(line_break=chr(10))}\n---\n\n{_tidy(body)}"
+
+
+def _class_prefix(method: str) -> str:
+    from hf_zsar import METHODS
+
+    return METHODS[method].prefix
+
+
+def _columns(log: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in log for name in row))
+
+
+def _cell(value: Any) -> str:
+    """A value inside a Markdown table."""
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, float):
+        value = f"{value:.6g}"
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _tidy(text: str) -> str:
+    """No blanks at line ends, at most one empty line in a row, one newline at the end."""
+    lines: list[str] = []
+    for line in (line.rstrip() for line in text.strip().splitlines()):
+        if line or (lines and lines[-1]):
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def write_card(folder: str | os.PathLike, facts: CardFacts) -> Path:
+    """Write `README.md` and `.eval_results/*.yaml` into a folder; each file appears complete or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    readme = folder / "README.md"
+    for name, text in {"README.md": render_card(facts), **to_eval_result_files(facts.results)}.items():
+        _write_whole(folder / name, text)
+    return readme
+
+
+def _write_whole(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,167 @@
+"""A model folder that loads anywhere: weights, config, processor and the code that reads them.
+
+The code travels by transformers' own mechanism: the file of each class and the files that it imports with
+`from .name import x` are copied beside the weights, and `auto_map` / `custom_pipelines` say which file holds which
+class. That is all that `trust_remote_code=True` needs, without this package. Where the package is installed, its own
+classes are used and the copies are never run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_zsar.registration import TASK
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, ProcessorMixin
+
+    from .facts import CardFacts
+
+
+class ExportError(RuntimeError):
+    """A model that cannot be exported, or an export that does not behave like its model."""
+
+
+def export(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    folder: str | os.PathLike,
+    *,
+    card: CardFacts | str | None = None,
+    overwrite: bool = False,
+    verify: bool = True,
+) -> Path:
+    """Write a model folder with everything that is needed to use it on another machine.
+
+    Args:
+        model: one of this package's models; its weights are saved as safetensors.
+        processor: the processor that goes with it.
+        folder: where to write. It appears only when it is complete.
+        card: facts for the model card, or a ready README text; by default the facts that the model itself tells.
+        overwrite: replace an earlier export of the same name. Anything else that stands there is never touched.
+        verify: load the result in a process without this package and compare scores (see `verify_export`).
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: the folder exists and is not empty, or with `overwrite` is not an export.
+        ExportError: two code files of the same name differ, or the export does not give the model's scores.
+    """
+    target = Path(folder)
+    _check_target(target, overwrite)
+    with _new_folder(target) as draft:
+        model.save_pretrained(draft)
+        processor.save_pretrained(draft)
+        add_code(draft, model, processor)
+        _write_readme(draft, model, processor, card)
+        if verify:
+            from .verification import verify_export
+
+            verify_export(draft, model, processor)
+        _put_in_place(draft, target)
+    return target
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if overwrite and target.is_dir() and is_export(target):
+        return
+    hint = "it is no earlier export" if overwrite else "pass overwrite=True to replace an earlier export"
+    raise FileExistsError(f"{target} exists already and was left as it is: choose another folder ({hint}).")
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder carries the code of its model (written by `export`)."""
+    config = folder / "config.json"
+    return config.is_file() and "auto_map" in json.loads(config.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _put_in_place(draft: Path, target: Path) -> None:
+    """Rename the finished folder. An old one is moved aside first and removed last."""
+    draft.chmod(0o755)
+    for file in draft.rglob("*"):
+        file.chmod(0o755 if file.is_dir() else 0o644)  # safetensors and tempfile create files for the owner alone
+    old = None
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+        os.rename(target, old / "export")
+    os.rename(draft, target)
+    if old is not None:
+        shutil.rmtree(old)
+
+
+def add_code(folder: Path, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+    """Copy the code of a model, its configuration, its processor and the pipeline; point the JSON files at it."""
+    from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
+
+    classes = {"AutoConfig": type(model.config), "AutoModel": type(model), "AutoProcessor": type(processor)}
+    for cls in (*classes.values(), ZeroShotVideoClassificationPipeline):
+        _copy_code(cls, folder)
+    pointers = {auto: _pointer(cls) for auto, cls in classes.items()}
+    impl = {"impl": _pointer(ZeroShotVideoClassificationPipeline), "pt": ["AutoModel"], "type": "multimodal"}
+    _update_json(folder / "config.json", auto_map=pointers, custom_pipelines={TASK: impl})
+    _update_json(folder / "processor_config.json", auto_map={"AutoProcessor": pointers["AutoProcessor"]})
+
+
+def _pointer(cls: type) -> str:
+    return f"{cls.__module__.rsplit('.', 1)[-1]}.{cls.__name__}"
+
+
+def _copy_code(cls: type, folder: Path) -> None:
+    from transformers.dynamic_module_utils import custom_object_save
+
+    with tempfile.TemporaryDirectory() as scratch:
+        for source in custom_object_save(cls, scratch):
+            copy = folder / Path(source).name
+            code = Path(source).read_bytes()
+            if copy.exists() and copy.read_bytes() != code:
+                raise ExportError(f"Two different code files are called {copy.name}: they cannot lie in one folder.")
+            copy.write_bytes(code)
+
+
+def _update_json(path: Path, **fields: Any) -> None:
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings.update(fields)
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_readme(
+    folder: Path, model: PreTrainedModel, processor: ProcessorMixin, card: CardFacts | str | None
+) -> None:
+    from .cards import write_card
+    from .facts import CardFacts
+
+    if isinstance(card, str):
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        return
+    facts = (card or CardFacts()).completed_from(model, processor)
+    write_card(folder, facts.with_code(code_digest(folder)))
+
+
+def code_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of a folder's Python files: what a reader of the card can compare."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.py")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,56 @@
+"""May these weights be given on? The licence of what they were made from decides, and it travels with them.
+
+A converter notes the licence of its source as `source_license` in `config.json` (a Hub licence id, or "none" where the
+source has no licence). Weights without the field are the user's own, and nothing is asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+
+FIELD = "source_license"
+
+# Hub ids of licences that let anybody give the weights on, for any use.
+FREE = frozenset(
+    "afl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 cc-by-2.0 cc-by-3.0 "
+    "cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 epl-2.0 "
+    "gpl gpl-2.0 gpl-3.0 agpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc mit mpl-2.0 odc-by odbl openmdw-1.0 pddl unlicense wtfpl "
+    "zlib ecl-2.0 ms-pl ncsa osl-3.0 postgresql".split()
+)
+
+
+class LicenceError(RuntimeError):
+    """Weights whose source licence does not allow to give them on."""
+
+
+def source_licences(folder: Path) -> list[str]:
+    """Every `source_license` noted in a model folder: in `config.json` and in the header of each safetensors file."""
+    notes: list[object] = []
+    config = folder / "config.json"
+    if config.is_file():
+        notes.append(json.loads(config.read_text(encoding="utf-8")).get(FIELD))
+    if weights := sorted(folder.glob("*.safetensors")):
+        from safetensors import safe_open
+
+        for file in weights:
+            with safe_open(file, framework="pt") as opened:
+                notes.append((opened.metadata() or {}).get(FIELD))
+    return sorted({str(note).strip().lower() for note in notes if note})
+
+
+def check_redistribution(licences: Iterable[str]) -> None:
+    """Refuse licences that do not clearly allow redistribution.
+
+    Raises:
+        LicenceError: one of them is not on the list of free licences. "none" and "unknown" are not: without a licence
+            nobody but the author may give the weights on.
+    """
+    refused = [licence for licence in licences if licence not in FREE]
+    if refused:
+        raise LicenceError(
+            f"These weights come from a source under {', '.join(map(repr, refused))}, which does not let everybody "
+            "give them on. If you hold the right to, say so: allow_restricted=True (hf-zsar push --allow-restricted)."
+        )

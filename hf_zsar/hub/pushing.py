@@ -1,0 +1,128 @@
+"""Push a model to the Hub: export, check, upload in one commit."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import CommitInfo, HfApi
+
+from .exporting import ExportError, export, is_export
+from .licences import check_redistribution, source_licences
+from .transfer import PushError, Target, files_to_push, upload
+from .verification import verify_export
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, ProcessorMixin
+
+    from .facts import CardFacts
+
+logger = logging.getLogger(__name__)
+
+
+def push(
+    source: str | os.PathLike | PreTrainedModel,
+    repo_id: str,
+    *,
+    processor: ProcessorMixin | None = None,
+    card: CardFacts | str | None = None,
+    private: bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    allow_restricted: bool = False,
+    verify: bool = True,
+    token: str | bool | None = None,
+    endpoint: str | None = None,
+) -> CommitInfo:
+    """Upload a model with its processor, code, card and results in one commit.
+
+    Before anything is sent, the export is loaded in a clean process without this package and must give the model's
+    scores. A push that fails leaves the repository as it was; started again, it sends only what is missing.
+
+    Args:
+        source: a folder (an export, or what `save_pretrained` wrote: it is then exported first) or a model.
+        repo_id: `namespace/name`; created when it does not exist.
+        processor: with a model as `source`.
+        card: facts for the model card or a ready README; by default the folder's README, else what the model tells.
+        private: visibility of a new repository.
+        revision: branch to commit to, made from `main` when it is missing.
+        create_pr: open a pull request instead of committing to the branch.
+        commit_message: title of the commit.
+        allow_restricted: push although the licence of the weights' source does not allow everybody to give them on.
+        verify: do the check described above.
+        token, endpoint: as for [`HfApi`].
+
+    Returns:
+        The commit; with `create_pr`, its `pr_url` is the pull request.
+
+    Raises:
+        LicenceError: see `allow_restricted`.
+        ExportError: the folder is no model of this package, or the check failed.
+        PushError: the Hub refuses or stays out of reach.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = _as_export(source, processor, card, Path(scratch, "export"))
+        if not allow_restricted:
+            check_redistribution(source_licences(folder))
+        if verify:
+            verify_export(folder)
+        files = files_to_push(folder)
+        logger.info("Pushing %d files to %s.", len(files), repo_id)
+        target = Target(repo_id, revision=revision, create_pr=create_pr, private=private)
+        api = HfApi(endpoint=endpoint, token=token)
+        return upload(api, files, target, commit_message or f"Push {_kind(folder)} with hf_zsar")
+
+
+def _as_export(
+    source: str | os.PathLike | PreTrainedModel,
+    processor: ProcessorMixin | None,
+    card: CardFacts | str | None,
+    scratch: Path,
+) -> Path:
+    if not isinstance(source, (str, os.PathLike)):
+        if processor is None:
+            raise ExportError("A model alone cannot be used by others: pass its processor too.")
+        return export(source, processor, scratch, card=card, verify=False)
+    folder = Path(source)
+    if not (folder / "config.json").is_file():
+        raise ExportError(f"{folder} is no model folder: it has no config.json.")
+    if is_export(folder) and card is None:
+        return folder
+    model, processor = _load(folder)
+    readme = folder / "README.md"
+    if card is None and readme.is_file():
+        card = readme.read_text(encoding="utf-8")
+    export(model, processor, scratch, card=card, verify=False)
+    _take_along(folder, scratch)
+    return scratch
+
+
+def _load(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
+    from hf_zsar import METHODS
+
+    kinds = {spec.model_type: spec for spec in METHODS.values()}
+    kind = _kind(folder)
+    if kind not in kinds:
+        raise ExportError(f"{folder} holds a {kind!r} model; this package pushes {', '.join(sorted(kinds))}.")
+    spec = kinds[kind]
+    return spec.model_class.from_pretrained(folder).eval(), spec.processor_class.from_pretrained(folder)
+
+
+def _kind(folder: Path) -> str:
+    return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
+
+
+def _take_along(folder: Path, scratch: Path) -> None:
+    """Results, figures and licence texts that lie beside a saved model go with it."""
+    for name, file in files_to_push(folder, (".eval_results/*.yaml", "figures/*.png", "LICENSE*", "NOTICE*")).items():
+        (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+        (scratch / name).write_bytes(file.read_bytes())
+
+
+__all__: list[Any] = ["ExportError", "PushError", "push"]

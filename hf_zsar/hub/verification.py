@@ -1,0 +1,153 @@
+"""Prove that an export works elsewhere: load it in a process that cannot import this package, and compare scores.
+
+The probe is made of noise: a few short videos and labels that no processor treats specially. Both sides run on the CPU
+in float32, so that they must agree to rounding.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .exporting import ExportError
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, ProcessorMixin
+
+PROBE_LABELS = ("riding a bike", "playing guitar", "walking a dog", "cooking an egg", "reading a book")
+TOLERANCE = 1e-5
+TIMEOUT = 600.0
+
+# Runs where `hf_zsar` cannot be imported: what somebody without the package would do, in the three ways they can.
+CLEAN_SCRIPT = """
+import json, sys
+sys.modules["hf_zsar"] = None   # importing it now raises ModuleNotFoundError
+import numpy, torch
+from transformers import AutoModel, AutoProcessor, pipeline
+
+folder, probe, task, answer = sys.argv[1:]
+given = numpy.load(probe)
+videos, labels = list(given["videos"]), [str(label) for label in given["labels"]]
+model = AutoModel.from_pretrained(folder, trust_remote_code=True, dtype=torch.float32).eval()
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+with torch.inference_mode():
+    features = model.encode_videos(**processor(videos=videos))
+    bank = model.encode_labels(**processor.prepare_labels(labels), labels=labels)
+    scores = model.score(features, bank).softmax(-1)
+classify = pipeline(task, model=folder, trust_remote_code=True, dtype=torch.float32, device="cpu")
+ranked = classify(videos[0], candidate_labels=labels)
+by_pipeline = {entry["label"]: entry["score"] for entry in ranked}
+classes = [type(part).__module__ for part in (model, processor, classify)]
+answers = {"scores": scores.tolist(), "pipeline": [by_pipeline[label] for label in labels], "classes": classes}
+with open(answer, "w") as file:
+    json.dump(answers, file)
+"""
+
+
+def probe_videos(seed: int = 0, count: int = 2, frames: int = 24, size: int = 48) -> np.ndarray:
+    """Moving noise, uint8 `[count, frames, size, size, 3]`; the same on every machine."""
+    rng = np.random.default_rng(seed)
+    start = rng.integers(0, 256, (count, 1, size, size, 3))
+    drift = rng.integers(-12, 13, (count, frames, size, size, 3)).cumsum(axis=1)
+    return ((start + drift) % 256).astype(np.uint8)
+
+
+def scores_of(
+    model: PreTrainedModel, processor: ProcessorMixin, videos: np.ndarray, labels: Sequence[str]
+) -> np.ndarray:
+    """Probabilities `[videos, labels]` of the model as it stands, float32 on its device."""
+    import torch
+
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            pixels = {name: value.to(model.device) for name, value in processor(videos=list(videos)).items()}
+            texts = {name: value.to(model.device) for name, value in processor.prepare_labels(list(labels)).items()}
+            bank = model.encode_labels(**texts, labels=list(labels))
+            return model.score(model.encode_videos(**pixels), bank).float().softmax(-1).cpu().numpy()
+    finally:
+        model.train(training)
+
+
+def verify_export(
+    folder: str | os.PathLike,
+    model: PreTrainedModel | None = None,
+    processor: ProcessorMixin | None = None,
+    *,
+    labels: Sequence[str] = PROBE_LABELS,
+    timeout: float = TIMEOUT,
+) -> float:
+    """Load an export in a clean process without `hf_zsar` and compare its scores with the model's.
+
+    Args:
+        folder: what `export` wrote.
+        model, processor: what it was made from. Read from the folder with the installed classes when left out, and
+            when the model does not stand on the CPU in float32 (other devices round differently).
+        labels: class names for the probe.
+        timeout: seconds that the clean process may take.
+
+    Returns:
+        The largest difference between two probabilities.
+
+    Raises:
+        ExportError: the clean process fails, or a difference is above 1e-5.
+    """
+    import torch
+
+    folder = Path(folder)
+    if model is None or processor is None or model.device.type != "cpu" or model.dtype != torch.float32:
+        model, processor = _load_installed(folder)
+    videos = probe_videos()
+    expected = scores_of(model, processor, videos, labels)
+    answer = _run_clean(folder, videos, labels, timeout)
+    difference = float(np.abs(np.array(answer["scores"]) - expected).max())
+    difference = max(difference, float(np.abs(np.array(answer["pipeline"]) - expected[0]).max()))
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"The export in {folder} gives other scores than its model when it runs without this package (largest "
+            f"difference {difference:.2e}, allowed {TOLERANCE:.0e}). Nothing was uploaded."
+        )
+    return difference
+
+
+def _load_installed(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
+    import torch
+    from transformers import AutoModel, AutoProcessor
+
+    import hf_zsar  # noqa: F401  registers the classes
+
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    return model.eval(), AutoProcessor.from_pretrained(folder)
+
+
+def _run_clean(folder: Path, videos: np.ndarray, labels: Sequence[str], timeout: float) -> dict[str, list]:
+    from hf_zsar.registration import TASK
+
+    with tempfile.TemporaryDirectory() as scratch:
+        probe, answer = Path(scratch, "probe.npz"), Path(scratch, "answer.json")
+        np.savez(probe, videos=videos, labels=np.array(labels))
+        command = [sys.executable, "-c", CLEAN_SCRIPT, str(folder.resolve()), str(probe), TASK, str(answer)]
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": scratch, "HF_MODULES_CACHE": str(Path(scratch, "modules"))}
+        try:
+            done = subprocess.run(
+                command, cwd=scratch, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ExportError(
+                f"The export in {folder} did not load within {timeout:.0f} s without this package."
+            ) from error
+        if done.returncode != 0 or not answer.is_file():
+            last = "\n".join(done.stderr.strip().splitlines()[-15:])
+            raise ExportError(f"The export in {folder} does not load without this package:\n{last}")
+        return json.loads(answer.read_text(encoding="utf-8"))
