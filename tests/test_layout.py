@@ -97,11 +97,13 @@ def test_remote_code_folders_are_flat():
 
 def test_every_package_is_packaged():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "hf_zsar").rglob("__init__.py")}
-    found |= {"hf_zsar.modeling", "hf_zsar.processing"}
-    assert set(settings["packages"]) == found, "pyproject.toml: [tool.setuptools] packages"
+    mapped = {package: folder for package, folder in settings["package-dir"].items() if package != "hf_zsar"}
+    assert {"hf_zsar.modeling": "modeling", "hf_zsar.processing": "processing"}.items() <= mapped.items()
+    assert all((ROOT / folder / "__init__.py").exists() for folder in mapped.values())
     folders = {path.parent for path in (ROOT / "hf_zsar").rglob("*.py")}
-    assert [str(path) for path in folders if not (path / "__init__.py").exists()] == [], "folders without __init__.py"
+    found = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert set(settings["packages"]) == found | set(mapped), "pyproject.toml: [tool.setuptools] packages"
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
 def test_files_are_of_readable_length():

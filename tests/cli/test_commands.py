@@ -1,0 +1,317 @@
+"""The commands, run in this process on a tiny model: what they print, write and return."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+import hf_zsar
+from hf_zsar.cli import COMMANDS, main
+from hf_zsar.retrieval import VideoIndex
+from tests.videos import write_video
+
+
+LABELS = ["riding a bike", "cooking", "walking a dog"]
+
+
+@pytest.fixture
+def hf_zsar_command(tiny_model_folder, capsys):
+    """Runs a command on the tiny model: (exit status, standard output, standard error)."""
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        status = main([*argv, "--model", tiny_model_folder])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+# classify
+
+
+def test_classify_prints_a_table_a_video(hf_zsar_command, clips):
+    status, out, err = hf_zsar_command("classify", str(clips), "--labels", *LABELS)
+    assert status == 0
+    lines = out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == [
+        str(clips / name) for name in ("a.mkv", "b.mp4", os.path.join("inner", "c.avi"))
+    ]
+    assert len(lines) == 3 * (1 + len(LABELS))
+    assert err == ""
+
+
+def test_classify_json_is_what_the_pipeline_says(hf_zsar_command, clips, tiny_model_folder):
+    from transformers import pipeline
+
+    status, out, _ = hf_zsar_command("classify", str(clips / "b.mp4"), "--labels", *LABELS, "--json", "--top-k", "2")
+    assert status == 0
+    expected = pipeline(hf_zsar.registration.TASK, model=tiny_model_folder)(
+        str(clips / "b.mp4"), candidate_labels=LABELS, top_k=2
+    )
+    assert json.loads(out) == [{"video": str(clips / "b.mp4"), "scores": expected}]
+
+
+def test_scores_of_all_labels_add_up_to_one(hf_zsar_command, clips):
+    _, out, _ = hf_zsar_command("classify", str(clips / "b.mp4"), "--labels", *LABELS, "--json", "--top-k", "99")
+    scores = json.loads(out)[0]["scores"]
+    assert sorted(each["label"] for each in scores) == sorted(LABELS)
+    assert sum(each["score"] for each in scores) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_bad_file_is_reported_and_the_rest_scored(hf_zsar_command, clips, broken_clip):
+    status, out, err = hf_zsar_command(
+        "classify", broken_clip, str(clips / "b.mp4"), "missing.mp4", "--labels", *LABELS, "--json"
+    )
+    assert status == 1
+    bad, good, missing = json.loads(out)
+    assert "scores" in good and "error" not in good
+    assert "broken.mp4" in bad["error"] and "scores" not in bad
+    assert "missing.mp4" in missing["error"]
+    assert err.count("error: ") == 2 and "broken.mp4" in err
+
+
+def test_a_bad_file_in_the_table(hf_zsar_command, broken_clip):
+    status, out, err = hf_zsar_command("classify", broken_clip, "--labels", *LABELS)
+    assert status == 1
+    assert "not scored" in out and "broken.mp4" in err
+
+
+def test_a_partly_readable_file_is_scored_with_a_warning(hf_zsar_command, clips, tmp_path):
+    whole = write_video(
+        tmp_path / "whole.mp4", num_frames=48, container_options={"movflags": "faststart"}
+    ).read_bytes()
+    partial = tmp_path / "partial.mp4"
+    partial.write_bytes(whole[: len(whole) * 2 // 3])
+    status, out, err = hf_zsar_command("classify", str(partial), str(clips / "b.mp4"), "--labels", *LABELS, "--json")
+    first, second = json.loads(out)
+    assert status == 0
+    assert "scores" in first and "partial.mp4" in first["warnings"][0]
+    assert "warnings" not in second
+    assert "warning: " in err
+
+
+def test_options_change_what_is_computed(hf_zsar_command, clips):
+    def scores(*options: str) -> list[float]:
+        _, out, _ = hf_zsar_command("classify", str(clips / "a.mkv"), "--labels", *LABELS, "--json", *options)
+        return [round(each["score"], 6) for each in sorted(json.loads(out)[0]["scores"], key=lambda e: e["label"])]
+
+    plain = scores()
+    assert scores("--template", "{}") != plain
+    assert scores("--template", "{}", "--template", "a video of {}") not in (plain, scores("--template", "{}"))
+    assert scores("--num-frames", "2") != plain
+    assert scores("--num-views", "2") != plain
+
+
+def test_labels_from_all_sources_are_joined(hf_zsar_command, clips, tmp_path):
+    (tmp_path / "labels.txt").write_text("singing\ncooking\n")
+    argv = ["--labels", "cooking", "--labels-file", str(tmp_path / "labels.txt"), "--preset", "olympic_sports16"]
+    status, out, _ = hf_zsar_command("classify", str(clips / "b.mp4"), *argv, "--json", "--top-k", "99")
+    labels = {each["label"] for each in json.loads(out)[0]["scores"]}
+    assert status == 0
+    assert len(labels) == 18 and {"cooking", "singing", "clean and jerk"} <= labels
+
+
+def test_picture(hf_zsar_command, clips, tmp_path):
+    path = tmp_path / "out.png"
+    status, _, _ = hf_zsar_command("classify", str(clips / "b.mp4"), "--labels", *LABELS, "--picture", str(path))
+    assert status == 0
+    assert os.listdir(tmp_path) == ["out.png"]
+    with Image.open(path) as picture:
+        colours = picture.convert("RGB").getcolors(maxcolors=1 << 24)
+        assert picture.width >= 900 and picture.height >= 200
+    assert len(colours) > 500, "frames and bars are drawn"
+
+
+def test_one_picture_a_video_and_none_for_a_bad_one(hf_zsar_command, clips, broken_clip, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    status, _, _ = hf_zsar_command(
+        "classify", str(clips), broken_clip, "--labels", *LABELS, "--picture", str(folder / "p.png")
+    )
+    assert status == 1
+    assert sorted(os.listdir(folder)) == ["p-a.png", "p-b.png", "p-c.png"]
+
+
+def test_picture_names_do_not_collide():
+    from hf_zsar.cli.classify import picture_names
+
+    videos = ["x/a.mp4", "y/a.mp4", "a-2.mp4"]
+    assert picture_names("out.png", videos[:1]) == {"x/a.mp4": "out.png"}
+    assert len(set(picture_names("out", videos).values())) == 3
+    assert all(name.endswith(".png") for name in picture_names("out", videos).values())
+
+
+# embed and search
+
+
+def test_embed_then_search_finds_what_the_model_scores_highest(hf_zsar_command, clips, broken_clip, tmp_path):
+    index, bank = str(tmp_path / "clips.safetensors"), str(tmp_path / "labels.safetensors")
+    status, _, err = hf_zsar_command(
+        "embed", str(clips), broken_clip, "--out", index, "--labels", *LABELS, "--label-bank", bank
+    )
+    assert status == 1 and "broken.mp4" in err
+    stored = VideoIndex.load(index)
+    assert [os.path.basename(video) for video in stored.videos] == ["a.mkv", "b.mp4", "c.avi"]
+    assert hf_zsar.LabelBank.load(bank).labels == tuple(LABELS)
+
+    status, out, _ = hf_zsar_command("search", index, *LABELS, "--json", "--top-k", "2")
+    assert status == 0
+    answers = json.loads(out)
+    assert [answer["text"] for answer in answers] == LABELS
+    _, scored, _ = hf_zsar_command("classify", str(clips), "--labels", *LABELS, "--json")
+    probabilities = {
+        record["video"]: {each["label"]: each["score"] for each in record["scores"]} for record in json.loads(scored)
+    }
+    # The same logits: softmax over the labels of a video is what classify gives.
+    table = {answer["text"]: {} for answer in answers}
+    _, out, _ = hf_zsar_command("search", index, *LABELS, "--json", "--top-k", "3")
+    for answer in json.loads(out):
+        assert [each["score"] for each in answer["videos"]] == sorted(
+            (each["score"] for each in answer["videos"]), reverse=True
+        )
+        table[answer["text"]] = {each["video"]: each["score"] for each in answer["videos"]}
+    for video, wanted in probabilities.items():
+        logits = torch.tensor([table[label][video] for label in LABELS])
+        torch.testing.assert_close(
+            logits.softmax(0), torch.tensor([wanted[label] for label in LABELS]), atol=1e-5, rtol=0
+        )
+
+
+def test_search_refuses_features_of_another_model(hf_zsar_command, clips, tmp_path, capsys):
+    from tests.tiny_models import tiny_folder
+
+    index = str(tmp_path / "clips.safetensors")
+    assert hf_zsar_command("embed", str(clips / "b.mp4"), "--out", index)[0] == 0
+    other = tiny_folder("rest", tmp_path / "other", seed=1)
+    assert main(["search", index, "cooking", "--model", str(other)]) == 2
+    assert "another model" in capsys.readouterr().err
+
+
+def test_embed_writes_nothing_when_no_video_can_be_read(hf_zsar_command, broken_clip, tmp_path):
+    status, _, err = hf_zsar_command("embed", broken_clip, "--out", str(tmp_path / "out.safetensors"))
+    assert status == 2 and "nothing was written" in err
+    assert sorted(os.listdir(tmp_path)) == ["broken.mp4"]
+
+
+@pytest.mark.parametrize("argv", [["clip.mp4"], ["--out", "x"], [], ["--labels", "a"]])
+def test_embed_says_what_is_missing(hf_zsar_command, argv):
+    status, _, err = hf_zsar_command("embed", *argv)
+    assert status == 2 and err.startswith("hf-zsar embed: ")
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors at all", None])
+def test_search_in_what_is_no_index(hf_zsar_command, tmp_path, content):
+    path = tmp_path / "index.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    status, _, err = hf_zsar_command("search", str(path), "cooking")
+    assert status == 2 and "index.safetensors" in err and "Traceback" not in err
+
+
+def test_an_index_needs_a_row_a_video():
+    features = hf_zsar.VideoFeatures(video_embeds=torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="2 rows of features for 1 videos"):
+        VideoIndex(("a",), features, "")
+
+
+# evaluate
+
+
+@pytest.fixture
+def manifest(clips, tmp_path, broken_clip):
+    """A manifest over copies of the clips, one of them broken."""
+    folder = tmp_path / "labelled"
+    folder.mkdir()
+    for name in ("a.mkv", "b.mp4"):
+        (folder / name).write_bytes((clips / name).read_bytes())
+    os.rename(broken_clip, folder / "broken.mp4")
+    entries = [{"file": "a.mkv", "label": LABELS[0]}, {"file": "b.mp4", "label": LABELS[1]}]
+    entries.append({"file": "broken.mp4", "label": LABELS[2]})
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({"labels": LABELS, "clips": entries}))
+    return path
+
+
+def test_evaluate_counts_and_a_bad_clip_is_wrong(hf_zsar_command, manifest):
+    status, out, err = hf_zsar_command("evaluate", "--manifest", str(manifest))
+    assert status == 1 and "broken.mp4" in err
+    assert "3 clips" in out
+    # With three labels the right one is always among five.
+    assert "2/3" in next(line for line in out.splitlines() if "top5" in line.replace("-", ""))
+
+
+# errors and the frame
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["classify", "x.mp4"], "no labels"),
+        (["classify", "x.mp4", "--preset", "ucf10"], "Did you mean 'ucf101'"),
+        (["classify", "x.mp4", "--labels", "a", "--stride", "1"], "--window"),
+        (["classify", "nothing/*.mp4", "--labels", "a"], "nothing matches"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_status_2(hf_zsar_command, argv, message):
+    status, out, err = hf_zsar_command(*argv)
+    assert status == 2 and out == ""
+    assert message in err and "Traceback" not in err and len(err.splitlines()) == 1
+
+
+def test_a_bad_template_is_a_usage_error(hf_zsar_command, clips):
+    status, _, err = hf_zsar_command("classify", str(clips / "b.mp4"), "--labels", "a", "--template", "no gap")
+    assert status == 2 and "no gap" in err
+
+
+def test_a_model_that_is_not_there(clips, capsys, tmp_path):
+    status = main(["classify", str(clips / "b.mp4"), "--labels", "a", "--model", str(tmp_path / "no-model")])
+    assert status == 2 and "no-model" in capsys.readouterr().err
+
+
+def test_traceback_on_demand():
+    with pytest.raises(Exception, match="no labels"):
+        main(["--traceback", "classify", "x.mp4"])
+
+
+@pytest.mark.parametrize("argv", [[], ["clasify"], ["classify"], ["classify", "v", "--top-k", "0"], ["search", "x"]])
+def test_wrong_usage_is_status_2(argv, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+    assert "usage: hf-zsar" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("span", ["0", "-1", "inf", "nan", "soon"])
+def test_window_is_a_time(span, capsys):
+    with pytest.raises(SystemExit):
+        main(["classify", "v", "--labels", "a", "--window", span])
+    assert "--window" in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n    {command} " in shown for command in COMMANDS)
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"hf-zsar {hf_zsar.__version__}\n"
+
+
+def test_as_a_program_that_is_cut_off(tiny_model_folder, clips):
+    """`hf-zsar ... | head -1`: no complaint when the reader leaves."""
+    command = [sys.executable, "-m", "hf_zsar.cli", "classify", str(clips), "--model", tiny_model_folder, "--labels"]
+    run = subprocess.run(
+        ["bash", "-c", '"$@" | true', "bash", *command, *LABELS], capture_output=True, text=True, timeout=120
+    )
+    assert "Traceback" not in run.stderr and "BrokenPipeError" not in run.stderr

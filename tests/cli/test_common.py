@@ -1,0 +1,111 @@
+"""What the commands share: finding videos, reading labels, writing files whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+
+import pytest
+
+from hf_zsar.cli import common
+from hf_zsar.cli.common import CommandError, find_videos, read_labels_file
+
+
+def names(paths: list[str]) -> list[str]:
+    return [os.path.basename(path) for path in paths]
+
+
+def test_a_folder_gives_its_videos_sorted_and_those_of_folders_inside(clips):
+    assert names(find_videos([str(clips)])) == ["a.mkv", "b.mp4", "c.avi"]
+
+
+def test_globs_files_and_folders_mix_and_nothing_comes_twice(clips):
+    found = find_videos([str(clips / "b.mp4"), str(clips / "*.m*"), str(clips / "inn*")])
+    assert names(found) == ["b.mp4", "a.mkv", "c.avi"]
+
+
+def test_recursive_globs(clips):
+    assert names(find_videos([str(clips / "**" / "*.avi")])) == ["c.avi"]
+
+
+def test_a_named_file_is_taken_whatever_its_ending_and_a_missing_one_is_kept(clips):
+    assert names(find_videos([str(clips / "notes.txt"), "missing.mp4"])) == ["notes.txt", "missing.mp4"]
+
+
+def test_a_file_named_like_a_pattern_is_that_file(clips, tmp_path):
+    odd = tmp_path / "a[1]*.mp4"
+    odd.write_bytes(b"")
+    assert find_videos([str(odd)]) == [str(odd)]
+
+
+def test_urls_are_passed_on():
+    assert find_videos(["https://example.org/a*.mp4"]) == ["https://example.org/a*.mp4"]
+
+
+def test_a_pattern_or_folder_without_videos_is_an_error(tmp_path):
+    with pytest.raises(CommandError, match="nothing matches"):
+        find_videos([str(tmp_path / "*.mp4")])
+    with pytest.raises(CommandError, match="no video in the folder"):
+        find_videos([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.txt", "# comment\n\n riding a bike \ncooking, slowly\n"),
+        ("labels.txt", "\ufeffriding a bike\r\ncooking, slowly\r\n"),
+        ("labels.json", json.dumps(["riding a bike", "cooking, slowly"])),
+        ("labels.json", json.dumps({"labels": ["riding a bike", "cooking, slowly"]})),
+        ("labels.json", json.dumps({"classes": ["riding a bike", "cooking, slowly"]})),
+        ("labels.csv", 'id,name\n0,riding a bike\n1,"cooking, slowly"\n'),
+    ],
+)
+def test_labels_files(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+    assert read_labels_file(str(tmp_path / name)) == ["riding a bike", "cooking, slowly"]
+
+
+def test_labels_from_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("a\nb\n"))
+    assert read_labels_file("-") == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("labels.txt", b"# only a comment\n", "holds no label"),
+        ("labels.txt", b"\xff\xfe\x00broken", "cannot read"),
+        ("labels.json", b"{", "is not JSON"),
+        ("labels.json", b'{"labels": [1, 2]}', "list of strings"),
+        ("labels.json", b'"riding"', "list of strings"),
+        ("labels.csv", b"id,label\n0,a\n", "no column 'name'"),
+        ("labels.csv", b"", "no column 'name'"),
+    ],
+)
+def test_bad_labels_files_say_what_is_wrong(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CommandError, match=message) as caught:
+        read_labels_file(str(tmp_path / name))
+    assert name in str(caught.value)
+
+
+def test_a_missing_labels_file_is_named(tmp_path):
+    with pytest.raises(CommandError, match=r"no\.txt"):
+        read_labels_file(str(tmp_path / "no.txt"))
+
+
+def test_replacing_keeps_the_old_file_when_writing_fails(tmp_path):
+    target = tmp_path / "out.png"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), common.replacing(target) as temporary:
+        with open(temporary, "w") as file:
+            file.write("half")
+        raise RuntimeError("disk full")
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out.png"]
+
+
+def test_replacing_needs_the_folder(tmp_path):
+    with pytest.raises(CommandError, match="no folder"), common.replacing(tmp_path / "missing" / "out.png"):
+        pass
