@@ -9,20 +9,33 @@ from __future__ import annotations
 import torch
 
 
-LOSS_TYPES = ("kl", "ce")
+# divergence -> the target distribution that goes with it where none is named
+LOSS_TYPES = {"kl": "soft", "ce": "multi_hot"}
 
 
-def kl_to_targets(logits: torch.Tensor, targets: torch.Tensor, label_temperature: float = 10.0) -> torch.Tensor:
-    """KL(softmax(`label_temperature` * targets) || softmax(logits)) of every row of `[N, K]`: `[N]`, float32."""
-    wanted = (targets.float() * label_temperature).log_softmax(dim=-1)
-    return (wanted.exp() * (wanted - logits.float().log_softmax(dim=-1))).sum(dim=-1)
+def target_distribution(targets: torch.Tensor, kind: str, label_temperature: float = 10.0) -> torch.Tensor:
+    """What the softmax of each row should be, float32.
+
+    Args:
+        targets: `[N, K]` boolean, true where candidate k is right for row n.
+        kind: `"soft"`, the softmax of `label_temperature` * targets; `"multi_hot"`, the true columns share equally;
+            `"one_hot"`, the diagonal, which is wrong where a class repeats.
+
+    Raises:
+        ValueError: another kind, or `"one_hot"` of a matrix that is not square.
+    """
+    if kind == "soft":
+        return (targets.float() * label_temperature).softmax(dim=-1)
+    if kind == "multi_hot":
+        return targets.float() / targets.float().sum(dim=-1, keepdim=True).clamp(min=1)
+    if kind == "one_hot" and targets.shape[0] == targets.shape[1]:
+        return torch.eye(len(targets), device=targets.device)
+    raise ValueError(f"no target distribution {kind!r} for a matrix of shape {tuple(targets.shape)}.")
 
 
-def cross_entropy_to_targets(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of every row of `[N, K]`, its true columns sharing the probability equally: `[N]`, float32."""
-    wanted = targets.float()
-    wanted = wanted / wanted.sum(dim=-1, keepdim=True).clamp(min=1)
-    return -(wanted * logits.float().log_softmax(dim=-1)).sum(dim=-1)
+def cross_entropy_to_targets(logits: torch.Tensor, targets: torch.Tensor, kind: str = "multi_hot") -> torch.Tensor:
+    """Cross-entropy of every row of `[N, K]` to its target distribution: `[N]`, float32."""
+    return -(target_distribution(targets, kind) * logits.float().log_softmax(dim=-1)).sum(dim=-1)
 
 
 def contrastive_losses(
@@ -30,6 +43,7 @@ def contrastive_losses(
     targets: torch.Tensor,
     loss_type: str = "kl",
     label_temperature: float = 10.0,
+    target_kind: str | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Both directions of the loss, (video -> text, text -> video); the methods take their mean.
 
@@ -38,23 +52,24 @@ def contrastive_losses(
         targets: `[N, K]` boolean, true where candidate k is the class of video n. Every row needs one true entry.
             A candidate that no video of the batch shows has nothing to choose and stays out of the second direction.
         loss_type: `"kl"`, the official loss, or `"ce"`, which is CLIP's loss where each video has one right candidate.
-        label_temperature: factor on the targets before their softmax (`"kl"` only).
+        label_temperature: factor on the targets before their softmax (soft targets only).
+        target_kind: see [`target_distribution`]; by default soft for `"kl"` and multi-hot for `"ce"`.
 
     Raises:
         ValueError: an unknown `loss_type`.
     """
     if loss_type not in LOSS_TYPES:
-        raise ValueError(f"loss_type must be one of {LOSS_TYPES}, got {loss_type!r}.")
+        raise ValueError(f"loss_type must be one of {sorted(LOSS_TYPES)}, got {loss_type!r}.")
 
-    def direction(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        if loss_type == "ce":
-            rows = cross_entropy_to_targets(logits, wanted)
-        else:
-            rows = kl_to_targets(logits, wanted, label_temperature)
-        shown = wanted.any(dim=1)
-        return (rows * shown).sum() / shown.sum().clamp(min=1)
+    def direction(logits: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        wanted = target_distribution(right, target_kind or LOSS_TYPES[loss_type], label_temperature)
+        rows = -wanted * logits.float().log_softmax(dim=-1)
+        if loss_type == "kl":
+            rows = rows + torch.special.xlogy(wanted, wanted)
+        shown = right.any(dim=1)
+        return (rows.sum(dim=-1) * shown).sum() / shown.sum().clamp(min=1)
 
     return direction(logits_per_video, targets), direction(logits_per_video.t(), targets.t())
 
 
-__all__ = ["contrastive_losses", "cross_entropy_to_targets", "kl_to_targets"]
+__all__ = ["contrastive_losses", "cross_entropy_to_targets", "target_distribution"]
