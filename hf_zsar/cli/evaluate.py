@@ -1,52 +1,168 @@
-"""`hf-zsar evaluate`: accuracy over labelled clips."""
+"""`hf-zsar evaluate`: a model by a protocol of the field, or on your own labelled clips."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from pathlib import Path
+from typing import Any
 
 from . import common
+
+
+EXAMPLE = """examples:
+  hf-zsar evaluate --list
+  hf-zsar evaluate --manifest clips/manifest.json --json result.json --plot result.png
+  hf-zsar evaluate --model org/name --protocol half_e2e --dataset ucf101 --videos UCF-101/
+  accelerate launch --num-processes 4 -m hf_zsar.cli evaluate --model org/name \\
+    --protocol full --dataset hmdb51 --videos hmdb51/
+
+A killed run goes on where it was when it is started again: features of videos are kept (see --store), and other
+protocols and label sets use them too. Exit status 1: some clips were missing or unreadable; the others were scored.
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to the parser of `hf-zsar`."""
     parser = subparsers.add_parser(
         "evaluate",
-        help="accuracy over labelled clips",
-        description="Top-1 and top-5 accuracy over the clips of a manifest. A clip that cannot be read is wrong.",
+        help="score a model by a protocol of the field or on your own clips",
+        description="Score a model by a protocol of the field, or on your own labelled clips.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--manifest",
-        required=True,
-        metavar="JSON",
-        help='{"labels": [...], "clips": [{"file": ..., "label": ...}]}, beside the clips',
+    group = parser.add_argument_group("what is measured")
+    group.add_argument("--list", action="store_true", help="show the protocols and what each needs on disk, and leave")
+    group.add_argument("--protocol", default="full", metavar="ID", help="see --list (default: full)")
+    group.add_argument("--dataset", help="ucf101, hmdb51, kinetics600, activitynet200...")
+    group.add_argument("--videos", metavar="DIR", help="folder with the videos, in the data set's official layout")
+    group.add_argument(
+        "--manifest", metavar="FILE", help='your own clips: {"labels": [...], "clips": [{"file": ..., "label": ...}]}'
     )
-    parser.add_argument("--template", action="append", metavar="TEXT", help="prompt with {} for the label")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    group.add_argument("--split", action="append", metavar="NAME", help="only this split; repeat for more")
+    group.add_argument("--allow-missing", action="store_true", help="exit with 0 although clips were not found")
     common.add_model_arguments(parser)
+    group.add_argument("--training-set", metavar="TEXT", help="what the model was trained on, for the record")
     common.add_sampling_arguments(parser)
+    group = parser.add_argument_group("how")
+    group.add_argument("--num-crops", type=int, choices=(1, 3), help="crops in space")
+    group.add_argument("--template", action="append", metavar="TEXT", help="prompt with {}; repeat for an ensemble")
+    group.add_argument("--descriptions", metavar="FILE", help="what the method knows about the labels, JSON")
+    group.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="number type of the model")
+    group.add_argument("--batch-size", type=common.positive, default=8, metavar="N", help="videos at a time (8)")
+    group.add_argument("--workers", type=common.positive, metavar="N", help="decoding threads (default: up to 4)")
+    group.add_argument("--store", metavar="DIR", help="where features are kept (default: in the user's cache)")
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", nargs="?", const="-", metavar="FILE", help="the whole record, printed or to a file")
+    group.add_argument("--plot", metavar="PNG", help="draw accuracy per class, confusion and, for gzsl, the curve")
+    group.add_argument("--eval-results", metavar="DIR", help="write .eval_results/*.yaml under this folder")
+    group.add_argument("--hub-dataset", metavar="ID", help="data set on the Hub that --eval-results is about")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; see the exit status in `hf_zsar.cli`."""
-    from hf_zsar.evaluation.manifest import manifest_protocol
+    if args.list:
+        print(protocol_list())
+        return 0
+    check(args)
+    from hf_zsar.evaluation.processes import Processes
+    from hf_zsar.evaluation.zero_shot import ModelFacts, evaluate_zero_shot
 
-    protocol = manifest_protocol(args.manifest)
-    files = {str(Path(args.manifest).parent / clip): labels for clip, labels in protocol.labels_of.items()}
+    processes = Processes.current()
+    if processes.device is not None and args.device is None:
+        args.device = str(processes.device)
     pipe = common.load_pipeline(args)
-    options = {"hypothesis_template": args.template, **common.sampling_options(args)}
-    results = pipe.stream(list(files), candidate_labels=list(protocol.classes), top_k=5, on_error="return", **options)
-    records = list(common.collect(list(files), results, "scores"))
-    ranks = [[each["label"] for each in record.get("scores", [])] for record in records]
-    hits = {
-        f"top{k}": sum(bool(set(labels) & set(best[:k])) for best, labels in zip(ranks, files.values(), strict=True))
-        for k in (1, 5)
-    }
-    if args.json:
-        print(json.dumps({"clips": len(files), "labels": len(protocol.classes), "correct": hits, "records": records}))
+    if args.dtype:
+        import torch
+
+        pipe.model.to(getattr(torch, args.dtype))
+    crops = {"num_crops": args.num_crops} if args.num_crops else {}
+    record = evaluate_zero_shot(
+        pipe.model,
+        pipe.processor,
+        args.protocol,
+        dataset=args.dataset,
+        videos=args.videos,
+        manifest=args.manifest,
+        splits=args.split,
+        templates=args.template,
+        descriptions=args.descriptions,
+        video_options={**common.sampling_options(args), **crops},
+        store=args.store or default_store(),
+        batch_size=args.batch_size,
+        num_workers=args.workers,
+        facts=ModelFacts(id=args.model, revision=args.revision, training_set=args.training_set),
+        progress=sys.stderr.isatty(),
+    )
+    if processes.is_main:
+        report(record, args)
+    clips = record["clips"]
+    return int(bool(clips["broken"]) or (bool(clips["missing"]) and not args.allow_missing))
+
+
+def check(args: argparse.Namespace) -> None:
+    """What can be wrong before a model is loaded.
+
+    Raises:
+        CommandError: no clips named, options that do not go together, or an output folder that is not there.
+        ValueError: unknown protocol, data set or split, or a broken manifest.
+    """
+    if not args.manifest and not args.videos:
+        raise common.CommandError("name the clips: --manifest FILE, or --dataset NAME --videos DIR (see --list)")
+    if bool(args.eval_results) != bool(args.hub_dataset):
+        raise common.CommandError("--eval-results and --hub-dataset go together")
+    for path in (args.json, args.plot):
+        if path and path != "-" and not Path(path).resolve().parent.is_dir():
+            raise common.CommandError(f"there is no folder {str(Path(path).parent)!r} to write {Path(path).name} into")
+    from hf_zsar.evaluation.zero_shot import resolve_protocol
+
+    protocol = resolve_protocol(args.protocol, args.dataset, args.manifest)
+    if args.split:
+        protocol.only(args.split)
+    if args.videos and not Path(args.videos).is_dir():
+        raise common.CommandError(f"{args.videos} is not a folder")
+
+
+def default_store() -> Path:
+    """Folder of video features in the user's cache."""
+    from hf_zsar.embedded import cache_folder
+
+    return cache_folder() / "features"
+
+
+def report(record: dict[str, Any], args: argparse.Namespace) -> None:
+    """Print the table and write what was asked for."""
+    from hf_zsar.evaluation.records import record_json, save_record
+    from hf_zsar.evaluation.reports import save_eval_results, text_report
+
+    if args.json == "-":
+        print(record_json(record))
     else:
-        print(f"{len(files)} clips, {len(protocol.classes)} labels")
-        for name, count in hits.items():
-            print(f"{name}  {count}/{len(files)}  {100 * count / len(files):.1f} %")
-    return common.exit_status(records)
+        print(text_report(record))
+        if args.json:
+            save_record(record, args.json)
+    if args.plot:
+        from hf_zsar.evaluation.plots import plot_result
+
+        with common.replacing(args.plot) as path:
+            plot_result(record, path)
+    if args.eval_results:
+        common.say(f"wrote {save_eval_results(record, args.eval_results, args.hub_dataset)}")
+
+
+def protocol_list() -> str:
+    """What `--list` prints: every protocol on every data set it is defined on, and the layouts."""
+    from hf_zsar.evaluation.catalog import DATASETS
+    from hf_zsar.evaluation.protocol_builders import PROTOCOLS, load_protocol
+    from hf_zsar.evaluation.reports import aligned
+
+    rows = [["protocol", "data set", "splits", "candidates", "clips needed"]]
+    for spec in PROTOCOLS.values():
+        for dataset in spec.datasets:
+            protocol = load_protocol(spec.id, dataset)
+            sizes = "/".join(str(size) for size in sorted({len(split.candidates) for split in protocol.splits}))
+            rows.append([spec.id, dataset, str(len(protocol.splits)), sizes, f"{len(protocol.clips):,}"])
+    lines = [f"{spec.id:<15} {spec.summary}" for spec in PROTOCOLS.values()]
+    layouts = [f"{info.name:<15} {info.layout}" for info in DATASETS.values()]
+    own = "your own clips: --manifest FILE, with full, half_e2e, half_bike or gzsl"
+    return "\n".join([*lines, "", *aligned(rows), "", "on disk, under --videos:", *layouts, "", own])

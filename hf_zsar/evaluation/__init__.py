@@ -1,0 +1,44 @@
+"""Evaluation by the field's protocols: `evaluate_zero_shot`, and what its records can be turned into."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+# public name -> module that defines it; loaded on first use
+_NAMES = {
+    "Comparison": "comparison",
+    "ModelFacts": "zero_shot",
+    "PROTOCOLS": "protocol_builders",
+    "Protocol": "protocols",
+    "Split": "protocols",
+    "compare": "comparison",
+    "eval_result_entries": "reports",
+    "evaluate_zero_shot": "zero_shot",
+    "load_metric": "metrics",
+    "load_protocol": "protocol_builders",
+    "load_record": "records",
+    "manifest_protocol": "manifest",
+    "markdown_table": "reports",
+    "model_index_results": "reports",
+    "plot_result": "plots",
+    "save_eval_results": "reports",
+    "save_record": "records",
+    "text_report": "reports",
+    "training_clips": "protocol_builders",
+}
+
+__all__ = list(_NAMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_NAMES})

@@ -1,0 +1,138 @@
+"""Pictures of a record: accuracy per class, what is taken for what, and the calibrated stacking curve."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .records import main_metric
+from .reports import dataset_title, percent
+
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_BLUE, _ORANGE, _GREY = "#2b6ca3", "#d9822b", "#9aa5b1"
+_NAMED_CLASSES = 60  # beyond that, names on the confusion matrix are too small to read
+
+
+def confusion_matrix(record: Mapping[str, Any]) -> np.ndarray:
+    """Counts `[K, K]` over all splits: row = the clip's class, column = the answer, in label order.
+
+    A clip with several right labels stands in the row of the first.
+    """
+    size = len(record["classes"]["names"])
+    labels = record["clips"]["labels"]
+    counts = np.zeros((size, size), dtype=np.int64)
+    for entry in record["results"]:
+        for clip, answer in zip(entry["per_clip"]["clip"], entry["per_clip"]["answer"], strict=True):
+            counts[labels[clip][0], answer] += 1
+    return counts
+
+
+def draw_class_accuracy(axes: Axes, record: Mapping[str, Any]) -> None:
+    """Horizontal bars, best class on top, with the number of clips behind each; classes without clips are left out."""
+    counts = confusion_matrix(record)
+    totals = counts.sum(axis=1)
+    accuracy = np.divide(counts.diagonal(), totals, out=np.full(len(totals), -1.0), where=totals > 0)
+    order = [k for k in np.argsort(accuracy, kind="stable") if totals[k]]
+    names = record["classes"]["names"]
+    axes.barh(range(len(order)), 100 * accuracy[order], color=_BLUE, height=0.72)
+    axes.set_yticks(range(len(order)), [f"{names[k]} ({totals[k]})" for k in order], fontsize=7)
+    axes.set_ylim(-0.6, len(order) - 0.4)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("top-1, % of the clips (number in brackets)")
+    axes.set_title("accuracy per class", fontsize=10)
+    mean = 100 * counts.diagonal().sum() / max(1, totals.sum())
+    axes.axvline(mean, color=_ORANGE, linewidth=1)
+    axes.annotate(f"all clips {mean:.1f}", (mean, 0), (3, 2), textcoords="offset points", fontsize=7, color=_ORANGE)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_confusion(axes: Axes, record: Mapping[str, Any]) -> None:
+    """Share of each class's clips (row) that is answered with each class (column)."""
+    counts = confusion_matrix(record)
+    # Columns may be answered without having clips; rows without clips say nothing.
+    used = (counts.sum(axis=0) + counts.sum(axis=1)) > 0
+    counts, names = counts[used][:, used], np.array(record["classes"]["names"])[used]
+    share = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    picture = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100, interpolation="nearest", aspect="auto")
+    if len(names) <= _NAMED_CLASSES:
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
+        axes.set_yticks(range(len(names)), names, fontsize=6)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("class of the clip")
+    axes.set_title("confusion, % of a row", fontsize=10)
+    axes.figure.colorbar(picture, ax=axes, fraction=0.03, pad=0.02)
+
+
+def draw_stacking(axes: Axes, record: Mapping[str, Any]) -> None:
+    """Unseen over seen accuracy while the calibration constant moves, one line per split; a dot without it."""
+    curves = [entry for entry in record["results"] if "curve" in entry]
+    for number, entry in enumerate(curves):
+        seen, unseen = (100 * np.array(entry["curve"][name]) for name in ("seen", "unseen"))
+        axes.plot(seen, unseen, color=_BLUE, linewidth=1, alpha=0.35 if len(curves) > 1 else 1)
+        point = [100 * entry["metrics"][name] for name in ("seen", "unseen")]
+        axes.plot(*point, "o", color=_ORANGE, markersize=4, label="without calibration" if number == 0 else None)
+    limit = 1.05 * max(axes.get_xlim()[1], axes.get_ylim()[1])
+    for level in range(20, 100, 20):
+        # 1/S + 1/U = 2/H
+        seen = np.linspace(level / 2 + 1e-3, limit, 200)
+        unseen = level * seen / (2 * seen - level)
+        axes.plot(seen, unseen, color=_GREY, linewidth=0.5, linestyle=":")
+        if level < limit:
+            axes.annotate(f"H {level}", (level, level), fontsize=6, color=_GREY)
+    axes.set_xlim(0, limit)
+    axes.set_ylim(0, limit)
+    axes.set_xlabel("accuracy on seen classes, %")
+    axes.set_ylabel("accuracy on unseen classes, %")
+    axes.set_title("calibrated stacking", fontsize=10)
+    axes.legend(fontsize=7, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def result_figure(record: Mapping[str, Any]) -> Figure:
+    """All pictures that the record allows, side by side.
+
+    Raises:
+        ValueError: no clip was scored.
+    """
+    # No pyplot: a figure of its own needs no display and leaves the user's figures alone.
+    from matplotlib.figure import Figure
+
+    if not record["clips"]["scored"]:
+        raise ValueError("There is nothing to draw: no clip was scored.")
+    counts = confusion_matrix(record)
+    bars = int((counts.sum(axis=1) > 0).sum())
+    drawings = [draw_class_accuracy, draw_confusion]
+    if any("curve" in entry for entry in record["results"]):
+        drawings.append(draw_stacking)
+    height = min(40.0, max(5.0, 1.6 + 0.16 * bars))
+    figure = Figure(figsize=(6.5 * len(drawings), height), layout="constrained")
+    for axes, draw in zip(figure.subplots(1, len(drawings)), drawings, strict=True):
+        draw(axes, record)
+    name, value, std = main_metric(record)
+    number = percent(value) + (f" ± {percent(std)}" if std is not None else "")
+    figure.suptitle(
+        f"{record['model']['id']}   {dataset_title(record)}, {record['protocol']['id']}   {name} {number} %   "
+        f"{record['clips']['scored']} of {record['clips']['expected']} clips"
+    )
+    return figure
+
+
+def plot_result(record: Mapping[str, Any], path: str | os.PathLike) -> None:
+    """Draw `result_figure` into a file; the suffix chooses the format (png, svg, pdf).
+
+    Raises:
+        ImportError: matplotlib is missing; the message says how to get it.
+        ValueError: no clip was scored.
+    """
+    try:
+        figure = result_figure(record)
+    except ModuleNotFoundError as error:
+        raise ImportError("Drawing needs matplotlib: pip install 'hf-zsar[plot]'.") from error
+    figure.savefig(path, dpi=130)

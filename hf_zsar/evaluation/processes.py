@@ -1,0 +1,71 @@
+"""One process or many (`accelerate launch`): who am I, what does the main process say, what did everybody find."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+
+
+T = TypeVar("T")
+
+# A rank may wait long for one with slow videos. A rank that died is noticed by the launcher, not by this limit.
+_TIMEOUT = timedelta(hours=6)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run. `device` is this rank's, None when there is one process."""
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device | None = None
+
+    @classmethod
+    def current(cls) -> Processes:
+        """As the launcher set it up; a plain `python` is one process."""
+        launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        if not launched and not torch.distributed.is_initialized():
+            return cls()
+        from accelerate import PartialState
+
+        state = PartialState(timeout=_TIMEOUT)
+        return cls(rank=state.process_index, count=state.num_processes, device=state.device)
+
+    @property
+    def is_main(self) -> bool:
+        """Rank 0."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """This rank's part of a list that is the same on every rank: every count-th item."""
+        return list(items[self.rank :: self.count])
+
+    def from_main(self, function: Callable[[], T]) -> T:
+        """Call on the main process; every rank gets the result, or the error when the user's input is at fault."""
+        if self.count == 1:
+            return function()
+        from accelerate.utils import broadcast_object_list
+
+        answer: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                answer[0] = function()
+            except (OSError, ValueError) as error:
+                answer[1] = error
+        broadcast_object_list(answer)
+        if answer[1] is not None:
+            raise answer[1]
+        return answer[0]
+
+    def gather(self, items: list[T]) -> list[T]:
+        """The lists of all ranks joined, on every rank. Waits for all of them."""
+        if self.count == 1:
+            return items
+        from accelerate.utils import gather_object
+
+        return gather_object(items)

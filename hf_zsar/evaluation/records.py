@@ -1,0 +1,93 @@
+"""The record of an evaluation: one JSON value that says what was measured, on what, with what, and gives every number.
+
+It carries the six things without which a number means nothing: training set, class set, clip set, split rule, frames x
+views, candidates. Tables, card entries, comparisons and plots are made from records alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+FORMAT = "hf_zsar/result/1"
+_LIBRARIES = ("hf-zsar", "torch", "transformers", "safetensors", "av", "numpy")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
+
+
+def now() -> str:
+    """UTC, ISO 8601, seconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def record_json(record: Mapping[str, Any]) -> str:
+    """The record as JSON text, one line. NaN becomes null."""
+    return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False)
+
+
+def save_record(record: Mapping[str, Any], path: str | os.PathLike) -> None:
+    """Write as JSON, atomically."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.write_text(record_json(record) + "\n", encoding="utf-8")
+    os.replace(temporary, target)
+
+
+def load_record(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a record.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a result record.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a result of `hf-zsar evaluate --json` (expected format {FORMAT}).")
+    return record
+
+
+def _plain(value: Any) -> Any:
+    """Tuples to lists, NaN and infinities to None: what JSON can say."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def main_metric(record: Mapping[str, Any]) -> tuple[str, float | None, float | None]:
+    """The number to quote: its name, its value in 0..1, and its std over splits (None for one split)."""
+    summary = record["summary"]
+    name = next(name for name in ("harmonic", "map", "top1") if name in summary)
+    value = summary[name]
+    if isinstance(value, Mapping):
+        return name, value["mean"], value["std"] if value["splits"] > 1 else None
+    return name, value, None
+
+
+def without_clock(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record without what changes from run to run: equal runs give equal values."""
+    return {key: value for key, value in record.items() if key not in ("created", "seconds", "store")}

@@ -1,0 +1,93 @@
+"""Features in the store -> one score table per split.
+
+Every clip is scored once per *candidate set*. A restricted split is scored with the sub-bank of its candidates rather
+than by cutting columns: where a method's logits already hold a softmax over the candidates, only that is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from hf_zsar.modeling.modeling_zsar import LabelBank
+
+from .encoding import chunks_of
+from .feature_store import ClipFile, FeatureStore
+from .processes import Processes
+from .protocols import Protocol, Split
+
+
+@dataclass(frozen=True)
+class SplitScores:
+    """Logits of one split.
+
+    Args:
+        clips: the n clips that could be scored, in the order of the protocol.
+        logits: float32 `[n, K]`, K = the split's candidates in label order.
+        truth: bool `[n, K]`.
+        expected: how many clips the split asks for.
+    """
+
+    split: Split
+    clips: tuple[str, ...]
+    logits: np.ndarray
+    truth: np.ndarray
+    expected: int
+
+    @property
+    def targets(self) -> np.ndarray:
+        """`[n]` position of the (first) right candidate."""
+        return self.truth.argmax(axis=1)
+
+
+@torch.inference_mode()
+def score_splits(
+    model: PreTrainedModel,
+    store: FeatureStore,
+    bank: LabelBank,
+    protocol: Protocol,
+    files: Sequence[ClipFile],
+    batch_size: int,
+    processes: Processes,
+) -> list[SplitScores]:
+    """Score every split; every process gets all of them.
+
+    Args:
+        bank: holds at least all candidates of the protocol, on the model's device.
+        files: the videos that the store holds, in the order of `encode_clips`.
+    """
+    groups = list(dict.fromkeys(split.candidates for split in protocol.splits))
+    banks = [bank.select(candidates) for candidates in groups]
+    wanted = [_clips_against(protocol, candidates) for candidates in groups]
+    rows: list[tuple[int, str, np.ndarray]] = []
+    for chunk in processes.share(chunks_of(files, batch_size)):
+        for start in range(0, len(chunk), batch_size):
+            batch = chunk[start : start + batch_size]
+            features = store.read(batch).to(model.device)
+            for group, sub_bank in enumerate(banks):
+                chosen = [i for i, file in enumerate(batch) if file.clip in wanted[group]]
+                if chosen:
+                    logits = model.score(features.select(chosen), sub_bank).float().cpu().numpy()
+                    rows += [(group, batch[i].clip, row) for i, row in zip(chosen, logits, strict=True)]
+    found: list[dict[str, np.ndarray]] = [{} for _ in groups]
+    for group, clip, row in processes.gather(rows):
+        found[group][clip] = row
+    return [_table(protocol, split, found[groups.index(split.candidates)]) for split in protocol.splits]
+
+
+def _clips_against(protocol: Protocol, candidates: tuple[str, ...]) -> set[str]:
+    return {clip for split in protocol.splits if split.candidates == candidates for clip in split.clips}
+
+
+def _table(protocol: Protocol, split: Split, rows: dict[str, np.ndarray]) -> SplitScores:
+    clips = tuple(clip for clip in split.clips if clip in rows)
+    position = {name: k for k, name in enumerate(split.candidates)}
+    truth = np.zeros((len(clips), len(split.candidates)), dtype=bool)
+    for n, clip in enumerate(clips):
+        truth[n, [position[name] for name in protocol.labels_of[clip]]] = True
+    table = np.stack([rows[clip] for clip in clips]) if clips else np.zeros(truth.shape, dtype=np.float32)
+    return SplitScores(split, clips, table, truth, len(split.clips))

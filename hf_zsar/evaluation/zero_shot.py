@@ -1,0 +1,273 @@
+"""`evaluate_zero_shot`: a model, a protocol and a folder of videos in, one record out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from hf_zsar.modeling.modeling_zsar import LabelBank
+from hf_zsar.processing.processing_zsar import ZSARProcessor
+
+from .catalog import FoundClips, dataset_info, find_clips
+from .encoding import EncodingOptions, encode_clips, feature_settings
+from .feature_store import ClipFile, FeatureStore, file_signature
+from .manifest import find_manifest_clips, manifest_protocol
+from .processes import Processes
+from .protocol_builders import load_protocol
+from .protocols import Protocol, digest, in_label_order
+from .records import FORMAT, library_versions, now
+from .scoring import SplitScores, score_splits
+from .summary import INTERVALS, summarize, summarize_split
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a record says about the model that the model itself does not know.
+
+    Args:
+        id: Hub id or folder name; default: what the configuration was loaded from.
+        revision: commit of a Hub model.
+        training_set: what the model was trained on, in words.
+    """
+
+    id: str | None = None
+    revision: str | None = None
+    training_set: str | None = None
+
+
+def evaluate_zero_shot(
+    model: PreTrainedModel,
+    processor: ZSARProcessor,
+    protocol: str | Protocol = "full",
+    *,
+    dataset: str | None = None,
+    videos: str | os.PathLike | None = None,
+    manifest: str | os.PathLike | None = None,
+    splits: Sequence[str] | None = None,
+    templates: str | Sequence[str] | None = None,
+    descriptions: Any = None,
+    video_options: Mapping[str, Any] | None = None,
+    store: str | os.PathLike | None = None,
+    batch_size: int = 8,
+    num_workers: int | None = None,
+    facts: ModelFacts | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Score a model by a protocol.
+
+    Every video is decoded and encoded once, whatever the number of splits and candidate sets. Under `accelerate
+    launch` the videos are shared out over the processes; every process returns the same record.
+
+    Args:
+        protocol: an id of `PROTOCOLS`, or a `Protocol` of your own.
+        dataset: name of the data set, where the protocol is defined on several.
+        videos: folder with the videos in the data set's official layout.
+        manifest: a JSON file with your own clips instead of a data set (see `manifest.py`); files are relative to
+            `videos`, else to the manifest.
+        splits: only these splits of the protocol.
+        templates, descriptions: instead of the processor's, see `ZSARProcessor.prepare_labels`.
+        video_options: overrides of the video processor: `num_frames`, `num_views`, `num_crops`, `sampling`...
+        store: folder for video features, which later runs and other protocols reuse. Without it they are forgotten,
+            which needs a single process.
+        batch_size: videos per forward pass.
+        num_workers: decoding threads (default: up to 4).
+
+    Returns:
+        The record (see `records.py`): `summary`, `results` per split with metrics and intervals, what was missing or
+        broken, and all that the numbers stand on.
+
+    Raises:
+        ValueError: unknown protocol, data set or split, or a broken manifest.
+        FileNotFoundError: no such folder, or none of the clips in it.
+    """
+    started, processes = time.monotonic(), Processes.current()
+    protocol = resolve_protocol(protocol, dataset, manifest)
+    protocol = protocol.only(splits) if splits else protocol
+    options = EncodingOptions(dict(video_options or {}), batch_size, num_workers or _default_workers(), progress)
+    was_training = model.training
+    model.eval()
+    if processes.device is not None:
+        model.to(processes.device)
+    try:
+        with ExitStack() as stack:
+            root = store if store is not None else stack.enter_context(_temporary_store(processes))
+            settings = feature_settings(model, processor, options.video_options)
+            features = FeatureStore(root, settings, model.config.model_type)
+            found = processes.from_main(lambda: _find(protocol, videos, manifest))
+            files = processes.from_main(lambda: _open(features, protocol, found))
+            features.refresh()
+            broken = encode_clips(model, processor, files, features, options, processes)
+            good = [file for file in files if file.clip not in broken]
+            bank = encode_candidates(model, processor, protocol, templates, descriptions)
+            scores = score_splits(model, features, bank, protocol, good, batch_size, processes)
+            partial = {file.clip: features.notes[file.key] for file in good if file.key in features.notes}
+    finally:
+        model.train(was_training)
+    record = {
+        "format": FORMAT,
+        "created": now(),
+        "model": _model_section(model, facts or ModelFacts()),
+        **_protocol_section(protocol),
+        "clips": _clips_section(protocol, found, broken, partial, scores),
+        "sampling": _sampling_section(settings["video"]),
+        "prompts": _prompts_section(processor, protocol, bank, templates, descriptions),
+        "intervals": INTERVALS,
+        **_numbers(protocol, scores),
+        "versions": library_versions(),
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    return record
+
+
+def encode_candidates(
+    model: PreTrainedModel,
+    processor: ZSARProcessor,
+    protocol: Protocol,
+    templates: str | Sequence[str] | None = None,
+    descriptions: Any = None,
+) -> LabelBank:
+    """The text side of every candidate of any split, once, on the model's device."""
+    used = {name for split in protocol.splits for name in split.candidates}
+    labels = list(in_label_order(protocol.classes, used))
+    inputs = processor.prepare_labels(labels, templates=templates, descriptions=descriptions)
+    with torch.inference_mode():
+        inputs = {name: value.to(model.device) for name, value in inputs.items()}
+        return model.encode_labels(**inputs, labels=labels)
+
+
+def resolve_protocol(
+    protocol: str | Protocol, dataset: str | None = None, manifest: str | os.PathLike | None = None
+) -> Protocol:
+    """The protocol that the arguments of `evaluate_zero_shot` mean; errors as there."""
+    if isinstance(protocol, Protocol):
+        return protocol
+    if manifest is not None:
+        if dataset is not None:
+            raise ValueError("Pass a manifest or a data set, not both.")
+        return manifest_protocol(manifest, protocol)
+    return load_protocol(protocol, dataset)
+
+
+def _find(protocol: Protocol, videos: str | os.PathLike | None, manifest: str | os.PathLike | None) -> FoundClips:
+    if manifest is not None:
+        return find_manifest_clips(manifest, protocol, videos)
+    if videos is None:
+        raise ValueError(f"Pass the folder with the videos of {protocol.dataset}.")
+    labels_of = {clip: protocol.labels_of[clip][0] for clip in protocol.clips}
+    return find_clips(videos, dataset_info(protocol.dataset), labels_of)
+
+
+def _open(store: FeatureStore, protocol: Protocol, found: FoundClips) -> list[ClipFile]:
+    """Make the store ready and sign the files, in the order of the protocol."""
+    store.open()
+    paths = [(clip, found.paths[clip]) for clip in protocol.clips if clip in found.paths]
+    return [ClipFile(clip, os.fspath(path), file_signature(path)) for clip, path in paths]
+
+
+def _temporary_store(processes: Processes) -> tempfile.TemporaryDirectory:
+    if processes.count > 1:
+        raise ValueError("Several processes need a common folder for features: pass `store`.")
+    return tempfile.TemporaryDirectory(prefix="hf_zsar-features-")
+
+
+def _default_workers() -> int:
+    return min(4, os.cpu_count() or 1)
+
+
+def _model_section(model: PreTrainedModel, facts: ModelFacts) -> dict[str, Any]:
+    config = model.config
+    name = facts.id or getattr(config, "_name_or_path", "") or type(model).__name__
+    return {
+        # A folder's place on one machine means nothing on another.
+        "id": Path(name).name if Path(name).is_dir() else name,
+        "revision": facts.revision or getattr(config, "_commit_hash", None),
+        "model_type": config.model_type,
+        "fingerprint": model.weights_fingerprint(),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "training_set": facts.training_set or "not stated",
+    }
+
+
+def _protocol_section(protocol: Protocol) -> dict[str, Any]:
+    return {
+        "protocol": {
+            "id": protocol.id,
+            "dataset": protocol.dataset,
+            "split_rule": protocol.rule,
+            "clip_set": protocol.clip_set,
+            "expects_training_on": protocol.training,
+            "split_hash": protocol.split_hash,
+            "lists": dict(protocol.lists),
+            "caveats": list(protocol.caveats),
+        },
+        "classes": {
+            "names": list(protocol.classes),
+            "label_order": protocol.label_order,
+            "hash": protocol.class_hash,
+        },
+    }
+
+
+def _clips_section(
+    protocol: Protocol,
+    found: FoundClips,
+    broken: Mapping[str, str],
+    partial: Mapping[str, str],
+    scores: Sequence[SplitScores],
+) -> dict[str, Any]:
+    class_numbers = {name: number for number, name in enumerate(protocol.classes)}
+    scored = {clip for table in scores for clip in table.clips}
+    ids = [clip for clip in protocol.clips if clip in scored]
+    return {
+        "expected": len(protocol.clips),
+        "scored": len(ids),
+        "missing": found.missing,
+        "broken": {clip: broken[clip] for clip in protocol.clips if clip in broken},
+        "partial": partial,
+        "duplicates": found.duplicates,
+        "ids": ids,
+        "labels": [[class_numbers[name] for name in protocol.labels_of[clip]] for clip in ids],
+    }
+
+
+def _sampling_section(video: Mapping[str, Any]) -> dict[str, Any]:
+    frames = f"{video['num_frames']} frames" if video["fps"] is None else f"{video['fps']} frames a second"
+    views = f"{video['num_views']} clips x {video['num_crops']} crops"
+    return {"frames_x_views": f"{frames}, {views}", "video_processor": dict(video)}
+
+
+def _prompts_section(
+    processor: ZSARProcessor,
+    protocol: Protocol,
+    bank: LabelBank,
+    templates: str | Sequence[str] | None,
+    descriptions: Any,
+) -> dict[str, Any]:
+    used = [templates] if isinstance(templates, str) else list(templates or processor.prompt_templates)
+    known = processor._as_descriptions(descriptions)
+    return {
+        "templates": used,
+        "clean_labels": processor.clean_labels,
+        "names_in_prompts_hash": digest(processor.check_labels(list(bank.labels))),
+        "descriptions": known.fingerprint if known is not None else None,
+        "label_bank": bank.fingerprint,
+        "candidates": "the classes of each split" if len(protocol.splits) > 1 else f"{len(bank)} classes",
+    }
+
+
+def _numbers(protocol: Protocol, scores: Sequence[SplitScores]) -> dict[str, Any]:
+    scored = {clip for table in scores for clip in table.clips}
+    clip_numbers = {clip: number for number, clip in enumerate(clip for clip in protocol.clips if clip in scored)}
+    class_numbers = {name: number for number, name in enumerate(protocol.classes)}
+    results = [summarize_split(table, clip_numbers, class_numbers) for table in scores]
+    return {"summary": summarize(protocol, results), "results": results}
