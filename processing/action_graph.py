@@ -1,8 +1,8 @@
 """The Action Semantic Knowledge Graph of STDD as a value, and the prompts derived from it.
 
-Source: arXiv 2412.09895 and its specification, 2.5. A graph says what is seen in an action (objects), what is
-done in it (sub-actions, in order) and how these are related; every relation reads as one clause that completes "This is
-an example of <label>, ...". How a relation without a given clause is put into words is our own rule.
+Source: arXiv 2412.09895 and its specification, 2.5. A graph says what is seen in an action (objects), what is done in
+it (sub-actions, in order) and how these are related; every relation reads as one clause that completes "This is an
+example of <label>, ...". How a relation without a given clause is put into words is our own rule.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
 
 # Relation kinds: object-object, action-object, sub-action-sub-action, in the order in which their clauses are used.
 RELATIONS: dict[str, str] = {"oo": "object_object", "ao": "action_object", "aa": "sub_action_sub_action"}
@@ -150,7 +151,7 @@ def sub_action_chain(action: str, sub_actions: Sequence[str]) -> tuple[Triple, .
 
 
 def verbalise(triple: Triple, kind: str) -> str:
-    """One relation as a clause: `("peel", "separated from", "fruit")` -> "where the peel is separated from the fruit"."""
+    """One relation as a clause: `("peel", "separated from", "fruit")`, "oo" -> "where the peel is separated ..."."""
     subject, predicate, item = triple
     if kind == "oo":
         return f"where {with_article(subject)} {_finite(predicate, subject)} {with_article(item)}"
@@ -178,16 +179,18 @@ def with_article(phrase: str) -> str:
 
 
 def is_plural(phrase: str) -> bool:
-    """A guess from the last letter of the head noun: "hands" yes, "grass" no."""
+    """A guess from the end of the head noun: "hands" yes, "grass" no."""
     head = re.split(r"\s(?:of|in|on|with|for)\s", phrase)[0]
+    if head.endswith(("children", "people", "men", "feet", "teeth")):
+        return True
     return head.endswith("s") and not head.endswith(("ss", "us", "is"))
 
 
 def gerund(phrase: str) -> str:
     """The phrase with its first word as an -ing form: "peel the orange" -> "peeling the orange"."""
     verb, _, rest = phrase.partition(" ")
-    if verb.endswith("ing") and verb.lower() not in _ING_VERBS:
-        return phrase
+    if verb in _DETERMINERS or verb.endswith("ing") and verb.lower() not in _ING_VERBS:
+        return phrase  # "the blades whirling" and "peeling the orange" are ready
     if verb.endswith("ie"):
         form = verb[:-2] + "ying"
     elif verb.endswith("e") and not verb.endswith(("ee", "oe", "ye")) and verb != "be":
@@ -202,7 +205,7 @@ def gerund(phrase: str) -> str:
 def _doubles(verb: str) -> bool:
     # One vowel group means one syllable, and those double: put, grab. Of longer verbs only begin, forget and the like.
     syllables = len(re.findall(r"[aeiouy]+", verb))
-    stressed_end = verb.endswith(("gin", "get", "mit", "fer")) and verb not in _NO_DOUBLING
+    stressed_end = verb.endswith(("gin", "get", "mit", "fer", "trol", "pel", "cur")) and verb not in _NO_DOUBLING
     return verb[-1] != "k" and (syllables == 1 or stressed_end)
 
 

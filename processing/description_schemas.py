@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+
 ATTRIBUTES_SCHEMA_ID = "hf_zsar/description-attributes/1"
 GRAPH_SCHEMA_ID = "hf_zsar/action-graph/1"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -92,6 +93,7 @@ GRAPH_SCHEMA: dict[str, Any] = _document(
         "type": "object",
         "properties": {
             **_CLASS_META,
+            "made_by": {"type": "string"},
             "objects": _UNIQUE_STRINGS,
             "sub_actions": _STRINGS,
             "relations": {

@@ -20,6 +20,7 @@ from typing import Any
 from .action_graph import RELATIONS, ActionGraph, unique
 from .description_schemas import SCHEMA_IDS, SCHEMAS, DescriptionError, check
 
+
 logger = logging.getLogger(__name__)
 
 KINDS = ("attributes", "graph")
@@ -30,7 +31,7 @@ _TRAILING = " \t\"'`.,;:!?…"
 
 
 def normalize_attribute(text: str) -> str:
-    """NFC, lower case, white space collapsed, no leading bullet or list number, no trailing punctuation (4.3, rule 1)."""
+    """NFC, lower case, white space collapsed, no bullet or list number in front, no punctuation at the end (rule 1)."""
     previous = None
     while text != previous:  # a bullet may hide another; the result is a fixed point
         previous = text

@@ -1,0 +1,185 @@
+"""Description attributes out of given texts, without a language model (specification of DA-STI, 4.5 B).
+
+Candidates are noun phrases and verb phrases; a scorer orders them: `"rake"` (built in), `"yake"` (the YAKE package), or
+any function of yours. Optionally a text tower re-ranks them by what it thinks of the label.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from hf_zsar.processing.action_graph import gerund
+from hf_zsar.processing.descriptions import canonical_key, normalize_attribute, normalize_attributes
+
+from . import english as en
+from .graphs_from_text import object_name
+from .phrases import Reading, clean_text, read_sentence, read_text
+
+
+# (text, how many) -> phrases with scores, the best first.
+Scorer = Callable[[str, int], Sequence[tuple[str, float]]]
+# Texts -> one vector each, `[n, D]`; any scale.
+Embedder = Callable[[list[str]], Any]
+
+MAX_WORDS = 3
+
+
+class KeywordExtractor:
+    """Attributes of a label from descriptions of it; deterministic, on the CPU, in milliseconds.
+
+    Args:
+        scorer: `"rake"`, `"yake"` (needs `pip install yake`) or a function of (text, n) that gives (phrase, score) pairs, best
+            first, e.g. `lambda text, n: keybert_model.extract_keywords(text, top_n=n)`.
+        embed: a text tower to re-rank the candidates with: texts -> vectors `[n, D]`.
+        prompt: how a candidate or a label is put to the text tower, with one `{}`.
+        trade_off: weight of relevance against novelty when re-ranking (maximal marginal relevance).
+
+    Raises:
+        ImportError: `scorer="yake"` without the package.
+        ValueError: an unknown scorer.
+    """
+
+    kind = "extractor"
+
+    def __init__(
+        self,
+        scorer: str | Scorer = "rake",
+        embed: Embedder | None = None,
+        prompt: str = "a video of {}.",
+        trade_off: float = 0.7,
+    ) -> None:
+        if scorer == "yake" and importlib.util.find_spec("yake") is None:
+            raise ImportError('scorer="yake" needs the package yake: pip install yake')
+        if not callable(scorer) and scorer not in ("rake", "yake"):
+            raise ValueError(f'Unknown scorer {scorer!r}: use "rake", "yake" or a function of (text, n).')
+        self.scorer, self.embed, self.prompt, self.trade_off = scorer, embed, prompt, trade_off
+        self.name = scorer if isinstance(scorer, str) else getattr(scorer, "__name__", "custom")
+        self.params = {"rerank": embed is not None}
+
+    def generate(
+        self, label: str, descriptions: Sequence[str] = (), n: int = 8, context: Sequence[str] = ()
+    ) -> list[str]:
+        """At most `n` attributes, best first.
+
+        Without descriptions only the label itself is left: the thing that it names, if any ("flipping a pancake" ->
+        "pancake").
+
+        Args:
+            context: other labels; with `embed`, what fits them as well counts for less.
+        """
+        action = canonical_key(label)
+        if not any(text.strip() for text in descriptions):
+            return [name for name in map(object_name, read_sentence(action).phrases) if name and name != action][:n]
+        candidates = keep_distinct(self._candidates(descriptions, n), action)
+        if self.embed is not None and len(candidates) > 1:
+            return rerank(candidates, action, self.embed, n, context, self.prompt, self.trade_off)
+        return candidates[:n]
+
+    def _candidates(self, descriptions: Sequence[str], n: int) -> list[str]:
+        if self.scorer == "rake":
+            return rake([reading for text in descriptions for reading in read_text(text)])
+        text = " ".join(_as_sentence(clean_text(description)) for description in descriptions)
+        score = yake_scores if self.scorer == "yake" else self.scorer
+        return [phrase for phrase, _ in score(text, 5 * n)]  # type: ignore[operator]
+
+
+def _as_sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def rake(readings: Sequence[Reading]) -> list[str]:
+    """Phrases by the score of RAKE (sum over their words of degree / frequency), ties in order of appearance.
+
+    Unlike plain RAKE, which cuts a text at stop words, the phrases are the noun phrases and verb phrases of the reading,
+    so that "archer draws" is none.
+    """
+    phrases = [phrase for reading in readings for phrase in _phrases_of(reading)]
+    frequency: Counter[str] = Counter()
+    degree: Counter[str] = Counter()
+    for phrase in phrases:
+        words = phrase.split()
+        frequency.update(words)
+        for word in words:
+            degree[word] += len(words)
+    scores = {phrase: sum(degree[word] / frequency[word] for word in phrase.split()) for phrase in phrases}
+    return sorted(dict.fromkeys(phrases), key=lambda phrase: -scores[phrase])
+
+
+def _phrases_of(reading: Reading) -> list[str]:
+    """Things, then movements ("swing the bat at the ball" -> "swinging bat"), of one sentence."""
+    things = [object_name(phrase) for phrase in reading.phrases]
+    movements = []
+    for event in reading.events:
+        if event.verb in en.LIGHT_VERBS | en.CATENATIVES:
+            continue
+        thing = next((phrase for phrase in event.objects if object_name(phrase)), None)
+        particle = event.particle if event.particle in ("up", "out") or thing is None else ""
+        words = [gerund(event.verb), particle if particle in _DIRECTIONS else "", thing.head if thing else ""]
+        movements.append(" ".join(filter(None, words)))
+    return [phrase for phrase in [*things, *movements] if phrase and len(phrase.split()) <= MAX_WORDS]
+
+
+_DIRECTIONS = frozenset(["forward", "backwards", "backward", "up", "down", "away", "together", "sideways", "out"])
+
+
+def yake_scores(text: str, n: int) -> list[tuple[str, float]]:
+    """Keywords of the YAKE package (one or two words, near-duplicates above 0.7 dropped); lower scores are better."""
+    import yake
+
+    return yake.KeywordExtractor(lan="en", n=2, dedupLim=0.7, top=n).extract_keywords(text)
+
+
+def keep_distinct(candidates: Sequence[str], action: str) -> list[str]:
+    """Normalised candidates that say something new, in order.
+
+    Dropped: what is shorter than two or longer than forty characters, numbers, phrases of stop words and fillers, the
+    action's own words ("dancing salsa", "salsa dancer"), and what an earlier candidate already contains.
+    """
+    own = {en.stem(word) for word in action.split() if not en.is_function_word(word)}
+    kept: list[str] = []
+    contents: list[set[str]] = []
+    for candidate in normalize_attributes(candidates):
+        words = {en.stem(word) for word in candidate.split() if not en.is_function_word(word)}
+        telling = words - en.FILLERS - en.ANYBODY
+        if not 2 <= len(candidate) <= 40 or not telling or all(word.isdigit() for word in words):
+            continue
+        if words <= own or any(words <= earlier for earlier in contents):
+            continue
+        kept.append(candidate)
+        contents.append(words)
+    return kept
+
+
+def rerank(
+    candidates: Sequence[str],
+    label: str,
+    embed: Embedder,
+    n: int,
+    context: Sequence[str] = (),
+    prompt: str = "a video of {}.",
+    trade_off: float = 0.7,
+) -> list[str]:
+    """Pick `n` candidates by maximal marginal relevance in the space of a text tower.
+
+    Relevance of a candidate = cosine of its prompt with the label's, minus the mean cosine with the prompts of the
+    `context` labels (without the label itself). Each step takes the largest trade_off x relevance - (1 - trade_off) x
+    cosine with the closest one already picked; ties go to the earlier candidate.
+    """
+    others = [other for other in context if canonical_key(other) != canonical_key(label)]
+    vectors = np.asarray(embed([prompt.format(text) for text in [*candidates, label, *others]]), dtype=np.float64)
+    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    items, target, rest = vectors[: len(candidates)], vectors[len(candidates)], vectors[len(candidates) + 1 :]
+    relevance = items @ target - (items @ rest.T).mean(axis=1) if len(rest) else items @ target
+    similarity = items @ items.T
+    picked: list[int] = []
+    while len(picked) < min(n, len(candidates)):
+        novelty = similarity[:, picked].max(axis=1) if picked else np.zeros(len(candidates))
+        gain = trade_off * relevance - (1 - trade_off) * novelty
+        gain[picked] = -np.inf
+        picked.append(int(np.argmax(gain)))
+    return [normalize_attribute(candidates[index]) for index in picked]
