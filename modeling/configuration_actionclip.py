@@ -8,6 +8,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .configuration_dual_encoder import DualEncoderConfig
+
 
 SIM_HEADERS = ("meanP", "Conv_1D", "LSTM", "Transf", "Transf_cls")
 # Names in the paper and in old configuration files of the official repository.
@@ -21,7 +23,7 @@ SIM_HEADER_ALIASES = {
 
 
 @strict
-class ActionCLIPConfig(PreTrainedConfig):
+class ActionCLIPConfig(DualEncoderConfig):
     r"""
     Configuration of [`ActionCLIPModel`] (arXiv 2109.08472). The defaults are the official model: CLIP, then a
     transformer of six layers over the frames.

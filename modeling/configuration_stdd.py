@@ -8,6 +8,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .configuration_dual_encoder import DualEncoderConfig
 from .space_time_attention import Grid, check_grid, masked_slots
 
 
@@ -21,7 +22,7 @@ def patch_grid(vision_config: PreTrainedConfig) -> Grid:
 
 
 @strict
-class STDDConfig(PreTrainedConfig):
+class STDDConfig(DualEncoderConfig):
     r"""
     Configuration of [`STDDModel`], a re-implementation of STDD (arXiv 2412.09895).
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoModel, CLIPModel, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
 
 from .modeling_zsar import ZSARPreTrainedModel
 
@@ -49,6 +50,10 @@ class CLIPDualEncoder(nn.Module):
         text_side = (self.model.text_model, self.model.text_projection)
         image_side = copy.deepcopy(self, {id(module): None for module in text_side})  # the memo leaves these out
         return image_side.requires_grad_(False).eval()
+
+    def init_weights(self, std: float) -> None:
+        """The one parameter that [`CLIPModel`] leaves out when it initialises itself."""
+        init.constant_(self.model.logit_scale, self.model.config.logit_scale_init_value)
 
     @property
     def logit_scale(self) -> nn.Parameter:
@@ -165,9 +170,12 @@ class CLIPDualEncoder(nn.Module):
         Without gradients the rows are encoded in order of length, `batch_size` at a time, each batch trimmed to its
         longest row: exact, and several times faster than the full context.
         """
-        if torch.is_grad_enabled() or return_tokens or attention_mask is None or input_ids.device.type == "meta":
+        if torch.is_grad_enabled() or attention_mask is None or input_ids.device.type == "meta":
             pooled, tokens = self._encode_text(input_ids)
             return self.model.text_projection(pooled), self.model.text_projection(tokens) if return_tokens else None
+        if return_tokens:  # not trimmed: tokens past the end may be asked for
+            pooled, tokens = zip(*map(self._encode_text, input_ids.split(batch_size)), strict=True)
+            return self.model.text_projection(torch.cat(pooled)), self.model.text_projection(torch.cat(tokens))
         positions = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)
         lengths = (attention_mask * positions).amax(dim=1)
         order = lengths.argsort()
@@ -241,8 +249,8 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
         model.backbone.model = None
         model.to_empty(device=pretrained.device).to(pretrained.dtype)
         model.backbone.model = pretrained
-        for module in pretrained.modules():
-            module._is_hf_initialized = True
+        for part in (*pretrained.modules(), *pretrained.parameters()):
+            part._is_hf_initialized = True
         model.initialize_weights()
         model.prepare_backbone()
         return model.eval()

@@ -259,6 +259,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
 
+    output_class: type[ZSAROutput] = ZSAROutput
     # What `prepare_labels` of the method's processor gives, hence what `encode_labels` takes besides `labels`.
     text_input_names: tuple[str, ...] = ("input_ids", "attention_mask", "prompt_index")
     # True: the loss contrasts every video with the text of every other video (a class may stand twice).
@@ -266,6 +267,15 @@ class ZSARPreTrainedModel(PreTrainedModel):
     text_per_sample: bool = False
     # Set by the trainer: the loss sees the videos and texts of all processes.
     gather_loss: bool = False
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """`False`: our initialisation respects what is loaded already, as transformers' own does.
+
+        For other code the base class leaves out every module without parameters of its own, and such modules of
+        the backbones initialise their children.
+        """
+        return False
 
     def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
         """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` (V views) -> what the method scores with."""
@@ -279,10 +289,19 @@ class ZSARPreTrainedModel(PreTrainedModel):
         """Logits `[B, K]`, float32; softmax over K gives the method's probabilities."""
         raise NotImplementedError
 
+    def score_parts(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
+        """`logits_per_video` and whatever else of the score the method's output shows."""
+        return {"logits_per_video": self.score(features, bank)}
+
     def compute_loss(
         self, features: VideoFeatures, bank: LabelBank, targets: torch.Tensor, **inputs: Any
     ) -> torch.Tensor:
-        """The method's training loss. `targets [B, K]` is true where candidate k is the class of video b."""
+        """The method's training loss.
+
+        Args:
+            targets: `[B, K]`, true where candidate k is the class of video b.
+            inputs: what `forward` was given; and `parts`, the result of `score_parts` on these features and this bank.
+        """
         raise NotImplementedError
 
     @can_return_tuple
@@ -321,21 +340,16 @@ class ZSARPreTrainedModel(PreTrainedModel):
         text.update({name: kwargs.pop(name) for name in self.text_input_names if name in kwargs})
         features = self.encode_videos(pixel_values_videos, **kwargs)
         bank = label_bank if label_bank is not None else self.encode_labels(**text)
-        loss = None
+        parts, loss = self.score_parts(features, bank), None
         if return_loss or (labels is not None and return_loss is None):
-            inputs = dict(text, pixel_values_videos=pixel_values_videos)
+            inputs = dict(text, pixel_values_videos=pixel_values_videos, parts=parts)
             loss = self._loss(features, bank, labels, label_ids, inputs)
-        return self._make_output(loss, self.score(features, bank), features, bank)
-
-    def _make_output(
-        self, loss: torch.Tensor | None, logits: torch.Tensor, features: VideoFeatures, bank: LabelBank
-    ) -> ZSAROutput:
-        return ZSAROutput(
+        return self.output_class(
             loss=loss,
-            logits_per_video=logits,
-            logits_per_text=logits.t(),
+            logits_per_text=parts["logits_per_video"].t(),
             video_embeds=features.video_embeds,
             text_embeds=bank["text_embeds"],
+            **parts,
         )
 
     def _loss(
@@ -357,6 +371,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
             features = features.map(gather_with_grad)
             bank, label_ids = self._gather_bank(bank, label_ids)
             labels = gather_with_grad(labels)
+            inputs["parts"] = self.score_parts(features, bank)
         targets = labels.to(device)[:, None] == label_ids.to(device)[None, :]
         missing = int((~targets.any(dim=1)).sum())
         if missing:
@@ -378,12 +393,14 @@ class ZSARPreTrainedModel(PreTrainedModel):
             bank, label_ids = bank.select(first), label_ids[first]
         return bank, label_ids
 
+    @can_return_tuple
     def get_video_features(self, pixel_values_videos: torch.FloatTensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """Pooled, L2-normalised video embeddings `[B, dim]` as `pooler_output`; frame embeddings as
         `last_hidden_state` where the method has them."""
         features = self.encode_videos(pixel_values_videos, **kwargs)
         return BaseModelOutputWithPooling(last_hidden_state=features.frame_embeds, pooler_output=features.video_embeds)
 
+    @can_return_tuple
     def get_text_features(self, input_ids: torch.LongTensor, **inputs: Any) -> BaseModelOutputWithPooling:
         """Pooled, L2-normalised label embeddings `[K, dim]` as `pooler_output`. Takes what `encode_labels` takes."""
         return BaseModelOutputWithPooling(pooler_output=self.encode_labels(input_ids, **inputs)["text_embeds"])

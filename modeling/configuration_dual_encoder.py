@@ -1,0 +1,16 @@
+"""What the configurations of the methods on a dual encoder share."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedConfig
+
+
+class DualEncoderConfig(PreTrainedConfig):
+    """Base of configurations with a `backbone_config` of two towers, such as a [`CLIPConfig`]."""
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
+        """Of the text tower: where transformers looks for `vocab_size`, e.g. when it resizes the embeddings."""
+        return self.backbone_config.get_text_config(decoder=decoder, encoder=encoder)
+
+
+__all__ = ["DualEncoderConfig"]
