@@ -1,8 +1,9 @@
 """STDD: CLIP whose vision blocks also attend across frames, scored frame by frame against many prompts per class.
 
-Re-implementation of STDD (arXiv 2412.09895) after its specification. The vision tower gains no parameters: a second pass
-of each block's own attention runs over part of the patches with channels exchanged between frames (see
-`space_time_attention`). Frames and prompts are matched in both directions, and a frozen CLIP teaches the frame embeddings.
+Re-implementation of STDD (arXiv 2412.09895) after its specification. The vision tower gains no parameters: a second
+pass of each block's own attention runs over part of the patches with channels exchanged between frames (see
+`space_time_attention`). Frames and prompts are matched in both directions, and a frozen CLIP teaches the frame
+embeddings.
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ class DistillProjector(nn.Sequential):
     def __init__(self, dim: int) -> None:
         super().__init__(nn.Linear(dim, dim, bias=False), nn.GELU(), nn.Linear(dim, dim, bias=False))
 
+    def init_weights(self, std: float) -> None:
+        init.kaiming_normal_(self[0].weight)
+        init.zeros_(self[2].weight)
+
 
 def bidirectional_logits(frames: torch.Tensor, prompts: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Half the mean over prompts of the best frame plus half the mean over frames of the best prompt.
@@ -76,8 +81,8 @@ def distillation_loss(student: torch.Tensor, correction: torch.Tensor, teacher: 
 class STDDModel(DualEncoderPreTrainedModel):
     """CLIP with space-time cross attention in every vision block.
 
-    Any CLIP with a fitting patch grid can be opened as an STDD model without training
-    ([`~STDDModel.from_clip`]); that changes its features and is not the published model, whose weights were not released.
+    Any CLIP with a fitting patch grid can be opened as an STDD model without training ([`~STDDModel.from_clip`]); that
+    changes its features and is not the published model, whose weights were not released.
     """
 
     config_class = STDDConfig
@@ -87,16 +92,9 @@ class STDDModel(DualEncoderPreTrainedModel):
         super().__init__(config)
         self.distill_projector = None
         if config.distill_weight:
-            self.distill_projector = DistillProjector(config.backbone_config.projection_dim)
+            self.distill_projector = DistillProjector(self.backbone.dim)
         self._teacher: nn.Module | None = None
         self.post_init()
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, DistillProjector):
-            init.kaiming_normal_(module[0].weight)
-            init.zeros_(module[2].weight)
 
     # -- video side ------------------------------------------------------------------------------------------------
 
@@ -258,7 +256,7 @@ class STDDModel(DualEncoderPreTrainedModel):
         Raises:
             ValueError: a teacher is set and `pixel_values_videos` is missing.
         """
-        loss = cross_entropy_to_targets(self.score(features, bank), targets)
+        loss = cross_entropy_to_targets(self.score(features, bank), targets).mean()
         if not self.config.distill_weight:
             return loss
         if self.teacher is None:

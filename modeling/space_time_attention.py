@@ -1,8 +1,9 @@
 """Space-time cross attention of STDD: window masks, channel mixing and the block, as pure functions.
 
 Source: arXiv 2412.09895 and its specification, 2.1. A second pass of a block's *own* attention runs over some of the
-patches, after channels have been exchanged with neighbouring frames; its outputs replace those patches in the shortcut.
-Nothing is learned here. All mixing happens outside `layer.self_attn`, so every attention implementation serves.
+patches, after channels have been exchanged with neighbouring frames; its outputs replace those patches in the
+shortcut. Nothing is learned here. All mixing happens outside `layer.self_attn`, so every attention implementation
+serves.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def check_grid(grid: Grid, window: int) -> Grid:
     if grid[0] % window or grid[1] % window or min(grid) < 1:
         raise ValueError(
             f"Space-time attention needs a patch grid that {window}x{window} windows tile, but these frames have "
-            f"{grid[0]}x{grid[1]} patches (CLIP ViT-B/32 has 7x7). Use a backbone whose grid fits (ViT-B/16 has 14x14, "
-            "ViT-L/14 16x16), another image size or window_size, or use_stca=False."
+            f"{grid[0]}x{grid[1]} patches (CLIP ViT-B/32 has 7x7). Use a backbone whose grid fits (ViT-B/16 has "
+            "14x14, ViT-L/14 16x16), another image size or window_size, or use_stca=False."
         )
     return grid
 
@@ -130,9 +131,9 @@ def kept_patches(mask: torch.Tensor, grid: Grid, window: int, count: int) -> tor
 def mix_channels(tokens: torch.Tensor, channel_fold: int, scale: int) -> torch.Tensor:
     """Exchange channels between frames up to `scale` apart ("continual mixing").
 
-    With `f = W // channel_fold`, the first f channels come from earlier and the next f from later frames: all f from the
-    direct neighbour, then half as many from two frames away (overwriting), and so on. Frames outside give zeros; the
-    other channels stay.
+    With `f = W // channel_fold`, the first f channels come from earlier and the next f from later frames: all f from
+    the direct neighbour, then half as many from two frames away (overwriting), and so on. Frames outside give zeros;
+    the other channels stay.
 
     Args:
         tokens: `[B, T, M, W]`.

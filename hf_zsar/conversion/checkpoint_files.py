@@ -23,7 +23,8 @@ from safetensors.torch import load_file
 
 if TYPE_CHECKING:
     from torch import nn
-    from transformers import PreTrainedModel, ProcessorMixin
+    from transformers import PreTrainedModel
+    from transformers.utils import PushToHubMixin
 
 StateDict = dict[str, torch.Tensor]
 
@@ -41,7 +42,25 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         ConversionError: no such file, not a checkpoint, or a pickle that holds more than tensors and plain containers.
     """
-    path = Path(path)
+    content = _read(Path(path))
+    if not isinstance(content, Mapping):
+        raise ConversionError(f"{path} holds a {type(content).__name__}, not a dictionary of weights.")
+    return dict(content)
+
+
+def read_tensor(path: str | os.PathLike) -> torch.Tensor:
+    """The tensor that a file of `torch.save(tensor)` holds, on the CPU.
+
+    Raises:
+        ConversionError: as [`read_checkpoint`], or the file holds something else.
+    """
+    content = _read(Path(path))
+    if not isinstance(content, torch.Tensor):
+        raise ConversionError(f"{path} holds a {type(content).__name__}, not a single tensor.")
+    return content
+
+
+def _read(path: Path) -> Any:
     if not path.is_file():
         raise ConversionError(f"{path} is not a file: name the checkpoint file itself.")
     try:
@@ -49,7 +68,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
             return dict(load_file(path))
         if _is_torchscript(path):
             return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ConversionError(
             f"{path} is not a plain checkpoint: it is damaged, or holds Python objects besides tensors and plain "
@@ -59,9 +78,6 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     except (RuntimeError, SafetensorError, EOFError, KeyError, OSError) as error:
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConversionError(f"{path} cannot be read as a checkpoint: {first_line}") from error
-    if not isinstance(content, Mapping):
-        raise ConversionError(f"{path} holds a {type(content).__name__}, not a dictionary of weights.")
-    return dict(content)
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -157,14 +173,18 @@ class Conversion:
         source: the file it comes from.
         layout: name of the layout that was found.
         notes: what a user should know (guessed settings, entries left out).
-        processor: saved beside the model when there is one.
+        video_options: how the source samples and resizes videos, as options of [`ZSARVideoProcessor`].
+        processor_options: how the source reads labels, as options of the method's processor.
+        extras: saved beside the model: its processor.
     """
 
     model: PreTrainedModel
     source: str
     layout: str
     notes: list[str] = field(default_factory=list)
-    processor: ProcessorMixin | None = None
+    video_options: dict[str, Any] = field(default_factory=dict)
+    processor_options: dict[str, Any] = field(default_factory=dict)
+    extras: list[PushToHubMixin] = field(default_factory=list)
 
     def summary(self) -> str:
         """A few lines for people: what was read and what came of it."""
@@ -188,8 +208,19 @@ class Conversion:
 
     def _write(self, folder: str) -> None:
         self.model.save_pretrained(folder)
-        if self.processor is not None:
-            self.processor.save_pretrained(folder)
+        for extra in self.extras:
+            extra.save_pretrained(folder)
+
+
+def check_target(folder: str | os.PathLike) -> Path:
+    """
+    Raises:
+        ConversionError: there is something already.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConversionError(f"{folder} exists and is not empty: choose another folder or remove it first.")
+    return folder
 
 
 def write_folder(folder: str | os.PathLike, write: Callable[[str], None]) -> None:
@@ -198,9 +229,7 @@ def write_folder(folder: str | os.PathLike, write: Callable[[str], None]) -> Non
     Raises:
         ConversionError: the folder exists and is not empty, or its parent cannot be written.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConversionError(f"{folder} exists and is not empty: choose another folder or remove it first.")
+    folder = check_target(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
     try:

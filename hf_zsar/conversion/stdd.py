@@ -1,9 +1,9 @@
 """Checkpoints and text features in the layout of the official STDD code, as a user has trained or computed them.
 
-No weights of STDD were published, and its repository has no licence (specification 5): nothing of it ships here, and what
-is converted is marked (`config.source_license = "none"`) so that it is not pushed unless told. Epoch files hold the
-student (`model.`), sometimes the frozen teacher (`raw_model.`), and the projector of the distillation (`projector_v.`);
-averaged files hold the student alone.
+No weights of STDD were published, and its repository has no licence (specification 5): nothing of it ships here, and
+what is converted is marked (`config.source_license = "none"`) so that it is not pushed unless told. Epoch files hold
+the student (`model.`), sometimes the frozen teacher (`raw_model.`), and the projector of the distillation loss
+(`projector_v.`); averaged files hold the student alone.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from .checkpoint_files import (
     as_float32,
     load_exactly,
     read_checkpoint,
+    read_tensor,
     tensors_of,
     without_common_prefix,
     without_prefix,
@@ -38,8 +39,8 @@ from .openai_clip import convert_openai_clip
 logger = logging.get_logger(__name__)
 
 LICENSE_NOTE = (
-    "The STDD repository has no licence, so weights trained with its code may carry terms you do not know. The config says "
-    'source_license="none", and such a model is not pushed unless told.'
+    "The STDD repository has no licence, so weights trained with its code may carry terms you do not know. The config "
+    'says source_license="none", and such a model is not pushed unless told.'
 )
 TEMPORAL_ATTENTION = "stcross_attend"
 _PROJECTOR = {f"projector_v.{i}.weight": f"distill_projector.{i}.weight" for i in (0, 2)}
@@ -168,7 +169,7 @@ def import_text_features(path: str | os.PathLike, labels: Sequence[str]) -> Labe
         ConversionError: not such a tensor, or another number of labels.
     """
     source = os.fspath(path)
-    features = read_checkpoint_tensor(path)
+    features = read_tensor(path)
     if features.ndim == 2:
         features = features[:, None]
     if features.ndim != 3 or not features.is_floating_point():
@@ -177,18 +178,14 @@ def import_text_features(path: str | os.PathLike, labels: Sequence[str]) -> Labe
         )
     if features.shape[0] != len(labels):
         raise ConversionError(
-            f"{source} has features of {features.shape[0]} classes but {len(labels)} labels were given: pass the class "
-            "list that it was made for, in its order."
+            f"{source} has features of {features.shape[0]} classes but {len(labels)} labels were given: pass the "
+            "class list that it was made for, in its order."
         )
     features = features.float()
     if not features.isfinite().all():
         raise ConversionError(f"{source} has features that are not finite numbers.")
     tensors = text_tensors(normalize(features), torch.ones(features.shape[:2], dtype=torch.bool))
     return LabelBank(tuple(labels), tensors, fingerprint_of("stdd-text-features", list(labels), features))
-
-
-def read_checkpoint_tensor(path: str | os.PathLike) -> torch.Tensor:
-    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 __all__ = ["convert", "import_text_features", "load_teacher"]

@@ -1,0 +1,3 @@
+"""Training: what the stock Trainer and Accelerate do not have."""
+
+from __future__ import annotations

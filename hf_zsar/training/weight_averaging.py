@@ -1,0 +1,325 @@
+"""Averages of weights: over the checkpoints of a run, and between a fine-tuned model and the CLIP it started from.
+
+The recipe that STDD is evaluated with (specification 3, after Open-VCLIP and FROSTER): the mean of the epochs'
+weights, then, if wanted, some way back towards CLIP ("patching"). Works on modules, on state dicts and on saved
+folders; folders are read tensor by tensor, so that memory does not grow with the number of checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+
+from hf_zsar.conversion.checkpoint_files import write_folder
+
+
+AVERAGES = ("mean", "gaussian", "beta", "exponential")
+# What else of a folder belongs to a model: configuration, tokenizer, processor, code; not the state of a training run.
+_MODEL_FILES = (".json", ".txt", ".model", ".jinja", ".py")
+_RUN_FILES = ("trainer_state.json", SAFE_WEIGHTS_INDEX_NAME)
+
+State = Mapping[str, torch.Tensor]
+
+
+class WeightAveragingError(ValueError):
+    """Weights that cannot be averaged. The message says which and why."""
+
+
+# -- how much each checkpoint counts ---------------------------------------------------------------------------------
+
+
+def averaging_weights(
+    mode: str,
+    epochs: int | Sequence[float],
+    *,
+    mean: float = 15.0,
+    std: float = 10.0,
+    alpha: float = 0.5,
+    beta: float = 0.5,
+    decay: float = 0.9,
+) -> list[float]:
+    """The weight of every checkpoint, oldest first; they sum to 1.
+
+    Args:
+        mode: `"mean"` (SWA); `"gaussian"` density at the epoch, `mean` and `std` in epochs; `"beta"` density over the
+            run scaled to (0, 1), each checkpoint in the middle of its share (our reading); `"exponential"`, a running
+            average that starts as the first checkpoint and keeps `decay` of itself at every further one.
+        epochs: the epochs of the checkpoints, or how many there are (then 1, 2, ...).
+
+    Raises:
+        WeightAveragingError: an unknown mode, no checkpoint, or weights that are all zero.
+    """
+    epochs = list(range(1, epochs + 1)) if isinstance(epochs, int) else list(epochs)
+    count = len(epochs)
+    if not count:
+        raise WeightAveragingError("Nothing to average: no checkpoints.")
+    if mode == "mean":
+        raw = [1.0] * count
+    elif mode == "gaussian":
+        raw = [math.exp(-((epoch - mean) ** 2) / (2 * std**2)) for epoch in epochs]
+    elif mode == "beta":
+        places = [(i + 0.5) / count for i in range(count)]
+        raw = [x ** (alpha - 1) * (1 - x) ** (beta - 1) for x in places]
+    elif mode == "exponential":
+        raw = [decay ** (count - 1)] + [(1 - decay) * decay ** (count - 1 - i) for i in range(1, count)]
+    else:
+        raise WeightAveragingError(f"mode must be one of {', '.join(AVERAGES)}, got {mode!r}.")
+    total = sum(raw)
+    if total <= 0:
+        raise WeightAveragingError(f"All weights of the {mode} average are zero: choose other parameters.")
+    return [value / total for value in raw]
+
+
+def _normalised(weights: Sequence[float] | None, count: int) -> list[float]:
+    weights = [1.0] * count if weights is None else list(weights)
+    if len(weights) != count or not count:
+        raise WeightAveragingError(f"{len(weights)} weights for {count} checkpoints: give one each.")
+    if min(weights) < 0 or not 0 < sum(weights) < math.inf:
+        raise WeightAveragingError(f"Weights must be at least 0 and not all 0, got {weights}.")
+    return [weight / sum(weights) for weight in weights]
+
+
+def weighted_sum(tensors: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+    """The sum, computed in float64, in the type and on the device of the first; integers are the last one's."""
+    if not tensors[0].is_floating_point():
+        return tensors[-1].clone()
+    total = torch.zeros_like(tensors[0], dtype=torch.float64)
+    for tensor, weight in zip(tensors, weights, strict=True):
+        total.add_(tensor.to(total.device, total.dtype), alpha=weight)
+    return total.to(tensors[0].dtype)
+
+
+# -- state dicts and modules -----------------------------------------------------------------------------------------
+
+
+def _check_same(shapes: Sequence[Mapping[str, torch.Size]], names: Sequence[str]) -> None:
+    """
+    Raises:
+        WeightAveragingError: the weights differ in names or shapes.
+    """
+    for other, name in zip(shapes[1:], names[1:], strict=True):
+        differing = sorted(key for key in shapes[0].keys() | other.keys() if shapes[0].get(key) != other.get(key))
+        if differing:
+            listed = ", ".join(differing[:5]) + ", ..." * (len(differing) > 5)
+            raise WeightAveragingError(f"{name} and {names[0]} are not the same model; they differ in {listed}.")
+
+
+def _shapes(state: State) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}
+
+
+def average_state_dicts(states: Sequence[State], weights: Sequence[float] | None = None) -> dict[str, torch.Tensor]:
+    """The weighted mean of state dicts of one model; without `weights`, the plain mean.
+
+    Raises:
+        WeightAveragingError: names or shapes differ, or there is not one weight each.
+    """
+    weights = _normalised(weights, len(states))
+    _check_same([_shapes(state) for state in states], [f"state {i}" for i in range(len(states))])
+    return {name: weighted_sum([state[name] for state in states], weights) for name in states[0]}
+
+
+class WeightAverage:
+    """A running weighted mean of a module's weights, for use while training; kept on the CPU, float32 at least."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self._mean: dict[str, torch.Tensor] = {}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, weight: float = 1.0) -> None:
+        """Add the module as it is now. Weights are relative: they need not sum to 1.
+
+        Raises:
+            WeightAveragingError: a weight that is not positive, or another model than before.
+        """
+        if not 0 < weight < math.inf:
+            raise WeightAveragingError(f"weight must be positive, got {weight}.")
+        state = module.state_dict()
+        if self._mean:
+            _check_same([_shapes(self._mean), _shapes(state)], ["the average", "the module"])
+        self.total += weight
+        for name, tensor in state.items():
+            if not tensor.is_floating_point() or name not in self._mean:
+                wide = torch.promote_types(tensor.dtype, torch.float32) if tensor.is_floating_point() else tensor.dtype
+                self._mean[name] = tensor.detach().to("cpu", wide, copy=True)
+            else:
+                mean = self._mean[name]
+                mean.lerp_(tensor.to(mean.device, mean.dtype), weight / self.total)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The mean so far, as copies.
+
+        Raises:
+            WeightAveragingError: nothing was added yet.
+        """
+        if not self._mean:
+            raise WeightAveragingError("No weights were added yet: call update(module) first.")
+        return {name: tensor.clone() for name, tensor in self._mean.items()}
+
+    def copy_to(self, module: nn.Module) -> None:
+        """Load the mean into a module of the same make; its types and devices stay."""
+        module.load_state_dict(self.state_dict())
+
+
+def interpolate_state_dicts(fine_tuned: State, base: State, alpha: float) -> dict[str, torch.Tensor]:
+    """`alpha * base + (1 - alpha) * fine_tuned` for every weight of the base; other weights stay as fine-tuned.
+
+    Args:
+        alpha: 1 is the base model, 0 the fine-tuned one.
+
+    Raises:
+        WeightAveragingError: `alpha` outside [0, 1], or a weight of the base that the fine-tuned model does not have.
+    """
+    _check_alpha(alpha)
+    base = {name: tensor for name, tensor in base.items() if name in fine_tuned or tensor.is_floating_point()}
+    _check_same([_shapes(base), {n: fine_tuned[n].shape for n in base if n in fine_tuned}], ["base", "fine-tuned"])
+    mixed = {name: weighted_sum([fine_tuned[name], base[name]], (1 - alpha, alpha)) for name in base}
+    return {**fine_tuned, **mixed}
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 <= alpha <= 1:
+        raise WeightAveragingError(f"alpha must lie between 0 (fine-tuned) and 1 (base), got {alpha}.")
+
+
+@torch.no_grad()
+def interpolate_with_clip(model: nn.Module, clip: nn.Module, alpha: float) -> None:
+    """Move the backbone of a CLIP-based model, in place, towards a CLIP: `alpha` 1 is that CLIP, 0 changes nothing.
+
+    Raises:
+        WeightAveragingError: as [`interpolate_state_dicts`].
+    """
+    target = model.backbone.model
+    target.load_state_dict(interpolate_state_dicts(target.state_dict(), clip.state_dict(), alpha))
+
+
+# -- folders ---------------------------------------------------------------------------------------------------------
+
+
+class CheckpointFolder:
+    """The weights of a folder that `save_pretrained` wrote, in one safetensors file or in shards, read one by one.
+
+    Raises:
+        WeightAveragingError: the folder has no safetensors weights, or they are damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        index = self.path / SAFE_WEIGHTS_INDEX_NAME
+        names = [SAFE_WEIGHTS_NAME]
+        if index.is_file():
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        missing = [name for name in names if not (self.path / name).is_file()]
+        if missing:
+            raise WeightAveragingError(f"{self.path} has no {missing[0]}: name a folder with safetensors weights.")
+        try:
+            self.files = {name: safe_open(str(self.path / name), framework="pt") for name in names}
+        except (SafetensorError, OSError) as error:
+            raise WeightAveragingError(f"{self.path}: its weights cannot be read: {error}.") from error
+        self.where = {tensor: file for file, handle in self.files.items() for tensor in handle.keys()}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.files[self.where[name]].get_tensor(name)
+
+    def shapes(self) -> dict[str, torch.Size]:
+        """Shape of every weight, without reading it."""
+        return {name: torch.Size(self.files[file].get_slice(name).get_shape()) for name, file in self.where.items()}
+
+
+def average_checkpoints(
+    folders: Sequence[str | os.PathLike], output: str | os.PathLike, weights: Sequence[float] | None = None
+) -> None:
+    """Write the weighted mean of saved models as a new folder; configuration and processor are the last folder's.
+
+    Args:
+        folders: of one model, oldest first; safetensors, sharded or not.
+        output: a new or empty folder; it appears complete or not at all.
+        weights: one per folder, relative (see [`averaging_weights`]); none is the plain mean.
+
+    Raises:
+        WeightAveragingError: the folders do not hold the same model, or there is not one weight each.
+        ValueError: `output` exists and is not empty.
+    """
+    weights = _normalised(weights, len(folders))
+    parts = [CheckpointFolder(folder) for folder in folders]
+    _check_same([part.shapes() for part in parts], [str(part.path) for part in parts])
+    _write_like(parts[-1], output, lambda name: weighted_sum([part[name] for part in parts], weights))
+
+
+def interpolate_checkpoints(
+    fine_tuned: str | os.PathLike,
+    base: str | os.PathLike,
+    output: str | os.PathLike,
+    alpha: float,
+    prefix: str = "backbone.model.",
+) -> None:
+    """Write a fine-tuned model moved towards its base model as a new folder (see [`interpolate_state_dicts`]).
+
+    Args:
+        fine_tuned, base: folders with safetensors weights; the base is usually a CLIP.
+        output: a new or empty folder; it appears complete or not at all.
+        prefix: what the names of the base's weights have before them in the fine-tuned model.
+
+    Raises:
+        WeightAveragingError: `alpha` outside [0, 1], or a weight of the base that the fine-tuned model does not have.
+        ValueError: `output` exists and is not empty.
+    """
+    _check_alpha(alpha)
+    tuned, base = CheckpointFolder(fine_tuned), CheckpointFolder(base)
+    shapes = tuned.shapes()
+    # Integer buffers of old CLIP files (position_ids) are no weights.
+    wanted = {f"{prefix}{n}": s for n, s in base.shapes().items() if f"{prefix}{n}" in shapes or _is_weight(base, n)}
+    _check_same([wanted, {n: shapes[n] for n in wanted if n in shapes}], [str(base.path), str(tuned.path)])
+
+    def mixed(name: str) -> torch.Tensor:
+        if name not in wanted:
+            return tuned[name]
+        return weighted_sum([tuned[name], base[name.removeprefix(prefix)]], (1 - alpha, alpha))
+
+    _write_like(tuned, output, mixed)
+
+
+def _is_weight(folder: CheckpointFolder, name: str) -> bool:
+    return folder[name].is_floating_point()
+
+
+def _write_like(folder: CheckpointFolder, output: str | os.PathLike, tensor: Callable[[str], torch.Tensor]) -> None:
+    """Write `tensor(name)` for every weight of `folder`, in the same shards, and copy what else makes a model."""
+
+    def write(target: str) -> None:
+        for file in folder.files:
+            content = {name: tensor(name).contiguous() for name, place in folder.where.items() if place == file}
+            save_file(content, os.path.join(target, file), metadata={"format": "pt"})
+        if (index := folder.path / SAFE_WEIGHTS_INDEX_NAME).is_file():
+            shutil.copy(index, target)
+        for path in folder.path.iterdir():
+            if path.is_file() and path.suffix in _MODEL_FILES and path.name not in _RUN_FILES:
+                shutil.copy(path, target)
+
+    write_folder(output, write)
+
+
+__all__ = [
+    "AVERAGES",
+    "CheckpointFolder",
+    "WeightAverage",
+    "WeightAveragingError",
+    "average_checkpoints",
+    "average_state_dicts",
+    "averaging_weights",
+    "interpolate_checkpoints",
+    "interpolate_state_dicts",
+    "interpolate_with_clip",
+    "weighted_sum",
+]
