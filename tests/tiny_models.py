@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from tokenizers import pre_tokenizers
 from transformers import BertTokenizer, CLIPTokenizer, PreTrainedConfig, PreTrainedModel, ProcessorMixin
+from transformers import initialization as init
 
 from hf_zsar import METHODS
 
@@ -101,7 +102,7 @@ class TinyMethod:
         tokenizer: builds the tokenizer of its text tower.
         variants: name -> fields that change the code path, for tests that go through every one.
         processor: extra arguments of its processor class.
-        prepare: called with the fresh model, e.g. to fill buffers that a real checkpoint has filled.
+        prepare: fills what a real checkpoint has filled and a fresh model has not (in place, without chance).
     """
 
     config: Callable[[], dict[str, Any]]
@@ -126,10 +127,10 @@ def _tiny_rest_config() -> dict[str, Any]:
 
 
 def _fill_prototypes(model: PreTrainedModel) -> None:
-    names = model.config.seen_class_names
-    prototypes = torch.randn(len(names), model.seen_prototypes.shape[1])
-    text_embeds = torch.randn(len(names), model.seen_text_embeds.shape[1])
-    model.set_prototypes(prototypes, text_embeds, torch.arange(1, len(names) + 1), names)
+    for buffer in (model.seen_prototypes, model.seen_text_embeds):
+        waves = torch.sin(torch.arange(buffer.numel()).reshape(buffer.shape) + 1.0)
+        init.copy_(buffer, torch.nn.functional.normalize(waves, dim=-1))
+    init.ones_(model.seen_counts)
 
 
 def _tiny_stdd_config() -> dict[str, Any]:
