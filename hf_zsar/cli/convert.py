@@ -17,7 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "convert",
         help="an official checkpoint file to a loadable folder",
-        description="Convert an official checkpoint file to a folder that from_pretrained and the other commands read.",
+        description="Convert an official checkpoint file to a folder that from_pretrained and other commands read.",
         epilog="Pickles are opened for their tensors only; no code in them is run.",
     )
     parser.add_argument("source", metavar="SOURCE", help="the checkpoint file")

@@ -1,7 +1,7 @@
 """Official checkpoint files to folders that `from_pretrained` reads; one module per source.
 
-`SOURCES` lists what can be read. A converter is a function `convert(path, **config) -> Conversion`, `config` being fields
-of the method's configuration that win over what the file says. Importing this package imports neither torch nor
+`SOURCES` lists what can be read. A converter is a function `convert(path, **config) -> Conversion`, `config` being
+fields of the method's configuration that win over what the file says. Importing this package imports neither torch nor
 transformers.
 """
 

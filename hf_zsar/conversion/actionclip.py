@@ -1,8 +1,8 @@
 """ActionCLIP checkpoints of the official code and of mmaction2's port.
 
-Official files hold CLIP (`model_state_dict`) and the temporal head (`fusion_model_state_dict`, usually under `module.`);
-mmaction2 files hold one `state_dict` with `clip.` and `adapter.`. The head is told from its names, sizes from shapes. Only
-the number of frames stands in neither, except where the position table of the head has one row per frame.
+Official files hold CLIP (`model_state_dict`) and the temporal head (`fusion_model_state_dict`, usually under
+`module.`); mmaction2 files hold one `state_dict` with `clip.` and `adapter.`. The head is told from its names, sizes
+from shapes. Only the number of frames stands in neither, except where a position table has one row per frame.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from transformers import CLIPConfig
+
 from hf_zsar.modeling.configuration_actionclip import ActionCLIPConfig
 from hf_zsar.modeling.modeling_actionclip import ActionCLIPModel
-from transformers import CLIPConfig
 
 from .checkpoint_files import (
     Conversion,
@@ -84,8 +85,8 @@ def convert_mmaction2(path: str | os.PathLike, **config: Any) -> Conversion:
     others = sorted(name for name in state if not name.startswith(("clip.", "adapter.")))
     if not clip or others:
         raise ConversionError(
-            f"{source} is no mmaction2 ActionCLIP checkpoint: its weights should all begin with 'clip.' or 'adapter.', "
-            f"but found {others[:10] or 'none'}."
+            f"{source} is no mmaction2 ActionCLIP checkpoint: its weights should all begin with 'clip.' or "
+            f"'adapter.', but found {others[:10] or 'none'}."
         )
     settings = {"sim_header": detect_header(head, source), "temporal_layer_norm_eps": 1e-5}
     if POSITIONS in head:
@@ -119,7 +120,7 @@ def drop_positions(head: StateDict) -> list[str]:
 
 
 def convert_temporal_transformer(head: StateDict, target: str) -> StateDict:
-    """Positions and blocks of a "Transf" head, taken out of `head`, as weights of a [`TemporalTransformer`] at `target`."""
+    """Take positions and blocks of a "Transf" head out of `head`: weights of a [`TemporalTransformer`] at `target`."""
     require(head, [POSITIONS], "the temporal head")
     converted = {f"{target}position_embedding.weight": head.pop(POSITIONS)}
     return converted | convert_blocks(head, "transformer.resblocks.", f"{target}layers.")

@@ -1,4 +1,4 @@
-"""The processor that a converted checkpoint gets: sampling and resizing of its code, and the tokenizer that it is given."""
+"""The processor that a converted checkpoint gets: the sampling and resizing of its code, and a tokenizer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import AutoTokenizer, CLIPConfig, PreTrainedConfig, ProcessorMixin
+from transformers import AutoTokenizer, CLIPConfig, PreTrainedConfig
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from hf_zsar import METHODS, ZSARVideoProcessor
@@ -15,8 +15,8 @@ from .checkpoint_files import Conversion, ConversionError
 
 
 NO_TOKENIZER = (
-    "no tokenizer, so labels cannot be read yet: pass --tokenizer with a Hub id or folder of CLIP's tokenizer (such as "
-    "openai/clip-vit-base-patch16), or copy tokenizer files into the folder"
+    "no tokenizer, so labels cannot be read yet: convert with --tokenizer and the Hub id or folder of CLIP's "
+    "tokenizer (such as openai/clip-vit-base-patch16), or copy its files into the folder"
 )
 
 
@@ -25,17 +25,20 @@ def attach_processor(conversion: Conversion, tokenizer: Any = None, templates: S
 
     Args:
         conversion: changed in place.
-        tokenizer: a Hub id, a folder, a loaded tokenizer, or None; without one the processor is saved all the same, and
-            complete as soon as tokenizer files lie beside it.
-        templates: prompt templates instead of the method's own.
+        tokenizer: a Hub id, a folder, a loaded tokenizer, or None; without one only the video side is saved, and the
+            processor loads as soon as tokenizer files lie beside it.
+        templates: prompt templates instead of the method's own; they are saved with a tokenizer only.
 
     Raises:
-        ConversionError: a tokenizer that cannot be loaded or has another vocabulary than the checkpoint.
+        ConversionError: a tokenizer that cannot be loaded or has another vocabulary than the checkpoint, or templates
+            without a tokenizer.
     """
     config = conversion.model.config
     if isinstance(tokenizer, (str, os.PathLike)):
         tokenizer = load_tokenizer(tokenizer)
     if tokenizer is None:
+        if templates:
+            raise ConversionError("prompt templates are saved with the tokenizer: pass --tokenizer too.")
         conversion.notes.append(NO_TOKENIZER)
     else:
         check_vocabulary(tokenizer, config)
@@ -48,9 +51,11 @@ def attach_processor(conversion: Conversion, tokenizer: Any = None, templates: S
         return
     method = METHODS[config.model_type.removeprefix("zsar_")]
     video_processor = ZSARVideoProcessor(**{"num_frames": config.num_frames, **conversion.video_options})
+    if tokenizer is None:
+        conversion.extras = [video_processor]
+        return
     options = conversion.processor_options | ({"prompt_templates": list(templates)} if templates else {})
-    processor: ProcessorMixin = method.processor_class(video_processor, tokenizer, **options)
-    conversion.extras = [processor]
+    conversion.extras = [method.processor_class(video_processor, tokenizer, **options)]
 
 
 def load_tokenizer(name: str | os.PathLike) -> Any:

@@ -134,7 +134,7 @@ def test_sizes_are_found_in_the_file(case):
         assert config.temporal_layers == case.config["temporal_layers"]
 
 
-# -- the training step ---------------------------------------------------------------------------------------------------
+# -- the training step -----------------------------------------------------------------------------------------------
 
 
 def training_step(case: GoldenCase, **config):
