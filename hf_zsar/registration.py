@@ -53,6 +53,7 @@ METHODS: dict[str, MethodSpec] = {
     spec.name: spec
     for spec in (
         MethodSpec("actionclip", "ActionCLIP"),
+        MethodSpec("dasti", "DASTI"),
         MethodSpec("rest", "ResT"),
         MethodSpec("stdd", "STDD"),
     )

@@ -116,6 +116,17 @@ def _tiny_actionclip_config() -> dict[str, Any]:
     return dict(backbone_config=tiny_clip_config(), num_frames=NUM_FRAMES, temporal_layers=2, max_frame_positions=8)
 
 
+def _tiny_dasti_config() -> dict[str, Any]:
+    # The text tower is trained: the common training tests ask every parameter for a gradient.
+    return dict(
+        backbone_config=tiny_clip_config(),
+        num_frames=NUM_FRAMES,
+        temporal_num_layers=2,
+        temporal_max_positions=8,
+        freeze_text=False,
+    )
+
+
 def _tiny_rest_config() -> dict[str, Any]:
     sizes = dict(embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], layer_type="basic")
     return dict(
@@ -154,6 +165,27 @@ TINY: dict[str, TinyMethod] = {
             "temporal_shift": dict(temporal_shift=True),
             "joint_space_time": dict(joint_space_time=True, sim_header="meanP"),
         },
+    ),
+    "dasti": TinyMethod(
+        _tiny_dasti_config,
+        tiny_clip_tokenizer,
+        variants={
+            **{fusion: dict(spatial_fusion=fusion) for fusion in ("residual", "softmax", "add", "none")},
+            "temporal_only": dict(use_spatial_interaction=False),
+            "spatial_only": dict(use_temporal_interaction=False),
+            "no_temporal_transformer": dict(use_temporal_transformer=False),
+            "linear_projections": dict(patch_projection="linear"),
+            "frozen_text": dict(freeze_text=True),
+            "one_class_at_a_time": dict(class_chunk_size=1),
+            "all_classes": dict(loss_mode="all_classes", loss_target="multi_hot"),
+        },
+        processor=dict(
+            descriptions={
+                "riding a bike": ["wheel", "helmet", "road"],
+                "cooking": ["pan", "stove"],
+                "surfing": ["wave"],
+            }
+        ),
     ),
     "rest": TinyMethod(_tiny_rest_config, tiny_bert_tokenizer, prepare=_fill_prototypes),
     "stdd": TinyMethod(

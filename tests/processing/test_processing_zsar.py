@@ -101,11 +101,12 @@ def test_save_and_load_through_auto_processor(method, tmp_path):
 
 def test_descriptions_are_saved_beside_the_processor(method, tmp_path):
     folder = tiny_folder(method, tmp_path)
-    descriptions = Descriptions.from_dict({"surfing": ["wave", "board"]})
+    kind = "graph" if method == "stdd" else "attributes"
+    descriptions = Descriptions.from_dict({"surfing": ["wave", "board"]}, kind)
     tiny_processor(method, descriptions=descriptions).save_pretrained(folder)
     loaded = AutoProcessor.from_pretrained(folder)
     assert loaded.descriptions.for_label("surfing") == descriptions.for_label("surfing")
     assert loaded.descriptions.fingerprint == descriptions.fingerprint
     assert "descriptions" not in json.loads((folder / "processor_config.json").read_text())
-    tiny_processor(method).save_pretrained(folder)
+    tiny_processor(method, descriptions=None).save_pretrained(folder)
     assert AutoProcessor.from_pretrained(folder).descriptions is None

@@ -1,0 +1,97 @@
+"""BIKE's checkpoints (video branch) as DA-STI models with the `bike` preset.
+
+An epoch file holds CLIP (`model_state_dict`) and the temporal transformer (`fusion_model_state_dict`, empty where
+`sim_header` is "None"). The attribute branch has the same top level but another head and is no video model.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from hf_zsar.modeling.configuration_dasti import DASTIConfig
+from hf_zsar.modeling.modeling_dasti import DASTIModel
+from hf_zsar.processing.processing_dasti import BIKE_TEXT
+
+from .actionclip import POSITIONS, convert_temporal_transformer, official_video_options
+from .checkpoint_files import (
+    Conversion,
+    ConversionError,
+    as_float32,
+    load_exactly,
+    read_checkpoint,
+    require,
+    tensors_of,
+    without_common_prefix,
+)
+from .openai_clip import convert_openai_clip, count_blocks
+
+
+_FRAMES_IN_NAME = re.compile(r"-f(\d+)\.\w+$")
+
+
+def convert(path: str | os.PathLike, **config: Any) -> Conversion:
+    """An epoch file of the official code (`k400-vit-l-14-f8.pt`, `model_best.pt`) as a [`DASTIModel`].
+
+    Args:
+        path: the file.
+        config: fields of [`DASTIConfig`] that win over the `bike` preset and what is found. `num_frames` is not in the
+            file: it is read off names that end in `-f8.pt`, else it must be given.
+
+    Raises:
+        ConversionError: not such a file, the attribute branch, joint space-time, or weights missing or left over.
+    """
+    source = os.fspath(path)
+    content = read_checkpoint(path)
+    parts = [content.get(name) for name in ("model_state_dict", "fusion_model_state_dict")]
+    if not all(isinstance(part, Mapping) for part in parts):
+        raise ConversionError(
+            f"{source} has no 'model_state_dict' and 'fusion_model_state_dict': it is no checkpoint of the BIKE code. "
+            f"It has {sorted(content)[:10]}."
+        )
+    clip = without_common_prefix(tensors_of(parts[0], source), "module.")
+    head = without_common_prefix(as_float32(parts[1]), "module.")
+    if any(name.startswith(("query_fc.", "sentence_fc.")) for name in head):
+        raise ConversionError(
+            f"{source} is BIKE's attribute branch, which compares texts with texts; convert the video branch instead."
+        )
+    if "visual.time_embedding" in clip:
+        raise ConversionError(
+            f"{source} was trained with joint space-time, which no released model is; not supported."
+        )
+    settings: dict[str, Any] = {"use_temporal_transformer": bool(head), "num_frames": _frames_in_name(source)}
+    if head:
+        require(head, [POSITIONS], source)
+        settings |= {"temporal_num_layers": count_blocks(head), "temporal_max_positions": head[POSITIONS].shape[0]}
+    settings |= config
+    if settings["num_frames"] is None:
+        raise ConversionError(
+            f"{source} does not say how many frames it was trained with: pass num_frames (--num-frames)."
+        )
+    clip_config, weights, rest = convert_openai_clip(clip, source)
+    model = DASTIModel(DASTIConfig.bike(backbone_config=clip_config, **settings)).eval()
+    weights = {f"backbone.model.{name}": tensor for name, tensor in weights.items()}
+    if head:
+        weights |= convert_temporal_transformer(head, "temporal_transformer.")
+    load_exactly(model, weights | rest | head, source)
+    options = official_video_options(clip_config, model.config.num_frames) | {"sampling": "bike"}
+    if clip_config.vision_config.image_size > 256:
+        options["size"] = {"shortest_edge": clip_config.vision_config.image_size}
+    return Conversion(
+        model=model,
+        source=source,
+        layout="BIKE video branch",
+        notes=["DA-STI's parts are off (bike preset): set them in config.json once description attributes are there"],
+        video_options=options,
+        processor_options=dict(BIKE_TEXT),
+    )
+
+
+def _frames_in_name(source: str) -> int | None:
+    match = _FRAMES_IN_NAME.search(source)
+    return int(match[1]) if match else None
+
+
+__all__ = ["convert"]

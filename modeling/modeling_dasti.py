@@ -1,0 +1,320 @@
+"""DA-STI: description attributes and spatio-temporal interaction (arXiv 2510.27255) on BIKE's encoder.
+
+Each class brings a few attributes, keywords out of descriptions. Their words are compared with the patches and the
+frames of the video, which weighs the frames anew for every class; the weighted video is compared with the class name
+and with the attributes. The paper's equations are not public: the module follows its figure, the rest follows BIKE's
+code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .configuration_dasti import DASTIConfig
+from .dual_encoder import DualEncoderPreTrainedModel
+from .losses import contrastive_losses
+from .modeling_zsar import (
+    LabelBank,
+    VideoFeatures,
+    ZSAROutput,
+    gather_prompts,
+    masked_mean,
+    normalize,
+    split_views,
+)
+from .spatio_temporal_interaction import (
+    IdentityLinear,
+    gate_frames,
+    patch_saliency,
+    pool_frames,
+    temporal_saliency,
+    word_attention,
+)
+from .temporal_transformer import TemporalTransformer
+
+
+# In `word_groups`: a token that is no word. Words of no attribute have another negative number.
+NO_WORD = -1
+# Patch-word similarities held at a time where `class_chunk_size` is not set: 128 MiB of float32.
+MAX_SIMILARITIES = 2**25
+
+
+@dataclass
+class DASTIOutput(ZSAROutput):
+    """[`ZSAROutput`] and the method's parts, means over views.
+
+    Args:
+        class_scores (`[batch, labels]`): cosine of the gated video with the class prompt.
+        attribute_scores (`[batch, labels]`): cosine of the gated video with the attributes.
+        temporal_saliency (`[batch, views, labels, frames]`): attention of the words over time; sums to 1.
+        spatial_saliency (`[batch, views, labels, frames]`): cosine of the best patch with its best word.
+    """
+
+    class_scores: torch.FloatTensor | None = None
+    attribute_scores: torch.FloatTensor | None = None
+    temporal_saliency: torch.FloatTensor | None = None
+    spatial_saliency: torch.FloatTensor | None = None
+
+
+class DASTIModel(DualEncoderPreTrainedModel):
+    """CLIP's two towers, BIKE's temporal transformer, and the interaction of words with patches and frames.
+
+    The tensors of its label banks, all unit-norm: `text_embeds [K, dim]` of the class prompt, `attribute_embeds [K,
+    dim]`, `word_embeds [K, L, dim]`; and `word_groups [K, L]`, the attribute each word belongs to (-1: no word), with
+    `word_ids [K, L]`, its token.
+    """
+
+    config_class = DASTIConfig
+    config: DASTIConfig
+    output_class = DASTIOutput
+    text_input_names = (
+        "input_ids",
+        "attention_mask",
+        "prompt_index",
+        "attribute_index",
+        "word_index",
+        "word_groups",
+    )
+
+    def __init__(self, config: DASTIConfig) -> None:
+        super().__init__(config)
+        dim = self.backbone.dim
+        if config.use_temporal_transformer:
+            self.temporal_transformer = TemporalTransformer(
+                config,
+                dim,
+                num_layers=config.temporal_num_layers,
+                num_heads=config.temporal_num_heads or self.backbone.text_width // 64,
+                num_positions=config.temporal_max_positions,
+                layer_norm_eps=config.temporal_layer_norm_eps,
+            )
+        if config.patch_projection == "linear":
+            self.patch_projection, self.word_projection = IdentityLinear(dim), IdentityLinear(dim)
+        self.post_init()
+        self.train(self.training)
+
+    @property
+    def text_per_sample(self) -> bool:
+        return self.config.loss_mode == "in_batch"
+
+    def train(self, mode: bool = True) -> DASTIModel:
+        """Also freezes the text tower where the configuration says so: loading and sharing weights undo it."""
+        super().train(mode)
+        if self.config.freeze_text:
+            for parameter in self.backbone.text_parameters:
+                parameter.requires_grad_(False)
+        return self
+
+    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+        """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` -> `frame_embeds [B, V, T, dim]` after the temporal transformer
+        and, with the spatial interaction, `patch_embeds [B, V, T, N, dim]`."""
+        clips, batch, views = split_views(pixel_values_videos)
+        frames = clips.shape[1]
+        spatial = self.config.use_spatial_interaction
+        pooled, patches = self.backbone.encode_frames(clips.flatten(0, 1), return_patches=spatial)
+        embeds = pooled.view(batch * views, frames, -1)
+        if self.config.use_temporal_transformer:
+            embeds = self.temporal_transformer(embeds)
+        if patches is not None:
+            if self.config.patch_projection == "linear":
+                patches = self.patch_projection(patches)
+            patches = patches.view(batch, views, frames, *patches.shape[1:])
+        embeds = embeds.view(batch, views, frames, -1)
+        view_embeds = normalize(embeds.float()).mean(2)
+        video_embeds = normalize(normalize(view_embeds).mean(1))
+        return VideoFeatures(
+            video_embeds=video_embeds, view_embeds=view_embeds, frame_embeds=embeds, patch_embeds=patches
+        )
+
+    def encode_labels(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        prompt_index: torch.Tensor | None = None,
+        attribute_index: torch.Tensor | None = None,
+        word_index: torch.Tensor | None = None,
+        word_groups: torch.Tensor | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> LabelBank:
+        """Prompts `[R, L]` -> label bank.
+
+        Args:
+            prompt_index: `[K, P]`, rows of the class prompts.
+            attribute_index: `[K, A]`, rows that hold the attributes; default the class prompts.
+            word_index: `[K, A]`, rows whose words look at the video; default `attribute_index`.
+            word_groups: `[R, L]`, attribute of each token, -1 where the token is no word. Without it all tokens are.
+        """
+        pooled, tokens = self.backbone.encode_text(input_ids, attention_mask, return_tokens=True)
+        attribute_index = prompt_index if attribute_index is None else attribute_index
+        groups = torch.zeros_like(input_ids) if word_groups is None else word_groups
+        words, ids, groups = gather_words(
+            tokens, input_ids, groups, attribute_index if word_index is None else word_index
+        )
+        if self.config.patch_projection == "linear":
+            words = self.word_projection(words)
+        tensors = {
+            "text_embeds": self._mean_prompt(pooled, prompt_index),
+            "attribute_embeds": self._mean_prompt(pooled, attribute_index),
+            "word_embeds": normalize(words.float()),
+            "word_groups": groups,
+            "word_ids": ids,
+        }
+        inputs = (input_ids, attention_mask, prompt_index, attribute_index, word_index, word_groups)
+        return self.make_bank(labels, tensors, inputs)
+
+    @staticmethod
+    def _mean_prompt(pooled: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
+        prompts, mask = gather_prompts(normalize(pooled.float()), index)
+        return normalize(masked_mean(prompts, mask[..., None], dim=1))
+
+    def branch_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
+        """Scores of the two branches and the saliencies, per view.
+
+        Returns:
+            `class_scores` and `attribute_scores`, cosines `[B, V, K]`; `temporal_saliency` and, with the spatial
+            interaction, `spatial_saliency` `[B, V, K, T]`.
+        """
+        batch, views = features.frame_embeds.shape[:2]
+        chunks = [self._score_chunk(features, bank.select(rows)) for rows in self._chunks(features, bank)]
+        joined = {name: torch.cat([chunk[name] for chunk in chunks], dim=1) for name in chunks[0]}
+        return {name: value.view(batch, views, *value.shape[1:]) for name, value in joined.items()}
+
+    def _chunks(self, features: VideoFeatures, bank: LabelBank) -> Iterator[torch.Tensor]:
+        size = self.config.class_chunk_size
+        if size is None:
+            spatial = features.patch_embeds is not None
+            places = (features.patch_embeds if spatial else features.frame_embeds)[..., 0].numel()
+            size = max(1, MAX_SIMILARITIES // (places * bank["word_groups"].shape[1]))
+        yield from torch.arange(len(bank)).split(size)
+
+    def _score_chunk(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
+        config = self.config
+        frames = normalize(features.frame_embeds.flatten(0, 1).float())
+        words, mask = bank["word_embeds"].float(), bank["word_groups"] != NO_WORD
+        if config.use_temporal_interaction:
+            temporal = temporal_saliency(words, mask, frames, config.saliency_temperature)
+        else:
+            temporal = frames.new_full((len(frames), len(words), frames.shape[1]), 1 / frames.shape[1])
+        saliency = {"temporal_saliency": temporal}
+        if config.use_spatial_interaction:
+            patches = normalize(features.patch_embeds.flatten(0, 1).float())
+            saliency["spatial_saliency"] = patch_saliency(words, mask, patches).amax(dim=-1)
+        gate = gate_frames(
+            temporal,
+            saliency.get("spatial_saliency"),
+            config.spatial_fusion,
+            config.spatial_floor,
+            config.saliency_temperature,
+        )
+        pooled = pool_frames(gate, frames, config.normalize_pooled)
+        return {
+            "class_scores": torch.einsum("bkd,kd->bk", pooled, bank["text_embeds"].float()),
+            "attribute_scores": torch.einsum("bkd,kd->bk", pooled, bank["attribute_embeds"].float()),
+            **saliency,
+        }
+
+    def _mix(self, parts: dict[str, torch.Tensor]) -> torch.Tensor:
+        weight = self.config.class_score_weight
+        score = weight * parts["class_scores"] + (1 - weight) * parts["attribute_scores"]
+        if self.config.bike_compat:
+            return score.softmax(dim=-1).mean(dim=1)
+        return self.backbone.logit_scale.float().exp() * score.mean(dim=1)
+
+    def score(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
+        """Mixture of the class and the attribute branch, mean over views, times the learned scale: `[B, K]`."""
+        return self._mix(self.branch_scores(features, bank))
+
+    def score_parts(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
+        parts = self.branch_scores(features, bank)
+        means = {name: parts[name].mean(dim=1) for name in ("class_scores", "attribute_scores")}
+        return {"logits_per_video": self._mix(parts), **parts, **means}
+
+    def compute_loss(
+        self,
+        features: VideoFeatures,
+        bank: LabelBank,
+        targets: torch.Tensor,
+        parts: dict[str, torch.Tensor] | None = None,
+        **inputs: Any,
+    ) -> torch.Tensor:
+        """Loss of the class branch plus `attribute_loss_weight` times that of the attribute branch."""
+        config, parts = self.config, parts or self.score_parts(features, bank)
+        scale, total = self.backbone.logit_scale.float().exp(), 0.0
+        for name, weight in (("class_scores", 1.0), ("attribute_scores", config.attribute_loss_weight)):
+            if weight == 0:
+                continue
+            losses = contrastive_losses(
+                scale * parts[name],
+                targets,
+                config.loss_divergence,
+                config.loss_target_gain,
+                config.loss_target,
+            )
+            total = total + weight * (losses[0] if config.loss_mode == "all_classes" else sum(losses) / 2)
+        return total
+
+    @torch.no_grad()
+    def get_saliency(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
+        """What moved the score of each label, mean over views.
+
+        Returns:
+            `frames [B, K, T]`, weight of each frame (sums to 1); `patches [B, K, T, N]`, cosine of each patch with its
+            best word (with the spatial interaction); `words [B, K, L]`, cosine of each word with the frames it attends
+            to, 0 where there is no word.
+        """
+        batch, views = features.frame_embeds.shape[:2]
+        words, mask = bank["word_embeds"].float(), bank["word_groups"] != NO_WORD
+        frames = normalize(features.frame_embeds.flatten(0, 1).float())
+        attention = word_attention(words, frames, self.config.saliency_temperature)
+        relevance = (attention * torch.einsum("kld,btd->bklt", words, frames)).sum(-1) * mask
+        parts = self.branch_scores(features, bank)
+        gate = gate_frames(
+            parts["temporal_saliency"],
+            parts.get("spatial_saliency"),
+            self.config.spatial_fusion,
+            self.config.spatial_floor,
+            self.config.saliency_temperature,
+        )
+        result = {
+            "frames": (gate / gate.sum(-1, keepdim=True)).mean(dim=1),
+            "words": relevance.view(batch, views, *relevance.shape[1:]).mean(dim=1),
+        }
+        if self.config.use_spatial_interaction:
+            patches = normalize(features.patch_embeds.flatten(0, 1).float())
+            chunks = [patch_saliency(words[rows], mask[rows], patches) for rows in self._chunks(features, bank)]
+            best = torch.cat(chunks, dim=1)
+            result["patches"] = best.view(batch, views, *best.shape[1:]).mean(dim=1)
+        return result
+
+
+def gather_words(
+    tokens: torch.Tensor, input_ids: torch.Tensor, groups: torch.Tensor, word_index: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The kept words of each label, in order, padded to the label with the most.
+
+    Args:
+        tokens, input_ids, groups: `[R, L, dim]`, `[R, L]`, `[R, L]` of the distinct rows.
+        word_index: `[K, A]`, rows of each label, -1 for none; every row is a label of its own without it.
+
+    Returns:
+        Words `[K, W, dim]`, their token ids and groups `[K, W]`; at padding the group is -1 and the word 0. Where a
+        label has several rows, the groups of a row are counted on from those of the rows before it.
+    """
+    if word_index is None:
+        word_index = torch.arange(len(tokens), device=tokens.device)[:, None]
+    rows = word_index.clamp(min=0)
+    per_row = groups[rows].masked_fill(word_index[..., None] < 0, NO_WORD)
+    sizes = per_row.amax(dim=-1, keepdim=True).clamp(min=-1) + 1
+    flat = torch.where(per_row >= 0, per_row + sizes.cumsum(dim=1) - sizes, per_row).flatten(1)
+    kept = flat != NO_WORD
+    order = kept.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : int(kept.sum(dim=1).max())]
+    words = tokens[rows].flatten(1, 2).gather(1, order[..., None].expand(-1, -1, tokens.shape[-1]))
+    words = words * kept.gather(1, order)[..., None].to(words.dtype)
+    return words, input_ids[rows].flatten(1).gather(1, order), flat.gather(1, order)
+
+
+__all__ = ["DASTIModel"]
