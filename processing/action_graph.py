@@ -40,6 +40,7 @@ _PREPOSITIONS = _words(
     " underneath up upon with within without"
 )
 _ING_VERBS = _words("bring cling fling ring sing sling spring sting string swing wring wing ping")
+_PARTICIPLES = _words("built cut drawn held hit hung kept left lit made put seen set sewn shot thrown tied torn worn")
 _NO_DOUBLING = _words("target budget market offer differ")
 
 
@@ -167,7 +168,7 @@ def verbalise(triple: Triple, kind: str) -> str:
 def _finite(predicate: str, subject: str) -> str:
     """The predicate, with "is" or "are" in front where it lacks a verb: "on", "attached to"."""
     first = predicate.split()[0].lower() if predicate.split() else ""
-    if first in _PREPOSITIONS or (first.endswith(("ed", "ing", "en")) and len(first) > 4) or first in ("made", "held"):
+    if first in _PREPOSITIONS or (first.endswith(("ed", "ing", "en")) and len(first) > 4) or first in _PARTICIPLES:
         return f"{'are' if is_plural(subject) else 'is'} {predicate}"
     return predicate
 

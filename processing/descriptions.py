@@ -31,7 +31,7 @@ _TRAILING = " \t\"'`.,;:!?…"
 
 
 def normalize_attribute(text: str) -> str:
-    """NFC, lower case, white space collapsed, no bullet or list number in front, no punctuation at the end (rule 1)."""
+    """Rule 1 of 4.3: NFC, lower case, white space collapsed, no list mark in front, no punctuation at the end."""
     previous = None
     while text != previous:  # a bullet may hide another; the result is a fixed point
         previous = text
@@ -198,8 +198,8 @@ class Descriptions:
         return cls.from_dict(read_json(path), kind, source=os.fspath(path))
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write a JSON file (UTF-8, two spaces); either the whole file appears or nothing does."""
-        write_text(path, json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n")
+        """Write a JSON file (UTF-8, short lists on one line); either the whole file appears or nothing does."""
+        write_text(path, format_json(self.to_dict()) + "\n")
 
     def select(self, labels: Sequence[str]) -> Descriptions:
         """Only the entries of these labels, in their order; labels without an entry are skipped."""
@@ -353,6 +353,21 @@ def read_json(path: str | os.PathLike) -> Any:
         raise DescriptionError(
             f"{name}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; correct it there."
         ) from error
+
+
+def format_json(value: Any, indent: str = "", width: int = 110) -> str:
+    """JSON that people can read and edit: what fits into a line stands on one, everything else is indented."""
+    flat = json.dumps(value, ensure_ascii=False)
+    nested = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, list) for item in value))
+    if not value or not isinstance(value, (dict, list)) or (not nested and len(indent) + len(flat) <= width):
+        return flat
+    inner = indent + "  "
+    if isinstance(value, dict):
+        items = [f"{json.dumps(k, ensure_ascii=False)}: {format_json(v, inner, width)}" for k, v in value.items()]
+    else:
+        items = [format_json(item, inner, width) for item in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}\n{inner}" + f",\n{inner}".join(items) + f"\n{indent}{closing}"
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

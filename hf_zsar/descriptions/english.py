@@ -151,10 +151,10 @@ NOUNY = _words(
     fan fence fight film fire fish fold form frame glue grill grip hammer hang heat hike hit hook hop hug
     hurdle iron jab jump kick kiss knock land laugh lead leap lift light line link load lock look loop march mark
     massage match measure mix mop mount mouth move nail pack paddle paint park pass paste pedal pet pick pile pin
-    pitch place plant play point pose pound powder press pull pump punch push race rake reel rest return ride 
+    pitch place plant play point pose pound powder press pull pump punch push race rake reel rest return ride
     rip rise roast rock roll row run sail salute saw scoop score scratch screw season serve set shape shift show
     sign sink sip ski skate sketch skip slap slice slide slip smell smile smoke snap sort spin split spray
-    spread spring sprint squat stack stamp stand start step stick stitch stop strap stretch stride strike 
+    spread spring sprint squat stack stamp stand start step stick stitch stop strap stretch stride strike
     strip stroke stroll study surf sweep swim swing tackle tag talk tap taste tear throw tie tip toast touch tow
     trace trade travel trim trip trot tuck turn twist type use vault wait walk wash watch water wave
     whip whisk whisper whistle wind wink work wrap

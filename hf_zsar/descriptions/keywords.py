@@ -1,7 +1,7 @@
 """Description attributes out of given texts, without a language model (specification of DA-STI, 4.5 B).
 
-Candidates are noun phrases and verb phrases; a scorer orders them: `"rake"` (built in), `"yake"` (the YAKE package), or
-any function of yours. Optionally a text tower re-ranks them by what it thinks of the label.
+Candidates are noun phrases and verb phrases; a scorer orders them: `"rake"` (built in), `"yake"` (the YAKE package),
+or any function of yours. Optionally a text tower re-ranks them by what it thinks of the label.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class KeywordExtractor:
     """Attributes of a label from descriptions of it; deterministic, on the CPU, in milliseconds.
 
     Args:
-        scorer: `"rake"`, `"yake"` (needs `pip install yake`) or a function of (text, n) that gives (phrase, score) pairs, best
-            first, e.g. `lambda text, n: keybert_model.extract_keywords(text, top_n=n)`.
+        scorer: `"rake"`, `"yake"` (needs `pip install yake`) or a function of (text, n) that gives (phrase, score)
+            pairs, best first, e.g. `lambda text, n: keybert_model.extract_keywords(text, top_n=n)`.
         embed: a text tower to re-rank the candidates with: texts -> vectors `[n, D]`.
         prompt: how a candidate or a label is put to the text tower, with one `{}`.
         trade_off: weight of relevance against novelty when re-ranking (maximal marginal relevance).
@@ -95,7 +95,7 @@ def _as_sentence(text: str) -> str:
 def rake(readings: Sequence[Reading]) -> list[str]:
     """Phrases by the score of RAKE (sum over their words of degree / frequency), ties in order of appearance.
 
-    Unlike plain RAKE, which cuts a text at stop words, the phrases are the noun phrases and verb phrases of the reading,
+    Unlike plain RAKE, which cuts a text at stop words, the phrases are the noun and verb phrases of the reading,
     so that "archer draws" is none.
     """
     phrases = [phrase for reading in readings for phrase in _phrases_of(reading)]

@@ -1,0 +1,235 @@
+"""Where texts about labels come from: files that a user has, read into `{label: [text, ...]}`.
+
+Understood: a folder of `<label>.txt`; JSON `{label: text or [texts]}`; JSONL rows with a label and a text; the lists
+of Elaborative Rehearsal (`[{"word", "defn", ...}]`, arXiv 2108.02833); a description file of ours (its source texts);
+a glossary with a line `label: text` or `label<TAB>text` each; a WordNet database file (`data.noun`, `data.verb`).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hf_zsar.processing.descriptions import DescriptionError, canonical_key, read_json
+
+from . import english as en
+from .phrases import clean_text, read_sentence
+
+
+_LABEL_FIELDS = ("label", "name", "word", "class", "action")
+_TEXT_FIELDS = ("text", "texts", "defn", "description", "descriptions", "definition", "gloss")
+_WORDNET_LINE = re.compile(r"^\d{8} \d\d [nvasr] [0-9a-f]{2} ")
+# A WordNet lemma has many senses, and the files do not order them by use.
+MAX_SENSES = 2
+
+
+@dataclass
+class Texts:
+    """Texts by label; spellings of a label meet in its canonical key.
+
+    Args:
+        by_key: texts by canonical key.
+        glossary: a dictionary rather than a label list, where "playing guitar" may be found under "guitar".
+    """
+
+    by_key: dict[str, list[str]] = field(default_factory=dict)
+    glossary: bool = False
+
+    def add(self, label: str, text: str) -> None:
+        cleaned = clean_text(text)
+        if cleaned and cleaned not in self.by_key.setdefault(canonical_key(label), []):
+            self.by_key[canonical_key(label)].append(cleaned)
+
+    def for_label(self, label: str) -> list[str]:
+        """The texts of a label, none if there are none; a glossary is also asked for the words of the label."""
+        for key in glossary_keys(label) if self.glossary else [canonical_key(label)]:
+            if self.by_key.get(key):
+                return self.by_key[key][: MAX_SENSES if self.glossary else None]
+        return []
+
+
+def glossary_keys(label: str) -> list[str]:
+    """Under what a dictionary may have a label: itself, its verb phrase, its object, at last its verb."""
+    key = canonical_key(label)
+    words = key.split()
+    keys = [key]
+    if (first := en.verb_base(words[0])) is not None:  # "playing guitar" -> "play guitar"
+        keys.append(" ".join([first, *words[1:]]))
+    if (last := en.verb_base(words[-1])) is not None:  # "arm wrestling" -> "arm wrestle"
+        keys.append(" ".join([*words[:-1], last]))
+    things = [phrase for phrase in read_sentence(key).phrases if not phrase.pronoun]
+    keys += [phrase.text for phrase in things] + [en.singular(phrase.head) for phrase in things]
+    keys += [base for word in words if (base := en.verb_base(word))]
+    return list(dict.fromkeys(keys))
+
+
+def read_texts(source: str | os.PathLike | Mapping[str, Any]) -> Texts:
+    """Read texts from a folder, a file or a mapping.
+
+    Raises:
+        DescriptionError: nothing readable there, or no form that we know; the message names the file and the place.
+    """
+    if isinstance(source, Mapping):
+        return _filled(_pairs_of_mapping(source, "the texts"))
+    path = Path(source)
+    if path.is_dir():
+        return _filled(_pairs_of_folder(path))
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return _filled(_pairs_of_json(read_json(path), str(path)))
+    lines = _read_lines(path)
+    if suffix == ".jsonl":
+        return _filled(_pairs_of_jsonl(lines, str(path)))
+    if any(_WORDNET_LINE.match(line) for line in lines[:60]):
+        return _filled(_pairs_of_wordnet(lines), glossary=True)
+    return _filled(_pairs_of_glossary(lines, str(path)), glossary=True)
+
+
+def _filled(pairs: Iterable[tuple[str, str]], glossary: bool = False) -> Texts:
+    texts = Texts(glossary=glossary)
+    for label, text in pairs:
+        texts.add(label, text)
+    if not texts.by_key:
+        raise DescriptionError("the texts hold nothing: expected at least one label with a text.")
+    return texts
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise DescriptionError(f"{path}: cannot be read ({error.strerror or error}); check the path.") from error
+    except UnicodeDecodeError as error:
+        raise DescriptionError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8.") from error
+
+
+def _pairs_of_folder(folder: Path) -> Iterator[tuple[str, str]]:
+    files = sorted(folder.glob("*.txt"))
+    if not files:
+        raise DescriptionError(f"{folder}: no <label>.txt file in the folder; name one file after each label.")
+    for path in files:
+        yield path.stem, "\n".join(_read_lines(path))
+
+
+def _pairs_of_json(data: Any, name: str) -> Iterator[tuple[str, str]]:
+    if isinstance(data, list):
+        for position, row in enumerate(data):
+            yield from _pairs_of_row(row, f"{name}: item {position}")
+    elif isinstance(data, Mapping):
+        yield from _pairs_of_mapping(data, name)
+    else:
+        raise DescriptionError(f"{name}: expected an object {{label: text}} or a list of rows with label and text.")
+
+
+def _pairs_of_mapping(data: Mapping[str, Any], name: str) -> Iterator[tuple[str, str]]:
+    if isinstance(data.get("classes"), Mapping) and "schema" in data:  # one of our own files: its source texts
+        data = {key: entry.get("descriptions", []) for key, entry in data["classes"].items()}
+    for label, value in data.items():
+        for text in _texts_of(value, f"{name}: {label!r}"):
+            yield str(label), text
+
+
+def _pairs_of_jsonl(lines: Iterable[str], name: str) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DescriptionError(f"{name}: line {number} is not JSON: {error.msg}; correct it.") from error
+            yield from _pairs_of_row(row, f"{name}: line {number}")
+
+
+def _pairs_of_row(row: Any, where: str) -> Iterator[tuple[str, str]]:
+    fields = row if isinstance(row, Mapping) else {}
+    label = next((fields[key] for key in _LABEL_FIELDS if isinstance(fields.get(key), str)), None)
+    found = [key for key in _TEXT_FIELDS if key in fields]
+    if label is None or not found:
+        raise DescriptionError(
+            f"{where}: expected an object with a label ({', '.join(_LABEL_FIELDS)}) and a text "
+            f"({', '.join(_TEXT_FIELDS)}), found {sorted(fields) if fields else type(row).__name__}."
+        )
+    for key in found:
+        for text in _texts_of(fields[key], f"{where}: {key!r}"):
+            yield label, text
+
+
+def _texts_of(value: Any, where: str) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list):
+        return [text for item in value for text in _texts_of(item, where)]
+    if isinstance(value, Mapping) and isinstance(value.get("text"), str):
+        return [value["text"]]
+    raise DescriptionError(f"{where}: expected a text or a list of texts, found {type(value).__name__}.")
+
+
+def _pairs_of_glossary(lines: Iterable[str], name: str) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        label, separator, text = line.partition("\t") if "\t" in line else line.partition(":")
+        if not separator or not label.strip() or not text.strip():
+            raise DescriptionError(f"{name}: line {number} is not `label: text`; add the label and a colon or a tab.")
+        yield label.strip(), text
+
+
+def _pairs_of_wordnet(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Lemmas with their glosses, without the quoted examples: `00001740 29 v 04 breathe 0 ... | draw air into ...`."""
+    for line in lines:
+        if not _WORDNET_LINE.match(line) or " | " not in line:
+            continue
+        head, gloss = line.split(" | ", 1)
+        fields = head.split()
+        gloss = re.sub(r';?\s*"[^"]*"', "", gloss).strip()
+        for position in range(int(fields[3], 16)):
+            yield fields[4 + 2 * position].replace("_", " "), gloss
+
+
+@dataclass(frozen=True)
+class VideoListEntry:
+    """One line of a BIKE video list: a folder of `num_frames` frame files, or a video file (None)."""
+
+    path: str
+    num_frames: int | None
+    label: int
+
+
+def read_label_csv(path: str | os.PathLike) -> list[str]:
+    """The label file of BIKE: header `id,name`, one class a row, id = row order.
+
+    Raises:
+        DescriptionError: no such columns, or ids that do not count up from 0.
+    """
+    rows = list(csv.DictReader(_read_lines(Path(path)), skipinitialspace=True))
+    if not rows or not {"id", "name"} <= set(rows[0]):
+        raise DescriptionError(f"{path}: expected a header `id,name` and one class a row.")
+    for position, row in enumerate(rows):
+        if not (row["id"] or "").strip().isdigit() or int(row["id"]) != position or not (row["name"] or "").strip():
+            raise DescriptionError(
+                f"{path}: row {position + 1} is {row['id']!r}, {row['name']!r}; ids count up from 0."
+            )
+    return [row["name"].strip() for row in rows]
+
+
+def read_video_list(path: str | os.PathLike) -> list[VideoListEntry]:
+    """A video list of BIKE: lines `folder n_frames label` or `file.mp4 label`; paths may hold spaces.
+
+    Raises:
+        DescriptionError: a line of another form, with its number.
+    """
+    entries = []
+    for number, line in enumerate(_read_lines(Path(path)), start=1):
+        if not line.strip():
+            continue
+        match = re.fullmatch(r"\s*(\S.*?)(?:\s+(\d+))?\s+(\d+)\s*", line)
+        if match is None:
+            raise DescriptionError(f"{path}: line {number} is not `path n_frames label` or `file label`: {line!r}.")
+        name, frames, label = match.groups()
+        entries.append(VideoListEntry(name, int(frames) if frames is not None else None, int(label)))
+    return entries
