@@ -1,0 +1,104 @@
+"""A model that reads a number out of a clip's colour, and data sets of such clips in the official layouts.
+
+A clip is one plain colour that stands for a number 0..215; label k of a list has the number k; the logit of a label is minus the
+distance of the two numbers. So what the model answers to a clip is known before any code has run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from transformers import PreTrainedConfig
+
+from hf_zsar.modeling.modeling_zsar import LabelBank, VideoFeatures, ZSARPreTrainedModel
+from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
+
+
+LEVELS = 6
+STEP = 43  # grey levels between two digits: far more than compression moves them
+FIRST = 20
+
+
+def write_clip(path: Path, number: int, frames: int = 3, size: int = 32) -> Path:
+    """A clip in the colour of `number`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digits = [number // LEVELS**2, number // LEVELS % LEVELS, number % LEVELS]
+    picture = np.broadcast_to(np.array([FIRST + STEP * d for d in digits], dtype=np.uint8), (size, size, 3))
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        for _ in range(frames):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        output.mux(stream.encode(None))
+    return path
+
+
+class ColourConfig(PreTrainedConfig):
+    model_type = "colour"
+
+
+class ColourModel(ZSARPreTrainedModel):
+    """See the module. `seconds`: how long a batch takes, so that a run can be stopped half way."""
+
+    config_class = ColourConfig
+
+    def __init__(self, config: ColourConfig, seconds: float = 0.0) -> None:
+        super().__init__(config)
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.seconds = seconds
+        self.batches: list[int] = []
+        self.post_init()
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        pass
+
+    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+        time.sleep(self.seconds)
+        self.batches.append(len(pixel_values_videos))
+        colour = pixel_values_videos.flatten(3).mean(-1)  # [B, T, 3]
+        digits = ((255 * colour - FIRST) / STEP).round()
+        numbers = digits @ torch.tensor([LEVELS**2, LEVELS, 1.0])
+        return VideoFeatures(video_embeds=numbers.mean(1, keepdim=True), frame_embeds=numbers[:, None, :, None])
+
+    def encode_labels(self, input_ids: torch.Tensor, labels: Sequence[str] | None = None, **inputs: Any) -> LabelBank:
+        return self.make_bank(labels, {"text_embeds": input_ids.float()[:, None]}, [input_ids])
+
+    def score(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
+        return -(features.video_embeds - bank["text_embeds"].T).abs() * self.weight
+
+
+class ColourProcessor:
+    """Labels to their numbers; videos as every processor reads them, without normalisation."""
+
+    prompt_templates = ("{}",)
+    clean_labels = False
+    descriptions = None
+
+    def __init__(self, numbers: Mapping[str, int]) -> None:
+        self.numbers = dict(numbers)
+        self.video_processor = ZSARVideoProcessor(
+            num_frames=2, size=16, crop_size=16, do_normalize=False, resample="bilinear"
+        )
+
+    def check_labels(self, labels: Sequence[str]) -> list[str]:
+        return list(labels)
+
+    def _as_descriptions(self, descriptions: Any) -> Any:
+        return descriptions
+
+    def prepare_labels(self, labels: Sequence[str], **options: Any) -> dict[str, torch.Tensor]:
+        return {"input_ids": torch.tensor([self.numbers[label] for label in labels])}
+
+
+def colour_pair(classes: Sequence[str], seconds: float = 0.0) -> tuple[ColourModel, ColourProcessor]:
+    """Model and processor for a class list: label k has the number k."""
+    model = ColourModel(ColourConfig(), seconds).eval()
+    return model, ColourProcessor({name: k for k, name in enumerate(classes)})
