@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import SubFigure
 
 # More than these would be too small to see; they are then chosen evenly.
 MAX_FRAMES = 8
@@ -36,18 +36,20 @@ def draw_scores(path: str, record: dict[str, Any], frames: torch.Tensor, timesta
         raise ImportError("--picture needs matplotlib: pip install 'hf-zsar[plot]'") from error
 
     shown = pick_evenly(len(frames), MAX_FRAMES)
-    rows = len(timeline_labels(record["timeline"])) if "timeline" in record else len(record["scores"][:MAX_LABELS])
-    strip = WIDTH / len(shown) * frames.shape[1] / frames.shape[2]
-    chart = 0.34 * rows + (0.7 if "timeline" in record else 0.35)
-    figure = Figure(figsize=(WIDTH, min(strip, 4.5) + chart + 0.7), layout="constrained")
+    aspect = frames.shape[1] / frames.shape[2]
+    columns = len(shown) if aspect > 0.8 else min(len(shown), MAX_FRAMES // 2)
+    strip = min(-(-len(shown) // columns) * (WIDTH / columns * aspect + 0.25), 5.0)
+    timeline = record.get("timeline")
+    rows = len(timeline_labels(timeline)) if timeline else len(record["scores"][:MAX_LABELS])
+    chart = 0.34 * rows + (0.75 if timeline else 0.15)
+    figure = Figure(figsize=(WIDTH, strip + chart + 0.35), layout="constrained")
     figure.suptitle(os.path.basename(record["video"].rstrip("/")), fontsize=11, color=INK)
-    above, below = figure.subfigures(2, 1, height_ratios=[min(strip, 4.5) + 0.3, chart])
-    draw_frames(above, [frames[i].numpy() for i in shown], [timestamps[i] for i in shown])
-    axes = below.subplots()
-    if "timeline" in record:
-        draw_timeline(figure, axes, record["timeline"])
+    above, below = figure.subfigures(2, 1, height_ratios=[strip, chart])
+    draw_frames(above, [frames[i].numpy() for i in shown], [timestamps[i] for i in shown], columns)
+    if timeline:
+        draw_timeline(below.subplots(), timeline)
     else:
-        draw_bars(axes, record["scores"][:MAX_LABELS])
+        draw_bars(below.subplots(), record["scores"][:MAX_LABELS])
     figure.savefig(path, dpi=100)
 
 
@@ -58,13 +60,14 @@ def pick_evenly(count: int, limit: int) -> list[int]:
     return [round(i * (count - 1) / (limit - 1)) for i in range(limit)]
 
 
-def draw_frames(figure: Figure, frames: Sequence[Any], timestamps: Sequence[float]) -> None:
-    """The frames in a row, each with its time."""
-    axes = figure.subplots(1, len(frames), squeeze=False)[0]
-    for each, frame, time in zip(axes, frames, timestamps, strict=True):
-        each.imshow(frame)
+def draw_frames(figure: SubFigure, frames: Sequence[Any], timestamps: Sequence[float], columns: int) -> None:
+    """The frames row by row, each with its time."""
+    axes = figure.subplots(-(-len(frames) // columns), columns, squeeze=False).ravel()
+    for each in axes:
         each.set_axis_off()
-        each.set_title(f"{time:.1f} s", fontsize=8, color=INK)
+    for each, frame, time in zip(axes, frames, timestamps, strict=False):
+        each.imshow(frame)
+        each.set_title(f"{time:.1f} s", fontsize=8, color=INK, pad=3)
 
 
 def draw_bars(axes: Axes, scores: Sequence[dict[str, Any]]) -> None:
@@ -81,7 +84,7 @@ def draw_bars(axes: Axes, scores: Sequence[dict[str, Any]]) -> None:
     axes.spines[:].set_visible(False)
 
 
-def draw_timeline(figure: Figure, axes: Axes, timeline: Sequence[dict[str, Any]]) -> None:
+def draw_timeline(axes: Axes, timeline: Sequence[dict[str, Any]]) -> None:
     """Labels by time; the colour is the score. A label outside the k best of a window has no colour there."""
     labels = timeline_labels(timeline)
     for part in timeline:
