@@ -66,14 +66,23 @@ def convert_checkpoint(
         the model with its weights, and everything to save beside it; `save(folder)` writes it.
 
     Raises:
-        ConversionError: an unknown source, a file that does not fit, or a tokenizer of another vocabulary.
+        ConversionError: an unknown source, a file that does not fit, a configuration field that does not exist or
+            cannot have that value, or a tokenizer of another vocabulary.
     """
+    from huggingface_hub.errors import StrictDataclassError
+
     from .checkpoint_files import ConversionError
     from .processors import attach_processor
 
     if source not in SOURCES:
         raise ConversionError(f"Unknown source {source!r}; known: {', '.join(SOURCES)}.")
-    conversion = SOURCES[source].load()(path, **config)
+    try:
+        conversion = SOURCES[source].load()(path, **config)
+    except StrictDataclassError as error:
+        raise ConversionError(f"the configuration is not valid: {str(error).splitlines()[-1].strip()}") from error
+    unknown = sorted(set(config) - set(type(conversion.model.config).__dataclass_fields__))
+    if unknown:
+        raise ConversionError(f"{type(conversion.model.config).__name__} has no field {', '.join(unknown)}.")
     attach_processor(conversion, tokenizer, templates)
     return conversion
 

@@ -58,7 +58,7 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
             f"ActionCLIP code. It has {sorted(content)[:10]}."
         )
     clip = without_common_prefix(tensors_of(parts[0], source), "module.")
-    head = without_common_prefix(as_float32(parts[1]), "module.")
+    head = as_float32(without_common_prefix(tensors_of(parts[1], source), "module.")) if parts[1] else {}
     header = detect_header(head, source)
     settings: dict[str, Any] = {"sim_header": header}
     notes = [] if header == "Transf" else drop_positions(head)
@@ -80,7 +80,11 @@ def convert_mmaction2(path: str | os.PathLike, **config: Any) -> Conversion:
     """
     source = os.fspath(path)
     content = read_checkpoint(path)
-    state = tensors_of(content.get("state_dict", content), source)
+    if not isinstance(content.get("state_dict"), Mapping):
+        raise ConversionError(
+            f"{source} has no 'state_dict': it is no mmaction2 checkpoint. It has {sorted(content)[:10]}."
+        )
+    state = tensors_of(content["state_dict"], source)
     clip, head = without_prefix(state, "clip."), as_float32(without_prefix(state, "adapter."))
     others = sorted(name for name in state if not name.startswith(("clip.", "adapter.")))
     if not clip or others:
