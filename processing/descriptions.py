@@ -242,9 +242,11 @@ def _as_document(data: Any, kind: str | None, source: str) -> dict[str, Any]:
     """The full document for whatever form `data` has; its schema id is known afterwards."""
     where = source or "the descriptions"
     if not isinstance(data, Mapping) or not data:
-        raise DescriptionError(
-            f"{where}: expected a JSON object with an entry per label, found {type(data).__name__}."
-        )
+        hint = ""
+        if isinstance(data, list) and data and isinstance(data[0], Mapping) and {"text", "defn"} & set(data[0]):
+            hint = " It looks like texts about labels: `hf-zsar describe --texts FILE` makes descriptions out of them."
+        found = f"an empty {type(data).__name__}" if data in ({}, [], "") else type(data).__name__
+        raise DescriptionError(f"{where}: expected a JSON object with an entry per label, found {found}.{hint}")
     if "schema" in data or "classes" in data and "generator" in data:
         if data.get("schema") not in SCHEMA_IDS.values():
             known = " or ".join(map(repr, SCHEMA_IDS.values()))

@@ -20,7 +20,7 @@ from .common import CommandError
 
 
 # In the order of `hf-zsar --help`; the module is the name with "_" for "-".
-COMMANDS = ("classify", "embed", "search", "evaluate", "compare", "convert")
+COMMANDS = ("classify", "embed", "search", "evaluate", "compare", "describe", "convert")
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:

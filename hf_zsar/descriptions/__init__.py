@@ -1,0 +1,45 @@
+"""Text knowledge about labels, made offline: description attributes (DA-STI) and action graphs (STDD).
+
+The files themselves, and what reads them at run time, are in `hf_zsar.processing.descriptions`; here is what makes,
+imports, checks and draws them. Names are loaded when they are used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+_NAMES = {
+    "ChainGenerator": "attribute_generators",
+    "StaticAttributes": "attribute_generators",
+    "TransformersLLMGenerator": "attribute_generators",
+    "build_attribute_bank": "build",
+    "build_graph_bank": "build",
+    "draw_graph": "drawing",
+    "to_networkx": "drawing",
+    "TextGraphs": "graphs_from_text",
+    "Journal": "journal",
+    "KeywordExtractor": "keywords",
+    "LanguageModel": "language_model",
+    "LLMGraphs": "llm_graphs",
+    "Review": "review",
+    "review_file": "review",
+    "Texts": "sources",
+    "read_label_csv": "sources",
+    "read_texts": "sources",
+    "read_video_list": "sources",
+    "import_stdd_yaml": "stdd_yaml",
+}
+
+__all__ = sorted(_NAMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -36,15 +36,23 @@ class Texts:
     Args:
         by_key: texts by canonical key.
         glossary: a dictionary rather than a label list, where "playing guitar" may be found under "guitar".
+        spelling: the labels as they were written.
     """
 
     by_key: dict[str, list[str]] = field(default_factory=dict)
     glossary: bool = False
+    spelling: dict[str, str] = field(default_factory=dict)
 
     def add(self, label: str, text: str) -> None:
         cleaned = clean_text(text)
+        self.spelling.setdefault(canonical_key(label), label)
         if cleaned and cleaned not in self.by_key.setdefault(canonical_key(label), []):
             self.by_key[canonical_key(label)].append(cleaned)
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels that have texts, as they were written first."""
+        return [self.spelling[key] for key, texts in self.by_key.items() if texts]
 
     def for_label(self, label: str) -> list[str]:
         """The texts of a label, none if there are none; a glossary is also asked for the words of the label."""
