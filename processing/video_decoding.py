@@ -1,4 +1,4 @@
-"""One open video file: its stream, its clock and its frames in the order of presentation (PyAV).
+"""One open video file: its stream, its packets and its frames in the order of presentation (PyAV).
 
 Times in here are integers in ticks of the stream's clock (`time_base` seconds each), as the container stores them.
 """
@@ -9,6 +9,8 @@ import heapq
 import math
 import multiprocessing
 import os
+import struct
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -16,33 +18,39 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from .video_sources import MediaSource, VideoReadError
 
 
-# Containers whose reader can be trusted with a hostile file: none of them opens other files or addresses, as playlists
-# (HLS, DASH, concat) do.
+# Containers whose reader never opens another file or address, as those of playlists (HLS, DASH, concat) do: a hostile
+# file must not make this process read or request anything.
 FORMATS = (
-    "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,gif,ogg,mxf,h264,hevc,obu,ivf,vc1,rm,nut,wtv,dv,mjpeg,"
-    "apng,webp_pipe,jpeg_pipe,png_pipe,yuv4mpegpipe,live_flv,m2v,mpegtsraw,h261,h263,av1,gxf,nsv,swf,3gp,webm,mp4"
+    "mov,mp4,3gp,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,gif,apng,ogg,mxf,nut,rm,wtv,dv,mjpeg,ivf,obu,"
+    "h261,h263,h264,hevc,vc1,av1,jpeg_pipe,png_pipe,webp_pipe,yuv4mpegpipe"
 )
 # Containers that store no presentation times: their readers guess, and with B-frames guess wrong.
-GUESSED_CLOCKS = {"avi", "m4v", "h264", "hevc", "mpegvideo", "h263", "h261", "vc1", "obu"}
+GUESSED_CLOCKS = {"avi", "m4v", "mpegvideo", "h261", "h263", "h264", "hevc", "vc1", "obu"}
 REORDER_DEPTH = 16
 
 
 def default_threads() -> int:
-    """Codec threads: up to 4, but 1 inside a worker process, where there is one worker per core already."""
-    in_worker = torch.utils.data.get_worker_info() is not None or multiprocessing.parent_process() is not None
+    """Codec threads: one per core up to 4, but 1 in a worker process or thread, where other videos keep cores busy."""
+    in_worker = (
+        torch.utils.data.get_worker_info() is not None
+        or multiprocessing.parent_process() is not None
+        or threading.current_thread() is not threading.main_thread()
+    )
     return 1 if in_worker else max(1, min(4, os.cpu_count() or 1))
 
 
 class MediaFile:
     """An open container and the first real video stream in it.
 
+    Decoding goes on slice threads only: frame threads can deadlock beside other libraries when decoding stops early.
+
     Raises:
-        VideoReadError: not a video, nothing decodable, or no video stream.
+        VideoReadError: not a video, or no video stream.
     """
 
     def __init__(self, source: MediaSource, thread_count: int | None = None) -> None:
@@ -50,16 +58,17 @@ class MediaFile:
         self.name = source.name
         self.thread_count = default_threads() if thread_count is None else thread_count
         self.damage: list[str] = []
+        self._reformatter = VideoReformatter()
         self._open()
 
     def _open(self) -> None:
+        # `file:` forces the plain file protocol, whatever the name looks like.
         target = f"file:{self.source.path}" if self.source.path is not None else self.source.file
+        options = {"format_whitelist": FORMATS}
+        if self.source.path is not None:
+            options["protocol_whitelist"] = "file"
         try:
-            self.container = av.open(
-                target,
-                options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
-                metadata_errors="ignore",
-            )
+            self.container = av.open(target, options=options, metadata_errors="ignore")
         except (av.FFmpegError, ValueError, OSError) as error:
             raise VideoReadError(f"{self.name}: not a readable video ({reason(error)}).") from error
         try:
@@ -71,6 +80,7 @@ class MediaFile:
         self.codec.thread_type = "SLICE"
         self.codec.thread_count = self.thread_count
         self.time_base: Fraction = self.stream.time_base
+        self.untouched = True
 
     def _video_stream(self) -> Any:
         pictures = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -78,22 +88,31 @@ class MediaFile:
         streams = [stream for stream in streams if stream.codec_context is not None and stream.time_base]
         if not streams:
             raise VideoReadError(f"{self.name}: no video stream (audio only, or a cover picture).")
-        for other in self.container.streams:
-            if other.index != streams[0].index:
-                other.discard = av.stream.Discard.all
         return streams[0]
+
+    @property
+    def format(self) -> str:
+        """FFmpeg's first name of the container: `mov`, `matroska`, `avi`, ..."""
+        return self.container.format.name.split(",")[0]
+
+    @property
+    def guessed_clock(self) -> bool:
+        """Whether the container stores no presentation times."""
+        return self.format in GUESSED_CLOCKS
 
     def close(self) -> None:
         self.container.close()
 
     def rewind(self) -> None:
-        """Back to the first packet.
+        """Back to the first packet, with a fresh decoder.
 
         Raises:
             VideoReadError: the source cannot be read twice.
         """
+        if self.untouched:
+            return
         if not self.source.seekable:
-            raise VideoReadError(f"{self.name}: a stream that cannot be rewound; read it once with windows().")
+            raise VideoReadError(f"{self.name}: a stream cannot be rewound.")
         self.container.close()
         if self.source.file is not None:
             self.source.file.seek(0)
@@ -101,12 +120,13 @@ class MediaFile:
 
     def packets(self) -> Iterator[av.Packet]:
         """Packets of the stream from here on, in decoding order; a read error ends them and is noted as damage."""
+        self.untouched = False
         try:
             for packet in self.container.demux(self.stream):
                 if packet.size:
                     yield packet
         except (av.FFmpegError, OSError) as error:
-            self.damage.append(f"reading stops early ({reason(error)})")
+            self.note(f"reading stops early ({reason(error)})")
 
     def decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         """Frames that come out when `packet` goes in (None: the rest); an undecodable packet is noted as damage."""
@@ -115,55 +135,81 @@ class MediaFile:
         except av.EOFError:
             return []
         except (av.FFmpegError, ValueError) as error:
-            self.damage.append(f"undecodable data ({reason(error)})")
+            self.note(f"undecodable data ({reason(error)})")
             return []
 
-    def raw_frames(self) -> Iterator[av.VideoFrame]:
-        """Every frame from here on, as the decoder orders them, until the end of the file."""
-        for packet in self.packets():
-            yield from self.decode(packet)
-        yield from self.decode(None)
+    def note(self, damage: str) -> None:
+        """Remember something wrong with the file, once."""
+        if damage not in self.damage:
+            self.damage.append(damage)
 
     def frames(self) -> Iterator[tuple[int, av.VideoFrame]]:
         """Every frame from here on with its time in ticks, times never falling.
 
         Decoders put out frames in the order of presentation. Where the container's clock is a guess, times may come in
-        another order; they are sorted, so that the k-th frame has the k-th time.
+        another order; they are sorted then, so that the k-th frame has the k-th time.
         """
-        depth = REORDER_DEPTH if self.container.format.name in GUESSED_CLOCKS else 0
+        depth = REORDER_DEPTH if self.guessed_clock else 0
         waiting: list[av.VideoFrame] = []
         times: list[int] = []
-        last = None
-        for frame in self.raw_frames():
+        last: int | None = None
+        for frame in self._raw_frames():
+            time = frame.pts
+            if time is None:
+                time = 0 if last is None else last + self.frame_step
+            elif not depth and last is not None:
+                time = max(time, last)
+            last = time
             waiting.append(frame)
-            heapq.heappush(times, self._time_of(frame, last))
-            last = times[0] if last is None else max(last, self._time_of(frame, last))
+            heapq.heappush(times, time)
             if len(waiting) > depth:
                 yield heapq.heappop(times), waiting.pop(0)
         for frame in waiting:
             yield heapq.heappop(times), frame
 
-    def _time_of(self, frame: av.VideoFrame, last: int | None) -> int:
-        if frame.pts is not None:
-            return frame.pts
-        return 0 if last is None else last + self.frame_step
+    def _raw_frames(self) -> Iterator[av.VideoFrame]:
+        for packet in self.packets():
+            yield from self.decode(packet)
+        yield from self.decode(None)
+
+    def seek(self, ticks: int) -> bool:
+        """Go to the last key frame not after `ticks`, as far as the container knows; False when it cannot."""
+        self.untouched = False
+        try:
+            self.container.seek(ticks, stream=self.stream, backward=True)
+        except (av.FFmpegError, OSError):
+            return False
+        return True
 
     @property
     def frame_step(self) -> int:
         """Ticks of one frame at the declared rate, at least 1."""
-        rate = self.stream.average_rate or self.stream.guessed_rate
+        rate = self.stream.guessed_rate or self.stream.average_rate
         return max(1, round(1 / (rate * self.time_base))) if rate else 1
 
-    def pixels(self, frame: av.VideoFrame, as_stored: bool = False) -> np.ndarray:
-        """`[H, W, 3]` uint8 RGB as a viewer sees it: square pixels, turned as the metadata says, alpha dropped."""
+    def shape(self, frame: av.VideoFrame, as_stored: bool = False) -> tuple[int, int]:
+        """Height and width of `pixels(frame)`."""
         if as_stored:
-            return frame.to_ndarray(format="rgb24")
+            return frame.height, frame.width
         width, height = square_size(frame.width, frame.height, self.stream.sample_aspect_ratio)
-        if (width, height) == (frame.width, frame.height):
-            picture = frame.to_ndarray(format="rgb24")
-        else:
-            picture = frame.reformat(width, height, "rgb24", interpolation=Interpolation.BICUBIC).to_ndarray()
-        return np.rot90(picture, k=quarter_turns(frame.rotation)) if frame.rotation else picture
+        return (width, height) if orientation(frame)[0] else (height, width)
+
+    def pixels(self, frame: av.VideoFrame, as_stored: bool = False) -> np.ndarray:
+        """uint8 RGB `[H, W, 3]` as a viewer sees it: square pixels, turned as the metadata says, alpha dropped.
+
+        Interlaced frames stay woven. `as_stored` leaves the pixel grid as it is coded.
+        """
+        width, height, interpolation = frame.width, frame.height, None
+        if not as_stored:
+            width, height = square_size(width, height, self.stream.sample_aspect_ratio)
+        if (width, height) != (frame.width, frame.height):
+            interpolation = Interpolation.BICUBIC
+        if frame.is_corrupt:
+            self.note("damaged pictures were concealed by the decoder")
+        picture = self._reformatter.reformat(
+            frame, width, height, "rgb24", interpolation=interpolation, threads=self.thread_count
+        ).to_ndarray()
+        return picture if as_stored else oriented(picture, *orientation(frame))
 
 
 def reason(error: BaseException) -> str:
@@ -172,15 +218,34 @@ def reason(error: BaseException) -> str:
 
 
 def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
-    """Width and height with square pixels; no side shrinks. Ratios within 1 % of square are rounding, beyond 16 noise."""
+    """Width and height with square pixels; no side shrinks.
+
+    Pixel aspect ratios within 1 % of square come from rounding and are left alone; beyond 16 they are noise.
+    """
     if not aspect or aspect <= 0 or abs(math.log(aspect)) < 0.01 or not Fraction(1, 16) <= aspect <= 16:
         return width, height
     return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
 
 
-def quarter_turns(degrees: float) -> int:
-    """Counter-clockwise quarter turns nearest to `degrees`."""
-    return round(degrees / 90) % 4
+def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+    """How the display matrix turns the picture: rows and columns swapped, then mirrored left-right, top-bottom."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return False, False, False
+    # A point (x, y) goes to (a x + c y, b x + d y); in multiples of 90 degrees either a, d or b, c are zero.
+    a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return False, a < 0, d < 0
+    return True, c < 0, b < 0
 
 
-__all__ = ["MediaFile", "default_threads", "quarter_turns", "reason", "square_size"]
+def oriented(picture: np.ndarray, swapped: bool, mirrored: bool, flipped: bool) -> np.ndarray:
+    """`picture` `[H, W, 3]` after `orientation`."""
+    if swapped:
+        picture = picture.transpose(1, 0, 2)
+    if mirrored:
+        picture = picture[:, ::-1]
+    return picture[::-1] if flipped else picture
+
+
+__all__ = ["MediaFile", "default_threads", "orientation", "reason", "square_size"]

@@ -14,7 +14,7 @@ from transformers.video_processing_utils import VideoProcessorMixin
 
 from .frame_sampling import Generator, get_sampler
 from .video_reading import VideoClip, VideoReader, open_video
-from .video_sources import VideoReadError, source_name
+from .video_sources import VideoReadError
 from .video_transforms import RESAMPLES, ROUNDINGS, channels_first, crop, normalize, resize
 
 
@@ -28,6 +28,8 @@ SERVICE_KEYS = {
     "processor_class",
     "auto_map",
 }
+# How to get at a video. Given per call and never saved: a downloaded configuration must not loosen them.
+READ_OPTIONS = ("timeout", "max_bytes", "allow_private_urls", "thread_count")
 
 
 class ZSARVideosKwargs(VideosKwargs, total=False):
@@ -45,6 +47,9 @@ class ZSARVideosKwargs(VideosKwargs, total=False):
 
 class ZSARVideoProcessor(VideoProcessorMixin):
     """Samples frames of videos and turns them into normalised pixel values.
+
+    Every option can be set here and overridden in each call. The three steps are there alone, too: [`sample`],
+    [`resize_crop`] and [`normalize`], for training code that puts augmentation between them.
 
     Args:
         do_resize, size: resize to `{"shortest_edge": 256}` (ratio kept) or `{"height", "width"}`.
@@ -94,35 +99,18 @@ class ZSARVideoProcessor(VideoProcessorMixin):
 
     def __init__(self, **kwargs: Any) -> None:
         service = {key: kwargs.pop(key) for key in list(kwargs) if key in SERVICE_KEYS}
-        options = self._options(kwargs, defaults={name: getattr(type(self), name) for name in self.OPTIONS})
-        super().__init__(**service, **options)
+        defaults = {name: getattr(type(self), name) for name in self.OPTIONS}
+        super().__init__(**service, **checked_options({**defaults, **kwargs}, self.OPTIONS))
 
-    def _options(self, given: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """All options: `given` over the instance's own, checked and in plain Python types.
-
-        Raises:
-            ValueError: an unknown option or a value that means nothing.
-        """
-        unknown = sorted(set(given) - set(self.OPTIONS))
-        if unknown:
-            raise ValueError(f"Unknown video option {', '.join(unknown)}; known: {', '.join(self.OPTIONS)}.")
-        options = dict(defaults) if defaults is not None else {name: getattr(self, name) for name in self.OPTIONS}
-        options.update({name: value for name, value in given.items() if value is not None or name == "fps"})
-        options["size"] = size_dict(options["size"], square=False)
-        options["crop_size"] = size_dict(options["crop_size"], square=True)
-        if options["resample"] not in RESAMPLES:
-            raise ValueError(f"resample must be bicubic or bilinear, got {options['resample']!r}.")
-        options["resample"] = RESAMPLES[options["resample"]]
-        if options["crop_rounding"] not in ROUNDINGS:
-            raise ValueError(f"crop_rounding must be one of {', '.join(ROUNDINGS)}, got {options['crop_rounding']!r}.")
-        if options["num_crops"] not in (1, 3):
-            raise ValueError(f"num_crops must be 1 or 3, got {options['num_crops']!r}.")
-        if options["mode"] not in ("exact", "keyframe"):
-            raise ValueError(f"mode must be exact or keyframe, got {options['mode']!r}.")
-        get_sampler(options["sampling"])
-        options["image_mean"] = [float(value) for value in options["image_mean"]]
-        options["image_std"] = [float(value) for value in options["image_std"]]
-        return options
+    def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All options of a call: the instance's own, overridden by those `given` that are not None."""
+        given = {name: value for name, value in given.items() if value is not None}
+        if "fps" in given and "num_frames" in given:
+            raise ValueError("Pass num_frames or fps, not both.")
+        if "num_frames" in given or "sampling" in given:
+            given.setdefault("fps", None)
+        own = {name: getattr(self, name) for name in self.OPTIONS}
+        return checked_options({**own, **given}, (*self.OPTIONS, *READ_OPTIONS))
 
     def __call__(
         self,
@@ -136,70 +124,92 @@ class ZSARVideoProcessor(VideoProcessorMixin):
         """Pixel values of one video or of a list of videos.
 
         Args:
-            videos: a video (path, URL, bytes, file object, `{"path", "bytes"}`, array, tensor, list of PIL frames,
-                open reader or decoder) or a list of them; lengths and sizes may differ.
-            generator: for random samplers: numpy or torch generator, or a seed.
-            return_metadata: also give `video_metadata`, a list of dicts: `timestamps` and `indices` `[V, T]`...
-            options: override any option of the processor for this call.
+            videos: a video or a list of them; lengths and sizes may differ. For the forms of a video see
+                [`open_video`]; an open reader is taken, too.
+            generator: for random samplers: a numpy or torch generator, or a seed.
+            return_metadata: also give `video_metadata`, a dict for each video: `timestamps` (seconds) and `indices`
+                of the frames, `[V, T]` each, with V temporal views, and the video's `name`, `duration`, `fps`,
+                `num_frames`, `width`, `height`, `rotation`.
+            options: override any option of the processor for this call; also `timeout`, `max_bytes`,
+                `allow_private_urls` and `thread_count` of [`open_video`].
 
         Returns:
-            `pixel_values_videos` float32 `[B, T, 3, H, W]`, or `[B, V, T, 3, H, W]` with several views or crops.
+            `pixel_values_videos` float32 `[B, T, 3, H, W]`, or `[B, V, T, 3, H, W]` with several views or crops (all
+            crops of the first view, then of the second...).
 
         Raises:
-            VideoReadError: naming the video that cannot be read.
+            VideoReadError: a video that cannot be read; the message names it.
             ValueError: an unknown option, or videos that give different numbers of frames.
         """
         options = self._options(options)
         clips = [self._sample(video, options, generator) for video in as_batch(videos)]
         pixels = [self._pixels(clip, options) for clip in clips]
-        if len({tuple(each.shape) for each in pixels}) > 1:
-            shapes = sorted({tuple(each.shape) for each in pixels})
-            raise ValueError(f"The videos give different shapes {shapes}; pass them one by one or fix num_frames.")
-        data: dict[str, Any] = {"pixel_values_videos": torch.stack(pixels)}
+        shapes = sorted({tuple(each.shape) for each in pixels})
+        if len(shapes) > 1:
+            raise ValueError(f"These videos give different shapes, {shapes}: pass them one by one.")
+        data: dict[str, Any] = {"pixel_values_videos": torch.stack(pixels) if len(pixels) > 1 else pixels[0][None]}
         if return_metadata:
-            data["video_metadata"] = [self._metadata(clip, options) for clip in clips]
+            data["video_metadata"] = [metadata(clip, views_of(options)) for clip in clips]
         return BatchFeature(data, tensor_type=return_tensors, skip_tensor_conversion=["video_metadata"])
 
     preprocess = __call__
 
     def sample(self, video: Any, generator: Generator | None = None, **options: Any) -> VideoClip:
-        """The frames that `__call__` would look at, as uint8 `[V * T, H, W, 3]`, view-major."""
+        """The frames that `__call__` looks at: uint8 `[V * T, H, W, 3]`, view after view, with times and numbers."""
         return self._sample(video, self._options(options), generator)
 
     def resize_crop(self, frames: torch.Tensor, **options: Any) -> torch.Tensor:
-        """uint8 `[N, H, W, 3]` -> `[C, N, 3, h, w]`, C crops."""
+        """uint8 `[N, H, W, 3]` -> `[C, N, 3, h, w]` in C crops; uint8, or float in 0..255 without `antialias`."""
         return self._resize_crop(frames, self._options(options))
 
     def normalize(self, frames: torch.Tensor, **options: Any) -> torch.Tensor:
-        """Grey levels `[..., 3, H, W]` -> normalised float32."""
+        """Grey levels `[..., 3, H, W]` in 0..255 -> float32, rescaled and normalised."""
         return self._normalize(frames, self._options(options))
 
+    def iter_windows(
+        self, source: Any, window: float, stride: float | None = None, num_frames: int | None = None, **options: Any
+    ) -> Iterator[tuple[float, float, torch.Tensor]]:
+        """Pixel values of stretches of a video, decoded in one pass with flat memory; see [`VideoReader.windows`].
+
+        Args:
+            source: a video in any form, also a stream that can be read only once.
+            window, stride: in seconds; `stride` defaults to `window`.
+            num_frames: frames per window, taken at segment centres.
+            options: as in `__call__`; also `live=True` for a URL that never ends.
+
+        Yields:
+            start and end in seconds, and `[T, 3, H, W]`, or `[C, T, 3, H, W]` with several crops.
+        """
+        live = bool(options.pop("live", False))
+        options = self._options({**options, "num_frames": num_frames})
+        return self._iter_windows(source, window, stride, {**options, "num_views": 1, "do_sample_frames": True}, live)
+
+    def _iter_windows(
+        self, source: Any, window: float, stride: float | None, options: Mapping[str, Any], live: bool
+    ) -> Iterator[tuple[float, float, torch.Tensor]]:
+        with open_video(source, live=live, **read_options(options)) as reader:
+            for part in reader.windows(window, stride, options["num_frames"]):
+                yield part.start, part.end, self._pixels(part.clip, options)
+
     def _sample(self, video: Any, options: Mapping[str, Any], generator: Generator | None) -> VideoClip:
-        with open_video(video) as reader:
+        with open_video(video, **read_options(options)) as reader:
             if not options["do_sample_frames"]:
                 return reader.read_indices(range(len(reader.timestamps)))
-            return self._read(reader, options, generator)
-
-    def _read(self, reader: VideoReader, options: Mapping[str, Any], generator: Generator | None) -> VideoClip:
-        sampler = get_sampler("fps" if options["fps"] is not None else options["sampling"])
-        extra = dict(options["sampling_options"])
-        if sampler.is_random:
-            extra["generator"] = generator
-        if options["fps"] is not None:
-            extra["fps"] = options["fps"]
-        elif "fps" in sampler.options and reader.info.fps:
-            extra.setdefault("fps", reader.info.fps)
-        count, views = options["num_frames"], options["num_views"]
-        if sampler.unit == "frames":
-            return reader.read_indices(sampler(len(reader.timestamps), count, views, **extra).ravel())
-        return reader.read_at(sampler(reader.info.duration, count, views, **extra).ravel())
+            duration = reader.duration
+            clip = sample_clip(reader, options, generator)
+            if reader.duration < duration:
+                # A damaged file that ends earlier than it says: spread the frames over what there is.
+                clip = sample_clip(reader, options, generator)
+            return clip
 
     def _pixels(self, clip: VideoClip, options: Mapping[str, Any]) -> torch.Tensor:
-        pixels = self._normalize(self._resize_crop(clip.frames, options), options)
-        views = options["num_views"] if options["do_sample_frames"] else 1
-        crops, total = pixels.shape[:2]
-        pixels = pixels.view(crops, views, total // views, *pixels.shape[2:]).transpose(0, 1).flatten(0, 1)
-        return pixels[0] if len(pixels) == 1 else pixels
+        """`[T, 3, H, W]`, or `[V * C, T, 3, H, W]`."""
+        pixels = self._resize_crop(clip.frames, options)
+        crops, total, views = len(pixels), len(clip), views_of(options)
+        if crops * views == 1:
+            return self._normalize(pixels[0], options)
+        pixels = pixels.unflatten(1, (views, total // views)).transpose(0, 1).flatten(0, 1)
+        return self._normalize(pixels, options)
 
     def _resize_crop(self, frames: torch.Tensor, options: Mapping[str, Any]) -> torch.Tensor:
         frames = channels_first(frames)
@@ -207,8 +217,8 @@ class ZSARVideoProcessor(VideoProcessorMixin):
             frames = resize(frames, options["size"], options["resample"], options["antialias"])
         if not options["do_center_crop"]:
             return frames.unsqueeze(0)
-        crop_size = (options["crop_size"]["height"], options["crop_size"]["width"])
-        return crop(frames, crop_size, options["num_crops"], options["crop_rounding"])
+        size = (options["crop_size"]["height"], options["crop_size"]["width"])
+        return crop(frames, size, options["num_crops"], options["crop_rounding"])
 
     def _normalize(self, frames: torch.Tensor, options: Mapping[str, Any]) -> torch.Tensor:
         return normalize(
@@ -218,56 +228,116 @@ class ZSARVideoProcessor(VideoProcessorMixin):
             options["image_std"],
         )
 
-    def _metadata(self, clip: VideoClip, options: Mapping[str, Any]) -> dict[str, Any]:
-        views = options["num_views"] if options["do_sample_frames"] else 1
-        return {
-            "name": clip.info.name,
-            "duration": clip.info.duration,
-            "fps": clip.info.fps,
-            "num_frames": clip.info.num_frames,
-            "width": clip.info.width,
-            "height": clip.info.height,
-            "timestamps": np.asarray(clip.timestamps).reshape(views, -1).tolist(),
-            "indices": np.asarray(clip.indices).reshape(views, -1).tolist(),
-        }
-
-    def iter_windows(
-        self, source: Any, window: float, stride: float | None = None, num_frames: int | None = None, **options: Any
-    ) -> Iterator[tuple[float, float, torch.Tensor]]:
-        """Pixel values of a sliding window: (start, end, `[T, 3, H, W]`) in seconds."""
-        raise NotImplementedError
-
     def to_dict(self) -> dict[str, Any]:
         """The options in plain JSON types."""
         settings = {name: getattr(self, name) for name in self.OPTIONS}
+        if getattr(self, "auto_map", None):
+            settings["auto_map"] = self.auto_map
         return {**settings, "video_processor_type": type(self).__name__}
 
 
+def checked_options(options: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:
+    """`options` in plain Python types.
+
+    Raises:
+        ValueError: an unknown option or a value that means nothing.
+    """
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"Unknown video option {', '.join(unknown)}; known: {', '.join(known)}.")
+    checked = dict(options)
+    checked["size"] = size_dict(options["size"], square=False)
+    checked["crop_size"] = size_dict(options["crop_size"], square=True)
+    for name, choices in (("resample", RESAMPLES), ("crop_rounding", ROUNDINGS), ("mode", ("exact", "keyframe"))):
+        if options[name] not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {options[name]!r}.")
+    checked["resample"] = RESAMPLES[options["resample"]]
+    for name in ("num_frames", "num_views"):
+        if isinstance(options[name], bool) or not isinstance(options[name], int) or options[name] < 1:
+            raise ValueError(f"{name} must be a positive whole number, got {options[name]!r}.")
+    if options["num_crops"] not in (1, 3):
+        raise ValueError(f"num_crops must be 1 or 3, got {options['num_crops']!r}.")
+    if options["fps"] is not None and not options["fps"] > 0:
+        raise ValueError(f"fps must be positive, got {options['fps']!r}.")
+    get_sampler(options["sampling"])
+    for name in ("image_mean", "image_std"):
+        values = [options[name]] * 3 if isinstance(options[name], (int, float)) else list(options[name])
+        if len(values) != 3:
+            raise ValueError(f"{name} must be one or three numbers, got {options[name]!r}.")
+        checked[name] = [float(value) for value in values]
+    checked["sampling_options"] = dict(options["sampling_options"])
+    return checked
+
+
+def read_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that go to `open_video`."""
+    return {name: options[name] for name in READ_OPTIONS if options.get(name) is not None}
+
+
+def views_of(options: Mapping[str, Any]) -> int:
+    """Temporal views in a clip."""
+    return options["num_views"] if options["do_sample_frames"] else 1
+
+
+def sample_clip(reader: VideoReader, options: Mapping[str, Any], generator: Generator | None) -> VideoClip:
+    """The frames that the configured sampler names, `[V * T, H, W, 3]`, view after view."""
+    fps, count, views = options["fps"], options["num_frames"], options["num_views"]
+    sampler = get_sampler("fps" if fps is not None else options["sampling"])
+    extra = dict(options["sampling_options"])
+    if sampler.is_random:
+        extra["generator"] = generator
+    if fps is not None:
+        extra["fps"] = fps
+    elif "fps" in sampler.options and sampler.unit == "frames" and reader.fps:
+        extra.setdefault("fps", reader.fps)
+    if sampler.unit == "frames":
+        return reader.read_indices(sampler(len(reader.timestamps), count, views, **extra).ravel())
+    # A time that falls on the start of a frame means that frame, however the container rounded it.
+    times = sampler(reader.duration, count, views, **extra).ravel() + reader.clock_tick
+    return reader.read_at(times, mode=options["mode"])
+
+
+def metadata(clip: VideoClip, views: int) -> dict[str, Any]:
+    """What `return_metadata` gives for one video."""
+    info = clip.info
+    return {
+        "name": info.name,
+        "duration": info.duration,
+        "fps": info.fps,
+        "num_frames": info.num_frames,
+        "width": info.width,
+        "height": info.height,
+        "rotation": info.rotation,
+        "timestamps": np.asarray(clip.timestamps).reshape(views, -1).tolist(),
+        "indices": np.asarray(clip.indices).reshape(views, -1).tolist(),
+    }
+
+
 def size_dict(size: Any, square: bool) -> dict[str, int]:
-    """A size given as number, pair or mapping, as `{"shortest_edge"}` or `{"height", "width"}`."""
+    """A size given as number, (height, width) or mapping, as `{"shortest_edge"}` or `{"height", "width"}`."""
     if isinstance(size, int):
-        return {"height": size, "width": size} if square else {"shortest_edge": size}
-    if isinstance(size, Sequence) and len(size) == 2:
-        return {"height": int(size[0]), "width": int(size[1])}
+        size = {"height": size, "width": size} if square else {"shortest_edge": size}
+    elif isinstance(size, (list, tuple)) and len(size) == 2:
+        size = {"height": size[0], "width": size[1]}
     plain = {name: int(value) for name, value in dict(size).items() if value is not None}
-    if set(plain) in ({"height", "width"}, {"shortest_edge"}) and min(plain.values()) > 0:
-        return plain
-    raise ValueError(
-        f"A size is a number, (height, width), {{'height', 'width'}} or {{'shortest_edge'}}, got {size!r}."
-    )
+    if set(plain) not in ({"height", "width"}, {"shortest_edge"}) or min(plain.values()) < 1:
+        raise ValueError(f"A size is {{'shortest_edge'}} or {{'height', 'width'}} in pixels, got {size!r}.")
+    if square and set(plain) == {"shortest_edge"}:
+        plain = {"height": plain["shortest_edge"], "width": plain["shortest_edge"]}
+    return plain
 
 
 def as_batch(videos: Any) -> list[Any]:
-    """A list of videos out of one video or several. A list of pictures is one video, an array `[B, T, ...]` several."""
+    """The videos in `videos`: one, a list, or an array `[B, T, ...]`. A list of pictures is one video."""
     if isinstance(videos, (np.ndarray, torch.Tensor)) and videos.ndim == 5:
         return list(videos)
     if not isinstance(videos, (list, tuple)):
         return [videos]
     if not videos:
-        raise VideoReadError("no videos were given.")
+        raise VideoReadError("No videos were given.")
     pictures = all(isinstance(each, Image.Image) for each in videos)
     arrays = all(isinstance(each, (np.ndarray, torch.Tensor)) and each.ndim == 3 for each in videos)
     return [videos] if pictures or arrays else list(videos)
 
 
-__all__ = ["VideoReadError", "ZSARVideoProcessor", "source_name"]
+__all__ = ["ZSARVideoProcessor"]

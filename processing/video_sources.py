@@ -131,7 +131,7 @@ def _stacked(frames: Sequence, name: str) -> np.ndarray | torch.Tensor:
     if not frames:
         raise VideoReadError(f"{name}: no frames.")
     if all(isinstance(frame, Image.Image) for frame in frames):
-        frames = [np.asarray(frame.convert("RGB")) for frame in frames]
+        frames = [np.array(frame.convert("RGB")) for frame in frames]
     if not all(isinstance(frame, (np.ndarray, torch.Tensor)) for frame in frames):
         kinds = sorted({type(frame).__name__ for frame in frames})
         raise VideoReadError(f"{name}: frames must be PIL pictures or arrays, got {', '.join(kinds)}.")

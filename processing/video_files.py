@@ -1,0 +1,180 @@
+"""Reading frames of an encoded video that can be read more than once: a file, bytes, a seekable file object."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+
+import av
+import numpy as np
+import torch
+
+from .video_clips import FLOAT_SLACK, Shown, VideoClip, VideoInfo, VideoReader
+from .video_decoding import MediaFile, orientation
+from .video_seeking import PlanFailed, Timed, frames_at, key_frames_near
+from .video_sources import MediaSource, VideoReadError, VideoReadWarning
+from .video_timeline import Timeline, read_through, read_timeline
+
+
+class MediaReader(VideoReader):
+    """What reading an open file and reading a stream have in common: clock, pictures and warnings."""
+
+    def __init__(self, media: MediaFile, as_stored: bool) -> None:
+        self.name = media.name
+        self._media = media
+        self._as_stored = as_stored
+        self._warned = False
+        self._shape: tuple[int, int, int] | None = None
+        self._timeline: Timeline
+
+    def close(self) -> None:
+        self._media.close()
+        self._media.source.close()
+
+    @property
+    def duration(self) -> float:
+        return self._seconds(self._timeline.end)
+
+    @property
+    def fps(self) -> float | None:
+        step = self._timeline.step
+        return 1 / (step * float(self._media.time_base)) if step else None
+
+    @property
+    def clock_tick(self) -> float:
+        return min(float(self._media.time_base), 1e-3)
+
+    def _info(self) -> VideoInfo:
+        height, width, rotation = self._shape
+        return VideoInfo(
+            name=self.name,
+            duration=self.duration,
+            fps=self.fps,
+            num_frames=self._timeline.count,
+            width=width,
+            height=height,
+            rotation=rotation,
+            codec=self._media.codec.name,
+            container=self._media.format,
+            exact=self._timeline.exact,
+        )
+
+    def _shown(self, frames: Iterable[Timed]) -> Iterator[Shown]:
+        """Time, number and pixels of each frame; one that comes several times in a row is converted once."""
+        last, pixels = None, None
+        for tick, frame in frames:
+            if last != tick:
+                self._see(frame)
+                last, pixels = tick, torch.from_numpy(np.ascontiguousarray(self._media.pixels(frame, self._as_stored)))
+            yield self._seconds(tick), self._timeline.index_of(tick), pixels
+
+    def _see(self, frame: av.VideoFrame) -> None:
+        if self._shape is None:
+            self._shape = (*self._media.shape(frame, self._as_stored), rotation_of(frame))
+
+    def _seconds(self, tick: int) -> float:
+        base = self._media.time_base
+        return (tick - self._timeline.first) * base.numerator / base.denominator
+
+    def _tick(self, seconds: float) -> int:
+        base = self._media.time_base
+        return self._timeline.first + max(0, int((seconds + FLOAT_SLACK) * base.denominator / base.numerator))
+
+    def _nothing(self) -> VideoReadError:
+        return VideoReadError(f"{self.name}: no frame can be decoded ({'; '.join(self._media.damage) or 'no data'}).")
+
+    def _warn(self) -> None:
+        if self._media.damage and not self._warned:
+            self._warned = True
+            what = "; ".join(self._media.damage)
+            warnings.warn(f"{self.name}: {what}. The readable frames are used.", VideoReadWarning, stacklevel=3)
+
+
+class FileReader(MediaReader):
+    """Frames of an encoded video that can be read more than once."""
+
+    def __init__(self, media: MediaFile, as_stored: bool = False) -> None:
+        super().__init__(media, as_stored)
+        self._timeline = read_timeline(media)
+
+    @property
+    def info(self) -> VideoInfo:
+        if self._shape is None:
+            self._media.rewind()
+            first = next(self._media.frames(), None)
+            if first is None:
+                raise self._nothing()
+            self._see(first[1])
+        return self._info()
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        if self._timeline.times is None:
+            self._timeline = read_through(self._media)
+        base = self._media.time_base
+        return (self._timeline.times - self._timeline.first) * base.numerator / base.denominator
+
+    def read_at(self, timestamps: Sequence[float], mode: str = "exact") -> VideoClip:
+        if mode not in ("exact", "keyframe"):
+            raise ValueError(f"mode must be exact or keyframe, got {mode!r}.")
+        ticks = [self._tick(float(time)) for time in timestamps]
+        wanted = sorted(set(ticks))
+        found = self._key_frames(wanted) if mode == "keyframe" else None
+        found = found or dict(zip(wanted, self._shown(frames_at(self._media, wanted)), strict=False))
+        if not found:
+            raise self._nothing()
+        if self._media.damage:
+            self._cut_at(max(time for time, _, _ in found.values()), wanted[-1])
+        self._warn()
+        return self._clip([found[tick] for tick in ticks])
+
+    def _key_frames(self, wanted: Sequence[int]) -> dict[int, Shown] | None:
+        try:
+            frames = key_frames_near(self._media, wanted)
+            return None if frames is None else dict(zip(wanted, self._shown(frames), strict=True))
+        except PlanFailed:
+            return None
+
+    def _cut_at(self, last: float, asked: int) -> None:
+        """Shorten the timeline of a damaged file when frames were asked for behind `last`, the last that decodes."""
+        end = self._tick(last) + round(self._timeline.step or self._media.frame_step)
+        if asked > end:
+            self._timeline = self._timeline.cut(end)
+
+    def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
+        self._media.rewind()
+        for time, _, pixels in self._shown(self._media.frames()):
+            yield time, pixels
+        self._warn()
+
+    def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
+        yield from self._shown(frames_at(self._media, (self._tick(time + self.clock_tick) for time in times)))
+        self._warn()
+
+
+def rotation_of(frame: av.VideoFrame) -> int:
+    """Counter-clockwise degrees, 0 to 270, by which the metadata turns the picture."""
+    swapped, mirrored, flipped = orientation(frame)
+    if swapped:
+        return 270 if mirrored else 90
+    return 180 if mirrored and flipped else 0
+
+
+def open_file(source: MediaSource, thread_count: int | None = None, as_stored: bool = False) -> FileReader:
+    """A reader of `source`, which is closed if that fails.
+
+    Raises:
+        VideoReadError: not a video.
+    """
+    media = None
+    try:
+        media = MediaFile(source, thread_count)
+        return FileReader(media, as_stored)
+    except BaseException:
+        if media is not None:
+            media.close()
+        source.close()
+        raise
+
+
+__all__ = ["FileReader", "MediaReader", "open_file"]

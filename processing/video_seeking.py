@@ -1,0 +1,286 @@
+"""Decoding only what is needed: the frames at given times, bit for bit as a decode from the first packet gives them.
+
+Two ways. *Sequential* decodes everything in order and is right by definition. *Sparse* reads packets ahead to learn
+which frame is wanted, jumps forward when a key frame lies between here and there, and lets the decoder skip pictures
+that nothing refers to. Sparse is used only where it is provably exact, and gives way to sequential as soon as anything
+is not as expected: see [`sparse_access`] and [`PlanFailed`].
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import av
+
+from .video_decoding import MediaFile
+from .video_nal import opens_decoding
+
+
+Timed = tuple[int, "av.VideoFrame"]
+
+# Containers in which the time of a packet is the time of its frame.
+TIMED_CONTAINERS = {"mov", "matroska", "mpegts", "flv"}
+# Codecs whose key frames reset the decoder; h264 and hevc mark theirs less strictly and are looked into.
+KEYED_CODECS = {"vp8", "vp9", "av1", "libdav1d", "mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc"}
+# Without an index of key frames a jump is a guess, worth it only over a longer distance.
+BLIND_JUMP_SECONDS = 5.0
+
+
+class PlanFailed(Exception):
+    """Sparse decoding met something that it cannot prove to be exact."""
+
+
+def sparse_access(media: MediaFile) -> bool:
+    """Whether sparse decoding may be tried on this file."""
+    codec = media.codec
+    intra_only = getattr(codec.codec, "intra_only", False)
+    if media.damage or not media.source.seekable or not (intra_only or codec.name in KEYED_CODECS):
+        return False
+    if media.format == "avi":
+        # AVI counts packets, which is the time of the frame only if no frame is reordered.
+        return intra_only or (codec.name == "mpeg4" and not codec.has_b_frames)
+    return media.format in TIMED_CONTAINERS
+
+
+def skips_exactly(media: MediaFile) -> bool:
+    """Whether unwanted pictures may be left undecoded: H.264 says of each picture if it is ever referred to."""
+    return media.codec.name == "h264" and media.format in ("mov", "matroska")
+
+
+def frames_at(media: MediaFile, targets: Iterable[int]) -> Iterator[Timed]:
+    """For each target (ticks, ascending) the last frame not after it, else the first frame.
+
+    Targets are taken one at a time, so they may come from an endless generator.
+    """
+    pending: deque[int] = deque()
+    source = iter(targets)
+
+    def noted() -> Iterator[int]:
+        for target in source:
+            pending.append(target)
+            yield target
+
+    if sparse_access(media):
+        try:
+            for timed in SparseDecoder(media).frames_at(noted()):
+                pending.popleft()
+                yield timed
+            return
+        except PlanFailed:
+            pass
+    rest = list(pending)
+    media.rewind()
+    yield from sequential_at(media.frames(), (target for part in (rest, source) for target in part))
+
+
+def sequential_at(frames: Iterator[Timed], targets: Iterable[int], last_length: int | None = None) -> Iterator[Timed]:
+    """`frames_at` by going through all `frames` in order; nothing when there are none.
+
+    The last frame answers all targets after it. With `last_length`, in ticks, it is shown for so long only, and a
+    target behind that ends everything: the way of live sources, of which nobody knew where they would end.
+    """
+    current = next(frames, None)
+    if current is None:
+        return
+    ahead = next(frames, None)
+    for target in targets:
+        while ahead is not None and ahead[0] <= target:
+            current, ahead = ahead, next(frames, None)
+        if last_length is not None and ahead is None and target >= current[0] + last_length:
+            return
+        yield current
+
+
+class SparseDecoder:
+    """`frames_at` by planning on packets. Every frame it gives was matched to its packet by time."""
+
+    def __init__(self, media: MediaFile) -> None:
+        self.media = media
+        self._skips = skips_exactly(media)
+        self._reordering = media.format != "avi"
+        self._packets: Iterator[av.Packet] = iter(())
+        self._held: deque[av.Packet] = deque()  # read, not yet decoded
+        self._times: list[int] = []  # of packets read, from the wanted one on
+        self._wanted: deque[int] = deque()  # times of frames to give, not yet decoded
+        self._ready: dict[int, av.VideoFrame] = {}
+        self._position: int | None = None  # decoding time of the last packet read; None: not started
+        self._delay = 0  # largest distance from decoding to showing a key frame
+        self._at_end = False
+
+    def frames_at(self, targets: Iterable[int]) -> Iterator[Timed]:
+        for target in targets:
+            if self._should_jump(target):
+                yield from self._finish()
+                self._jump(target)
+            self._wanted.append(self._read_ahead(target))
+            yield from self._matched()
+        yield from self._finish()
+
+    # Where to read ---------------------------------------------------------------------------------------------------
+
+    def _should_jump(self, target: int) -> bool:
+        """Whether a key frame lies between what was read and `target`."""
+        if self._position is None:
+            return True
+        if self._at_end:
+            return False
+        entries = self.media.stream.index_entries
+        if not len(entries):
+            return target - self._position > BLIND_JUMP_SECONDS / self.media.time_base
+        # The index of an mp4 holds decoding times, the target is a presentation time.
+        entry = entries.search_timestamp(target - self._delay, backward=True, any_frame=False)
+        return entry >= 0 and entries[entry].timestamp > self._position
+
+    def _jump(self, target: int) -> None:
+        """Continue at the last key frame that is shown at or before `target` and that decoding can start from."""
+        for packet in self._key_packets(target):
+            if packet.pts is not None and packet.pts <= target and opens_decoding(self.media, packet):
+                self._held.clear()
+                self._times.clear()
+                self._ready.clear()
+                self._delay = max(self._delay, packet.pts - (packet.dts if packet.dts is not None else packet.pts))
+                self._take(packet)
+                return
+        raise PlanFailed("no key frame to start from")
+
+    def _key_packets(self, target: int) -> Iterator[av.Packet]:
+        """Key frame packets at earlier and earlier places, the last at the start of the file, the file behind each."""
+        media = self.media
+        if media.untouched and not self._worth_seeking(target):
+            yield from self._next_key_packet()
+        back = 1 if len(media.stream.index_entries) else round(1 / media.time_base)
+        place, start = target, media.stream.start_time or 0
+        while place > start and media.seek(place):
+            for packet in self._next_key_packet():
+                place = min(place, packet.pts if packet.pts is not None else place)
+                yield packet
+            place, back = place - back, 2 * back
+        media.rewind()
+        yield from self._next_key_packet()
+
+    def _next_key_packet(self) -> Iterator[av.Packet]:
+        self._packets = self.media.packets()
+        packet = next((packet for packet in self._packets if packet.is_keyframe), None)
+        if packet is not None:
+            yield packet
+
+    def _worth_seeking(self, target: int) -> bool:
+        """Whether a file that was just opened has a key frame nearer to `target` than its first."""
+        entries, start = self.media.stream.index_entries, self.media.stream.start_time or 0
+        if len(entries) > 1:
+            return entries.search_timestamp(target, backward=True, any_frame=False) > 0
+        # Matroska reads its index at the first seek, and some containers have none.
+        return target - start > BLIND_JUMP_SECONDS / self.media.time_base
+
+    # What to decode --------------------------------------------------------------------------------------------------
+
+    def _read_ahead(self, target: int) -> int:
+        """Read until no later packet can be shown at `target`; the time of the frame that is."""
+        best = self._best(target)
+        while not self._at_end and (best is None or self._position is None or self._position <= target):
+            packet = next(self._packets, None)
+            if packet is None:
+                self._at_end = True
+                break
+            self._take(packet)
+            best = self._best(target)
+            self._release(best)
+        if best is None:
+            raise PlanFailed("no frame at or before the time asked for")
+        self._release(best)
+        while self._held and self._held[0].pts == best:
+            self._feed(self._held.popleft(), skip=False)
+        self._times = [time for time in self._times if time >= best]
+        return best
+
+    def _take(self, packet: av.Packet) -> None:
+        if packet.pts is None or (packet.dts is not None and packet.dts > packet.pts):
+            raise PlanFailed("packets without proper times")
+        if not packet.is_discard:
+            self._times.append(packet.pts)
+        if packet.dts is not None or self._position is None:
+            self._position = packet.dts if packet.dts is not None else packet.pts
+        self._held.append(packet)
+
+    def _best(self, target: int) -> int | None:
+        return max((time for time in self._times if time <= target), default=None)
+
+    def _release(self, best: int | None) -> None:
+        """Decode held packets up to the one that may be wanted. Those shown before it can be skipped, now that it is
+        known to come after them; those shown later may be wanted next."""
+        while self._held and self._held[0].pts != best:
+            packet = self._held.popleft()
+            self._feed(packet, skip=best is not None and packet.pts < best)
+
+    def _feed(self, packet: av.Packet | None, skip: bool) -> None:
+        media = self.media
+        if self._skips:
+            media.codec.skip_frame = "NONREF" if skip else "DEFAULT"
+        oldest = self._wanted[0] if self._wanted else None
+        for frame in media.decode(packet):
+            if not self._reordering and frame.pict_type == av.video.frame.PictureType.B:
+                raise PlanFailed("reordered frames in a container without their times")
+            if frame.pts is not None and (oldest is None or frame.pts >= oldest):
+                self._ready[frame.pts] = frame
+        if media.damage:
+            raise PlanFailed("damaged data")
+
+    def _matched(self) -> Iterator[Timed]:
+        while self._wanted and self._wanted[0] in self._ready:
+            time = self._wanted.popleft()
+            yield time, self._ready[time]
+            self._ready = {key: frame for key, frame in self._ready.items() if key >= time}
+
+    def _finish(self) -> Iterator[Timed]:
+        """Get out of the decoder what is still in it."""
+        if self._wanted:
+            self._feed(None, skip=False)
+            yield from self._matched()
+        if self._wanted:
+            raise PlanFailed("a packet gave no frame")
+
+
+# Key frames only -----------------------------------------------------------------------------------------------------
+
+
+def key_frames_near(media: MediaFile, targets: Iterable[int]) -> Iterator[Timed] | None:
+    """For each target the key frame nearest to it; None where the container lists no key frames, or only one.
+
+    Every key frame is decoded alone.
+    """
+    entries = media.stream.index_entries
+    if not sparse_access(media):
+        return None
+    if media.format == "matroska" and len(entries) < 2:
+        media.seek(0)  # the index is read at the first seek
+    keys = sum(entry.is_keyframe for entry in entries)
+    return _key_frames(media, targets) if keys > 1 else None
+
+
+def _key_frames(media: MediaFile, targets: Iterable[int]) -> Iterator[Timed]:
+    entries, known = media.stream.index_entries, {}
+    for target in targets:
+        found = {entries.search_timestamp(target, backward=back, any_frame=False) for back in (True, False)}
+        entry = min((place for place in found if place >= 0), key=lambda place: abs(entries[place].timestamp - target))
+        if entry not in known:
+            known = {entry: _decode_key_frame(media, entries[entry].timestamp)}
+        yield known[entry]
+
+
+def _decode_key_frame(media: MediaFile, listed: int) -> Timed:
+    """The key frame with index time `listed`, which may be some frames before the time it is shown and sought by."""
+    media.codec.skip_frame = "DEFAULT"
+    for frames_later in (0, 2, 4, 16):
+        if not media.seek(listed + frames_later * media.frame_step):
+            break
+        packet = next(media.packets(), None)
+        if packet is None or packet.pts is None or packet.pts < listed:
+            continue
+        frames = [*media.decode(packet), *media.decode(None)]
+        if frames and frames[0].pts is not None:
+            return frames[0].pts, frames[0]
+    raise PlanFailed("a key frame was not found or gave no picture")
+
+
+__all__ = ["PlanFailed", "frames_at", "key_frames_near", "sequential_at", "sparse_access"]

@@ -1,0 +1,165 @@
+"""Videos that can be read only once: pipes, cameras, network streams. `windows()` reads them as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from .video_clips import FLOAT_SLACK, Shown, VideoClip, VideoInfo, VideoReader
+from .video_decoding import MediaFile
+from .video_download import spool
+from .video_files import FileReader, MediaReader, open_file
+from .video_seeking import sequential_at
+from .video_sources import MediaSource, VideoReadError, as_frames
+from .video_timeline import Timeline
+
+
+class StreamReader(VideoReader):
+    """An encoded video that comes once, such as a pipe.
+
+    `windows()` and `iter_frames()` decode it as it comes. Everything else needs to go back and forth, and copies the
+    stream into a temporary file first, up to `max_bytes`.
+    """
+
+    def __init__(self, source: MediaSource, max_bytes: int, thread_count: int | None, as_stored: bool) -> None:
+        self.name = source.name
+        self._source = source
+        self._max_bytes = max_bytes
+        self._settings = (thread_count, as_stored)
+        self._live: LiveReader | None = None
+        self._file: FileReader | None = None
+
+    def close(self) -> None:
+        for part in (self._live, self._file, self._source):
+            if part is not None:
+                part.close()
+
+    def _whole(self) -> FileReader:
+        if self._live is not None:
+            raise VideoReadError(f"{self.name}: this stream was read already and cannot be read again.")
+        if self._file is None:
+            self._file = open_file(spool(self._source.file, self.name, self._max_bytes), *self._settings)
+        return self._file
+
+    def _passing(self) -> VideoReader:
+        if self._file is not None:
+            return self._file
+        if self._live is not None:
+            raise VideoReadError(f"{self.name}: this stream was read already and cannot be read again.")
+        thread_count, as_stored = self._settings
+        self._live = LiveReader(MediaFile(self._source, thread_count), as_stored)
+        return self._live
+
+    @property
+    def info(self) -> VideoInfo:
+        return self._whole().info
+
+    @property
+    def duration(self) -> float:
+        return self._whole().duration
+
+    @property
+    def clock_tick(self) -> float:
+        return self._whole().clock_tick
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        return self._whole().timestamps
+
+    def read_at(self, timestamps: Sequence[float], mode: str = "exact") -> VideoClip:
+        return self._whole().read_at(timestamps, mode)
+
+    def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
+        yield from self._passing().iter_frames()
+
+    def windows(self, window: float, stride: float | None = None, num_frames: int = 8) -> Iterator[Any]:
+        yield from self._passing().windows(window, stride, num_frames)
+
+
+class LiveReader(MediaReader):
+    """Frames of an open stream, once and in order."""
+
+    def __init__(self, media: MediaFile, as_stored: bool) -> None:
+        super().__init__(media, as_stored)
+        self._timeline = Timeline(0, 0, float(media.frame_step), None)
+
+    @property
+    def info(self) -> VideoInfo:
+        return self._info()
+
+    def _known_duration(self) -> None:
+        return None
+
+    def _frames(self) -> Iterator[tuple[int, Any]]:
+        """The frames, while the timeline grows with them."""
+        started = False
+        for tick, frame in self._media.frames():
+            if not started:
+                self._timeline.first, started = tick, True
+            self._timeline.end = tick + self._media.frame_step
+            yield tick, frame
+        if not started:
+            raise self._nothing()
+
+    def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
+        for time, _, pixels in self._shown(self._frames()):
+            yield time, pixels
+        self._warn()
+
+    def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
+        # The first frame sets the clock, and `sequential_at` takes it before the first target.
+        targets = (self._tick(time + self.clock_tick) for time in times)
+        yield from self._shown(sequential_at(self._frames(), targets, last_length=self._media.frame_step))
+        self._warn()
+
+
+class IteratorReader(VideoReader):
+    """Frames out of an iterator, such as a camera loop: pictures at a constant `fps`, or (seconds, picture) pairs."""
+
+    def __init__(self, frames: Iterator[Any], fps: float | None = None, name: str = "iterator of frames") -> None:
+        self.name = name
+        self._source = frames
+        self._rate = fps or 1.0
+        self._declared = fps
+        self._end = 0.0
+        self._shape = (0, 0)
+
+    @property
+    def info(self) -> VideoInfo:
+        height, width = self._shape
+        return VideoInfo(self.name, self._end, self._declared, None, width, height, exact=False)
+
+    def _known_duration(self) -> None:
+        return None
+
+    def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
+        start = None
+        for number, item in enumerate(self._source):
+            time, picture = item if isinstance(item, tuple) else (number / self._rate, item)
+            frames = as_frames([picture])
+            if frames is None:
+                raise VideoReadError(f"{self.name}: not a picture ({type(picture).__name__}).")
+            start = float(time) if start is None else start
+            self._shape = tuple(frames.shape[1:3])
+            self._end = float(time) - start + 1 / self._rate
+            yield float(time) - start, frames[0]
+
+    def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
+        number = 0
+        frames = self.iter_frames()
+        current = next(frames, None)
+        if current is None:
+            raise VideoReadError(f"{self.name}: no frames.")
+        ahead = next(frames, None)
+        for time in times:
+            while ahead is not None and ahead[0] <= time + FLOAT_SLACK:
+                current, ahead, number = ahead, next(frames, None), number + 1
+            if ahead is None and time >= self._end:
+                return
+            yield current[0], number, current[1]
+
+
+__all__ = ["IteratorReader", "LiveReader", "StreamReader"]

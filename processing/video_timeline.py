@@ -1,0 +1,182 @@
+"""When a video's frames are shown: start, end, number and times, read from packets without decoding.
+
+Short files are read through once, which counts every frame. Of long files only the beginning and the end are read;
+the number and the times of the frames between follow later, when somebody asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import av
+import numpy as np
+
+from .video_decoding import MediaFile
+from .video_nal import opens_decoding, well_formed
+from .video_seeking import sparse_access
+from .video_sources import VideoReadError
+
+
+# A file is long when it has more packets than this, or more bytes.
+LONG_PACKETS = 3000
+LONG_BYTES = 48 * 2**20
+
+
+@dataclass
+class Timeline:
+    """Times in ticks of the stream's clock.
+
+    Attributes:
+        first: of the first frame shown.
+        end: when the last frame shown ends.
+        step: mean ticks between frames; None when unknown.
+        count: number of frames; None when unknown.
+        times: of every frame, ascending; None when the file was not read through.
+    """
+
+    first: int
+    end: int
+    step: float | None
+    count: int | None
+    times: np.ndarray | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether every frame was counted."""
+        return self.times is not None
+
+    def index_of(self, tick: int) -> int:
+        """Number of the frame shown at `tick`: counted, or else worked out from the mean rate."""
+        if self.times is not None:
+            return max(0, int(np.searchsorted(self.times, tick, side="right")) - 1)
+        return max(0, round((tick - self.first) / self.step)) if self.step else 0
+
+    def cut(self, end: int) -> Timeline:
+        """The timeline of a file of which nothing can be shown from `end` on."""
+        times = None if self.times is None else self.times[self.times < end]
+        count = None if times is None else len(times)
+        return Timeline(self.first, end, self.step, count, times)
+
+
+def read_timeline(media: MediaFile) -> Timeline:
+    """The timeline of a seekable file; leaves the file somewhere in the middle.
+
+    Raises:
+        VideoReadError: no packets.
+    """
+    return (_from_both_ends(media) if _is_long(media) else None) or read_through(media)
+
+
+def _is_long(media: MediaFile) -> bool:
+    packets = max(len(media.stream.index_entries), media.stream.frames)
+    return packets > LONG_PACKETS or media.container.size > LONG_BYTES
+
+
+def read_through(media: MediaFile) -> Timeline:
+    """The timeline from all packets. Damage that shows in them is noted."""
+    media.rewind()
+    missing = _entries_beyond_the_end(media)
+    times: list[int] = []
+    last, length, opens, sound = None, 0, None, True
+    for packet in media.packets():
+        if opens is None:
+            opens = opens_decoding(media, packet)
+        sound = sound and not packet.is_corrupt and well_formed(media, packet)
+        if packet.is_discard:
+            continue
+        time = packet.pts if packet.pts is not None else packet.dts
+        if time is None:
+            time = times[-1] + media.frame_step if times else 0
+        times.append(time)
+        if last is None or time > last:
+            last, length = time, packet.duration or 0
+    if last is None:
+        raise VideoReadError(f"{media.name}: the video stream holds no data.")
+    if missing:
+        media.note(f"the file ends early: {missing} of {len(media.stream.index_entries)} frames missing")
+    elif not sound:
+        media.note("damaged packets")
+    times.sort()
+    if not opens:
+        first = _first_shown(media, times[0])
+        times = [time for time in times if time >= first] or [first]
+    end = times[-1] + (length or _typical_step(media, times))
+    return Timeline(times[0], end, (end - times[0]) / len(times), len(times), np.array(times, dtype=np.int64))
+
+
+def _typical_step(media: MediaFile, times: list[int]) -> int:
+    return max(1, round((times[-1] - times[0]) / (len(times) - 1))) if len(times) > 1 else media.frame_step
+
+
+def _entries_beyond_the_end(media: MediaFile) -> int:
+    """How many frames the index of an mp4 or AVI places behind the end of the file."""
+    size, entries = media.container.size, media.stream.index_entries
+    if media.format not in ("mov", "avi") or size <= 0 or not len(entries):
+        return 0
+    return sum(entry.pos + entry.size > size for entry in entries)
+
+
+def _first_shown(media: MediaFile, default: int) -> int:
+    """Time of the first frame that decodes, in a file that starts with something undecodable."""
+    media.rewind()
+    return next((time for time, _ in media.frames()), default)
+
+
+def _from_both_ends(media: MediaFile) -> Timeline | None:
+    """The timeline from the first packets and from those behind the last key frame; None when that cannot be had."""
+    if not sparse_access(media):
+        return None
+    entries = media.stream.index_entries
+    if media.format in ("mov", "avi") and len(entries):
+        last = entries[-1]
+        if last.pos + last.size > media.container.size:
+            return None
+    first = _first_time(media)
+    if first is None or not _seek_near_end(media):
+        return None
+    end = last_time = None
+    for packet in media.packets():
+        if packet.pts is None:
+            return None
+        if not packet.is_discard and (last_time is None or packet.pts > last_time):
+            last_time, end = packet.pts, packet.pts + (packet.duration or media.frame_step)
+    if media.damage or last_time is None or last_time <= first:
+        return None
+    count = None
+    if media.format == "mov" and len(entries) == media.stream.frames:
+        count = sum(not entry.is_discard for entry in entries)
+    step = (last_time - first) / (count - 1) if count else float(media.frame_step)
+    return Timeline(first, end, step, count)
+
+
+def _first_time(media: MediaFile) -> int | None:
+    """Time of the first frame, when the file starts with a key frame."""
+    media.rewind()
+    first = None
+    for number, packet in enumerate(media.packets()):
+        if packet.pts is None or (number == 0 and not opens_decoding(media, packet)):
+            return None
+        if first is not None and packet.dts is not None and packet.dts > first:
+            break
+        if not packet.is_discard:
+            first = packet.pts if first is None else min(first, packet.pts)
+    return first
+
+
+def _seek_near_end(media: MediaFile) -> bool:
+    """Go to the last key frame."""
+    entries, stream = media.stream.index_entries, media.stream
+    if media.format in ("mov", "avi"):
+        place = entries.search_timestamp(entries[-1].timestamp, backward=True, any_frame=False) if len(entries) else -1
+        # A little later than listed: the index of an mp4 holds decoding times, the seek wants presentation times.
+        return place >= 0 and media.seek(entries[place].timestamp)
+    if media.container.duration is None:
+        return False
+    start = media.container.start_time or 0
+    end = round((start + media.container.duration) / av.time_base / stream.time_base)
+    second = round(1 / stream.time_base)
+    # Audio may go on after the last picture; an index gives the last key frame whatever the time.
+    return media.seek(end if media.format == "matroska" else end - 5 * second)
+
+
+__all__ = ["Timeline", "read_through", "read_timeline"]

@@ -1,0 +1,108 @@
+"""Sliding windows over a video in one pass: the frame times they need, in order, and the answers put together."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+
+Shown = TypeVar("Shown")
+# Two times closer than this, in seconds, are the same.
+SAME_TIME = 1e-6
+
+
+def window_bounds(window: float, stride: float, duration: float | None) -> Iterator[tuple[float, float]]:
+    """(start, end) in seconds of each window; without a `duration` they never end.
+
+    A window starts every `stride` until one reaches the end of the video; the last is cut there.
+    """
+    number = 0
+    while True:
+        start = number * stride
+        if duration is not None and number and not _is_needed(start, window, stride, duration):
+            return
+        yield start, start + window if duration is None else min(start + window, duration)
+        number += 1
+
+
+def _is_needed(start: float, window: float, stride: float, duration: float) -> bool:
+    """Whether a window after the first shows anything that those before it did not."""
+    return start < duration - SAME_TIME and start - stride + window < duration - SAME_TIME
+
+
+def sampling_order(bounds: Iterable[tuple[float, float]], num_frames: int) -> Iterator[tuple[float, int]]:
+    """(time, window number) of every segment centre of every window, ascending in time.
+
+    A window is looked at only when its turn comes, so `bounds` may be endless.
+    """
+    heap: list[tuple[float, int]] = []
+    windows = enumerate(bounds)
+    upcoming = next(windows, None)
+    while heap or upcoming is not None:
+        while upcoming is not None and (not heap or upcoming[1][0] <= heap[0][0]):
+            number, (start, end) = upcoming
+            for place in range(num_frames):
+                heapq.heappush(heap, (start + (place + 0.5) * (end - start) / num_frames, number))
+            upcoming = next(windows, None)
+        yield heapq.heappop(heap)
+
+
+def sliding_windows(
+    frames_at: Callable[[Iterable[float]], Iterator[Shown]],
+    window: float,
+    stride: float,
+    num_frames: int,
+    duration: float | None,
+    live_end: Callable[[], float],
+) -> Iterator[tuple[float, float, list[Shown]]]:
+    """(start, end, frames) of each window.
+
+    Args:
+        frames_at: gives the frame at each of the ascending times; may stop early when `duration` is None.
+        duration: seconds, None while nobody knows.
+        live_end: asked after an early stop: where the video ended.
+    """
+    asked: deque[int] = deque()
+
+    def times() -> Iterator[float]:
+        for time, number in sampling_order(window_bounds(window, stride, duration), num_frames):
+            asked.append(number)
+            yield time
+
+    open_windows: dict[int, list[Shown]] = {}
+    last: Shown | None = None
+    for last in frames_at(times()):
+        number = asked.popleft()
+        frames = open_windows.setdefault(number, [])
+        frames.append(last)
+        if len(frames) == num_frames:
+            start = number * stride
+            yield (
+                start,
+                start + window if duration is None else min(start + window, duration),
+                open_windows.pop(number),
+            )
+    if duration is None and last is not None:
+        yield from _closed(open_windows, asked, last, window, stride, num_frames, live_end())
+
+
+def _closed(
+    open_windows: dict[int, list[Shown]],
+    asked: Iterable[int],
+    last: Shown,
+    window: float,
+    stride: float,
+    num_frames: int,
+    end: float,
+) -> Iterator[tuple[float, float, list[Shown]]]:
+    """The windows that the end of a live source cut short, filled up with its last frame."""
+    for number in sorted({*open_windows, *asked}):
+        start = number * stride
+        if number == 0 or _is_needed(start, window, stride, end):
+            frames = open_windows.get(number, [])
+            yield start, min(start + window, end), frames + [last] * (num_frames - len(frames))
+
+
+__all__ = ["sampling_order", "sliding_windows", "window_bounds"]
