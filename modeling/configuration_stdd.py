@@ -9,7 +9,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .configuration_dual_encoder import DualEncoderConfig
-from .space_time_attention import Grid, check_grid, masked_slots
+from .space_time_attention import Grid, check_grid
 
 
 def patch_grid(vision_config: PreTrainedConfig) -> Grid:
@@ -84,8 +84,8 @@ class STDDConfig(DualEncoderConfig):
             raise ValueError(
                 f"window_size and channel_fold must be at least 1, got {self.window_size} and {self.channel_fold}."
             )
-        if not 0 <= self.mask_rate < 1 or masked_slots(self.window_size, self.mask_rate) >= self.window_size**2:
-            raise ValueError(f"mask_rate must be at least 0 and below 1, got {self.mask_rate}.")
+        if not isinstance(self.mask_rate, (int, float)) or not 0 <= self.mask_rate < 1:
+            raise ValueError(f"mask_rate must be at least 0 and below 1, got {self.mask_rate!r}.")
         if not isinstance(self.temporal_scales, list) or min(self.temporal_scales, default=0) < 1:
             raise ValueError(f"temporal_scales must be a list of whole numbers >= 1, got {self.temporal_scales!r}.")
         vision = getattr(self.backbone_config, "vision_config", None)

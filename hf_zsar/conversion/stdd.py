@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 import yaml
-from transformers import CLIPModel
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CLIPConfig, CLIPModel
 from transformers.utils import logging
 
 from hf_zsar.modeling.configuration_stdd import STDDConfig
 from hf_zsar.modeling.modeling_stdd import STDDModel, text_tensors
 from hf_zsar.modeling.modeling_zsar import LabelBank, fingerprint_of, normalize
+from hf_zsar.processing.processing_stdd import BASE_TEMPLATES
 
 from .checkpoint_files import (
     Conversion,
@@ -60,27 +62,50 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
     source = os.fspath(path)
     content = read_checkpoint(path)
     state = _model_state(content, source)
-    settings, notes = _settings(content.get("cfg"), source)
     student = without_prefix(state, "model.")
     if not student:
         raise ConversionError(f"{source} has no weights under 'model.': it is no STDD checkpoint.")
-    clip_config, weights, rest = convert_openai_clip(student, source)
+    clip_config, clip, rest = convert_openai_clip(student, source)
     projector = as_float32({target: state[name] for name, target in _PROJECTOR.items() if name in state})
+    settings, notes = _settings(content.get("cfg"), source)
     if not projector and "distill_weight" not in config:
         settings["distill_weight"] = 0.0
         notes.append("no distillation projector in the file: distill_weight=0")
-    settings |= config
-    model = STDDModel(STDDConfig(backbone_config=clip_config, source_license="none", **settings)).eval()
-    weights = {f"backbone.model.{name}": tensor for name, tensor in (weights | rest).items()}
+    settings |= {"source_license": "none", **config}
+    try:
+        stdd_config = STDDConfig(backbone_config=clip_config, **settings)
+    except StrictDataclassError as error:
+        raise ConversionError(f"{source} does not make an STDD model: {error.__cause__ or error}") from error
+    model = STDDModel(stdd_config).eval()
+    weights = {f"backbone.model.{name}": tensor for name, tensor in (clip | rest).items()}
     if model.distill_projector is not None:
         # A file without a projector gets the fresh one, which adds nothing at first.
         fresh = {name: tensor for name, tensor in model.state_dict().items() if name in _PROJECTOR.values()}
         weights |= projector or fresh
-    notes += _left_out(state)
     load_exactly(model, weights, source)
     logger.warning(LICENSE_NOTE)
-    layout = "STDD averaged file" if set(content) == {"model_state"} else "STDD epoch file"
-    return Conversion(model=model, source=source, layout=layout, notes=[*notes, LICENSE_NOTE])
+    return Conversion(
+        model=model,
+        source=source,
+        layout="STDD averaged file" if set(content) == {"model_state"} else "STDD epoch file",
+        notes=[*notes, *_left_out(state), LICENSE_NOTE],
+        video_options=official_video_options(clip_config, model.config.num_frames),
+        processor_options={} if model.config.matching == "bidirectional" else {"prompt_templates": BASE_TEMPLATES},
+    )
+
+
+def official_video_options(clip: CLIPConfig, num_frames: int) -> dict[str, Any]:
+    """How the official evaluation samples, resizes and crops one view (specification 4)."""
+    size = clip.vision_config.image_size
+    return {
+        "num_frames": num_frames,
+        "sampling": "slowfast",
+        "size": {"shortest_edge": size},
+        "crop_size": {"height": size, "width": size},
+        "resample": "bilinear",
+        "antialias": False,
+        "crop_rounding": "ceil",
+    }
 
 
 def _model_state(content: Mapping[str, Any], source: str) -> StateDict:

@@ -1,14 +1,11 @@
 """STDD against the numbers of the official implementation, loaded from its file layouts through the converter.
 
-A case is any folder of the golden data whose `config.json` has an `stca` section; everything is read from its files.
+A case is any folder of the golden data whose `config.json` has an `stca` section; all else is read from its files.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,73 +20,54 @@ from hf_zsar.modeling.modeling_stdd import STDDModel, distillation_loss
 from hf_zsar.modeling.modeling_zsar import LabelBank, normalize
 from hf_zsar.modeling.space_time_attention import kept_count, kept_patches, window_mask, window_order
 from tests.conftest import GOLDEN_DIR
+from tests.golden_cases import GoldenCase, case_id, golden_cases
 
 
-class Case:
-    """One folder of the golden data."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        self.inputs = load_file(folder / "inputs.safetensors")
-        self.expected = load_file(folder / "expected.safetensors")
-        self.checkpoint = folder / self.config["files"]["checkpoint"]
-        self.labels = [f"class {i}" for i in range(self.config["num_classes"])]
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        stca = self.config["stca"]
-        return dict(
-            window_size=stca["window"],
-            mask_rate=stca["mask_rate"],
-            channel_fold=stca["channel_fold"],
-            temporal_scales=stca["temporal_scales"],
-        )
-
-    def model(self, **overrides: Any) -> STDDModel:
-        return conversion.convert(self.checkpoint, **{**self.settings, **overrides}).model
-
-    def bank(self) -> LabelBank:
-        return conversion.import_text_features(self.folder / self.config["files"]["text_features"], self.labels)
-
-    def videos(self, num_frames: int | None = None) -> torch.Tensor:
-        return self.inputs["pixel_values"].float()[:, :num_frames]
-
-
-@cache
-def load_case(name: str) -> Case:
-    return Case(GOLDEN_DIR / name)
-
-
-def find_cases() -> list[str]:
-    folders = sorted(path.parent for path in GOLDEN_DIR.glob("*/config.json"))
-    return [folder.name for folder in folders if "stca" in json.loads((folder / "config.json").read_text())]
-
-
-def find_runs() -> list[tuple[str, str]]:
-    """(case, prefix) of every forward pass of the vision tower in the expected tensors."""
-    runs = []
-    for name in CASES:
-        with safe_open(GOLDEN_DIR / name / "expected.safetensors", framework="pt") as file:
-            keys = sorted(file.keys())
-        runs += [(name, key.removesuffix(".frame_features")) for key in keys if key.endswith(".frame_features")]
-    return runs
-
-
-CASES = find_cases()
+CASES = golden_cases(lambda case: "stca" in case.config)
 NO_CASES = pytest.param(None, marks=pytest.mark.skip(reason=f"no STDD cases in {GOLDEN_DIR}: set HF_ZSAR_GOLDEN"))
-each_case = pytest.mark.parametrize("name", CASES or [NO_CASES])
-each_run = pytest.mark.parametrize("run", [pytest.param(run, id="-".join(run)) for run in find_runs()] or [NO_CASES])
 
 
-def assert_close(actual: torch.Tensor, expected: torch.Tensor, what: str) -> None:
-    """Features and losses: 1e-5 of the scale of the reference (golden README)."""
-    tolerance = 1e-5 * max(1.0, float(expected.abs().max()))
-    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance, msg=lambda text: f"{what}: {text}")
+def passes() -> list[Any]:
+    """(case, prefix) of every pass through the vision tower that the expected tensors record."""
+    found = []
+    for case in CASES:
+        with safe_open(case.path / "expected.safetensors", framework="pt") as file:
+            names = [name for name in file.keys() if name.endswith(".frame_features")]
+        for name in sorted(names):
+            prefix = name.removesuffix(".frame_features")
+            found.append(pytest.param((case, prefix), id=f"{case_id(case)}-{prefix}"))
+    return found
 
 
-def assert_logits_close(actual: torch.Tensor, expected: torch.Tensor, what: str) -> None:
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4, msg=lambda text: f"{what}: {text}")
+each_case = pytest.mark.parametrize("case", CASES or [NO_CASES], ids=case_id if CASES else None)
+each_pass = pytest.mark.parametrize("recorded", passes() or [NO_CASES])
+
+
+def settings(case: GoldenCase) -> dict[str, Any]:
+    """What `config.json` says of the attention, as fields of our configuration."""
+    stca = case.config["stca"]
+    names = dict(window_size="window", mask_rate="mask_rate", channel_fold="channel_fold")
+    return {field: stca[name] for field, name in names.items()} | {"temporal_scales": stca["temporal_scales"]}
+
+
+def load_model(case: GoldenCase, **overrides: Any) -> STDDModel:
+    path = case.path / case.config["files"]["checkpoint"]
+    return conversion.convert(path, **{**settings(case), **overrides}).model
+
+
+def load_bank(case: GoldenCase) -> LabelBank:
+    labels = [f"class {i}" for i in range(case.config["num_classes"])]
+    return conversion.import_text_features(case.path / case.config["files"]["text_features"], labels)
+
+
+def videos(case: GoldenCase, num_frames: int) -> torch.Tensor:
+    return case.inputs["pixel_values"][:, :num_frames]
+
+
+def frames_and_rate(prefix: str) -> tuple[int, dict[str, float]]:
+    """`"rate0.25.T4"` -> 4 frames, and the mask rate that differs from the case's."""
+    rate = re.match(r"rate([\d.]+)\.", prefix)
+    return int(re.search(r"T(\d+)$", prefix)[1]), {"mask_rate": float(rate[1])} if rate else {}
 
 
 @pytest.fixture
@@ -107,101 +85,95 @@ def block_outputs(monkeypatch):
 
 
 @torch.no_grad()
-@each_run
-def test_golden_forward(run, block_outputs):
+@each_pass
+def test_golden_forward(recorded, block_outputs):
     """Every recorded pass: deterministic, shuffled, training masks, other mask rates; T as the prefix says."""
-    case, prefix = load_case(run[0]), run[1]
-    rate = re.match(r"rate([\d.]+)\.", prefix)
-    model = case.model(**({"mask_rate": float(rate[1])} if rate else {}))
-    num_frames = int(re.search(r"T(\d+)$", prefix)[1])
+    case, prefix = recorded
+    num_frames, rate = frames_and_rate(prefix)
+    model, bank = load_model(case, **rate), load_bank(case)
     masks = case.expected.get(f"{prefix}.masked_raster")
-    explicit = masks is not None and masks.ndim == 4
-    features = model.encode_videos(case.videos(num_frames), patch_masks=masks if explicit else None)
-    assert_close(features.frame_embeds[:, 0], case.expected[f"{prefix}.frame_features"], "frame_features")
-    logits, bank = model.score(features, case.bank()), case.bank()
-    assert_logits_close(logits, case.expected[f"{prefix}.logits_aug"], "logits_aug")
-    recorded = [key for key in case.expected if re.fullmatch(rf"{re.escape(prefix)}\.block_\d+_out", key)]
-    for key in recorded:
-        expected = case.expected[key]
-        assert_close(block_outputs[int(key.split("_")[-2])].view_as(expected), expected, key)
-    if (similarity := case.expected.get(f"{prefix}.similarity")) is not None:
+    random = masks is not None and masks.ndim == 4
+    features = model.encode_videos(videos(case, num_frames), patch_masks=masks if random else None)
+    case.check(f"{prefix}.frame_features", features.frame_embeds[:, 0])
+    case.check(f"{prefix}.logits_aug", model.score(features, bank))
+    for name in case.expected:
+        if match := re.fullmatch(rf"{re.escape(prefix)}\.block_(\d+)_out", name):
+            case.check(name, block_outputs[int(match[1])].view_as(case.expected[name]))
+    if f"{prefix}.similarity" in case.expected:
         frames = normalize(features.frame_embeds[:, 0]) * model.backbone.logit_scale.exp()
-        assert_logits_close(torch.einsum("btd,kad->btka", frames, bank["prompt_embeds"]), similarity, "similarity")
+        case.check(f"{prefix}.similarity", torch.einsum("btd,kad->btka", frames, bank["prompt_embeds"]))
 
 
 @torch.no_grad()
-@each_run
-def test_golden_masks(run):
+@each_pass
+def test_golden_masks(recorded):
     """The masks themselves, rebuilt from the recorded draws, and what the first block keeps."""
-    case, prefix = load_case(run[0]), run[1]
-    model, num_frames = case.model(), int(re.search(r"T(\d+)$", prefix)[1])
-    config, grid = model.config, patch_grid(model.config.backbone_config.vision_config)
-    rate = re.match(r"rate([\d.]+)\.", prefix)
-    rate = float(rate[1]) if rate else config.mask_rate
+    case, prefix = recorded
+    num_frames, rate = frames_and_rate(prefix)
+    model = load_model(case, **rate)
+    window, rate = model.config.window_size, model.config.mask_rate
+    grid = patch_grid(model.config.backbone_config.vision_config)
     draws = [case.expected.get(f"{prefix}.{name}") for name in ("offset", "frame_permutation")]
-    mask = window_mask(num_frames, grid, config.window_size, rate, *draws)
+    mask = window_mask(num_frames, grid, window, rate, *draws)
     window_major = case.expected[f"{prefix}.masked_windowmajor"].bool()
-    assert torch.equal(mask[..., window_order(grid, config.window_size)].expand_as(window_major), window_major)
+    assert torch.equal(mask[..., window_order(grid, window)].expand_as(window_major), window_major)
     if (raster := case.expected.get(f"{prefix}.masked_raster")) is not None:
         assert torch.equal(mask.expand(raster.shape), raster.bool())
-    if (tokens := case.expected.get(f"{prefix}.kept_tokens_block0")) is not None:
-        kept = kept_patches(mask, grid, config.window_size, kept_count(grid, config.window_size, rate))
-        hidden = model.backbone.embed_frames(case.videos(num_frames).flatten(0, 1))
+    if f"{prefix}.kept_tokens_block0" in case.expected:
+        kept = kept_patches(mask, grid, window, kept_count(grid, window, rate))
+        hidden = model.backbone.embed_frames(videos(case, num_frames).flatten(0, 1))
         hidden = model.backbone.model.vision_model.pre_layrnorm(hidden).unflatten(0, (-1, num_frames))
         index = torch.cat([torch.zeros_like(kept[:, :1]), kept + 1], dim=1)
-        assert_close(hidden[:, torch.arange(num_frames)[:, None], index], tokens, "kept_tokens_block0")
+        case.check(f"{prefix}.kept_tokens_block0", hidden[:, torch.arange(num_frames)[:, None], index])
 
 
 @torch.no_grad()
 @each_case
-def test_golden_text_side(name):
+def test_golden_text_side(case):
     """The imported feature file, and the template-averaged classifier that the text tower gives."""
-    case = load_case(name)
-    assert_close(case.bank()["prompt_embeds"], case.expected["classifier_aug"], "classifier_aug")
-    model = case.model(matching="mean")
-    ids, classes = case.inputs["template_input_ids"], len(case.labels)
-    prompt_index = torch.arange(len(ids)).view(-1, classes).t()  # row p * C + c is template p of class c
-    bank = model.encode_labels(ids, prompt_index=prompt_index, labels=case.labels)
-    assert_close(bank["text_embeds"], case.expected["classifier_base"], "classifier_base")
+    case.check("classifier_aug", load_bank(case)["prompt_embeds"])
+    model = load_model(case, matching="mean")
+    ids = case.inputs["template_input_ids"]
+    prompt_index = torch.arange(len(ids)).view(-1, case.config["num_classes"]).t()  # row p * C + c
+    bank = model.encode_labels(ids, prompt_index=prompt_index)
+    case.check("classifier_base", bank["text_embeds"])
     for num_frames in case.config["num_frames_tested"]:
-        logits = model.score(model.encode_videos(case.videos(num_frames)), bank)
-        assert_logits_close(logits, case.expected[f"T{num_frames}.logits_base"], f"T{num_frames}.logits_base")
+        logits = model.score(model.encode_videos(videos(case, num_frames)), bank)
+        case.check(f"T{num_frames}.logits_base", logits)
 
 
 @each_case
-def test_golden_settings_come_from_the_file(name):
+def test_golden_settings_come_from_the_file(case):
     """An epoch file says how it was trained; an averaged one does not, and the converter says that it guesses."""
-    case = load_case(name)
-    converted = conversion.convert(case.checkpoint)
-    if "cfg" in torch.load(case.checkpoint, weights_only=True):
-        found = {key: getattr(converted.model.config, key) for key in case.settings}
-        assert found == case.settings
+    path = case.path / case.config["files"]["checkpoint"]
+    converted = conversion.convert(path)
+    if "cfg" in torch.load(path, weights_only=True):
+        assert {name: getattr(converted.model.config, name) for name in settings(case)} == settings(case)
     else:
         assert any("no settings" in note for note in converted.notes)
     assert converted.model.config.source_license == "none"
 
 
-# -- training step ------------------------------------------------------------------------------------------------------
+# -- training step ----------------------------------------------------------------------------------
 
 
-def training_model(case: Case, **overrides: Any) -> STDDModel:
+def training_model(case: GoldenCase, **overrides: Any) -> STDDModel:
     """The student in training mode, with its projector and teacher from wherever the case keeps them."""
     train = case.config["expected_scalars"]["train_intent"]
-    settings = dict(distill_weight=train["distill_weight"], distill_alpha=train["distill_alpha"]) | overrides
-    model = case.model(**settings)
-    projector = case.folder / "projector_v.safetensors"
+    weights = dict(distill_weight=train["distill_weight"], distill_alpha=train["distill_alpha"])
+    model = load_model(case, **(weights | overrides))
+    projector = case.path / "projector_v.safetensors"
     if projector.is_file() and model.distill_projector is not None:
         state = {key.removeprefix("projector_v."): tensor for key, tensor in load_file(projector).items()}
         model.distill_projector.load_state_dict(state)
-    model.set_teacher(conversion.load_teacher(case.checkpoint))
+    model.set_teacher(conversion.load_teacher(case.path / case.config["files"]["checkpoint"]))
     return model.train()
 
 
-def run_training_step(case: Case, model: STDDModel) -> Any:
+def run_training_step(case: GoldenCase, model: STDDModel) -> Any:
     masks = case.expected["train.masked_raster"]
-    output = model(
-        case.videos(masks.shape[2]), label_bank=case.bank(), labels=case.inputs["labels"], patch_masks=masks
-    )
+    inputs = dict(label_bank=load_bank(case), labels=case.inputs["labels"], patch_masks=masks)
+    output = model(videos(case, masks.shape[2]), **inputs)
     output.loss.backward()
     return output
 
@@ -245,36 +217,32 @@ def assert_gradient_norms(model: STDDModel, expected: dict[str, float | None]) -
 
 
 @each_case
-def test_golden_training_step(name):
-    """Loss, its parts and gradients where distillation trains the student, as the paper means it."""
-    case = load_case(name)
+def test_golden_training_step(case):
+    """Loss and gradients where distillation trains the student, as the paper means it."""
     model, expected = training_model(case), case.config["expected_scalars"]["train_intent"]
     output = run_training_step(case, model)
-    assert_logits_close(output.logits_per_video, case.expected["train.logits"], "train.logits")
-    assert_close(output.loss, case.expected["train.loss_total"], "train.loss_total")
+    case.check("train.logits", output.logits_per_video)
+    case.check("train.loss_total", output.loss)
     assert output.loss.item() == pytest.approx(expected["total"], rel=1e-5)
     assert_gradient_norms(model, expected["gradient_norms"])
 
 
 @torch.no_grad()
 @each_case
-def test_golden_distillation(name):
-    case = load_case(name)
+def test_golden_distillation(case):
     model, masks = training_model(case), case.expected["train.masked_raster"]
-    videos = case.videos(masks.shape[2])
-    student = normalize(model.encode_videos(videos, patch_masks=masks).frame_embeds)
+    clips = videos(case, masks.shape[2])
+    student = normalize(model.encode_videos(clips, patch_masks=masks).frame_embeds)
     correction = model.config.distill_alpha * model.distill_projector(student)
-    expected = case.expected["train.student_plus_projection"]
-    assert_close((student + correction).view_as(expected), expected, "student_plus_projection")
-    teacher = model.teacher_frame_embeds(videos)
-    assert_close(teacher.view_as(expected), case.expected["train.teacher_frame_features_normalised"], "teacher")
-    assert_close(distillation_loss(student, correction, teacher), case.expected["train.loss_distill"], "loss_distill")
+    teacher = model.teacher_frame_embeds(clips)
+    case.check("train.student_plus_projection", (student + correction).flatten(0, 2))
+    case.check("train.teacher_frame_features_normalised", teacher.flatten(0, 2))
+    case.check("train.loss_distill", distillation_loss(student, correction, teacher))
 
 
 @each_case
-def test_golden_without_distillation_gives_the_gradients_of_the_released_code(name):
-    case = load_case(name)
+def test_golden_without_distillation_gives_the_gradients_of_the_released_code(case):
     model, expected = training_model(case, distill_weight=0.0), case.config["expected_scalars"]["train_released"]
     output = run_training_step(case, model)
-    assert_close(output.loss, case.expected["train.loss_ce"], "train.loss_ce")
+    case.check("train.loss_ce", output.loss)
     assert_gradient_norms(model, expected["gradient_norms"])
