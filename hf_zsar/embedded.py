@@ -52,7 +52,7 @@ _RENAMES = (
 
 
 def cache_folder() -> Path:
-    """What this package keeps for the user: `$HF_ZSAR_HOME`, else `$XDG_CACHE_HOME/hf_zsar`, else `~/.cache/hf_zsar`."""
+    """Where this package keeps files: `$HF_ZSAR_HOME`, else `$XDG_CACHE_HOME/hf_zsar`, else `~/.cache/hf_zsar`."""
     root = os.environ.get("HF_ZSAR_HOME")
     return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hf_zsar"
 
@@ -115,6 +115,9 @@ def build_embedded_model() -> tuple[ResTModel, ResTProcessor]:
     )
     config = ResTConfig(
         cross_modal=False,
+        backbone_type="transformers",
+        num_frames=8,
+        image_size=224,
         backbone_config=vision_config,
         text_config=AutoConfig.from_pretrained(sentence_folder),
         text_pooling="mean",
@@ -123,7 +126,7 @@ def build_embedded_model() -> tuple[ResTModel, ResTProcessor]:
         transfer_top_k=TRANSFER_TOP_K,
     )
     model = ResTModel(config).eval()
-    prototypes = _load_backbone(model.backbone, classifier_file)
+    prototypes = _load_backbone(model.backbone.model, classifier_file)
     text_state = load_file(sentence_folder / "model.safetensors")
     wanted = model.text_model.state_dict().keys()  # without the pooler, which sentence embeddings do not use
     model.text_model.load_state_dict({name: text_state[name] for name in wanted})

@@ -1,30 +1,89 @@
 """ResT: zero-shot action recognition by semantic transfer among visual prototypes.
 
-Re-implementation of the idea of arXiv 2205.01657, whose architecture and losses are not fully published. Candidates
-are never compared with a video through text: their visual prototypes are composed out of those of seen classes, by how
-related the labels are.
+Re-implementation of the idea of arXiv 2205.01657, whose architecture and losses are not fully published (see the
+specification of ResT; all that is not stated there is our reading). One transformer reads videos, label texts, or
+both. Training pairs a video with its label; at inference the video goes in alone. Candidates are never compared with a
+video through text: their visual prototypes are composed out of those of seen classes, by how related the labels are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, BertModel
+from transformers import BertModel
 from transformers import initialization as init
+from transformers.utils import logging
 
 from .configuration_rest import ResTConfig
 from .modeling_zsar import LabelBank, VideoFeatures, ZSARPreTrainedModel, gather_prompts, normalize, split_views
+from .r2plus1d import R2Plus1D
+from .rest_losses import alignment_loss, classification_loss, hard_negatives, matching_loss
 from .semantic_transfer import compose_prototypes, transfer_weights
+from .visual_backbone import backbone_width, build_backbone, grid_size
+
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class ResTVideoFeatures(VideoFeatures):
+    """[`VideoFeatures`]; in training also the tokens that the matching loss joins with texts.
+
+    Args:
+        visual_tokens (`[batch, views, tokens, width]`, *optional*): inputs of the transformer, in training only.
+    """
+
+    visual_tokens: torch.FloatTensor | None = None
+
+    def gathered(self) -> ResTVideoFeatures:
+        # The matching loss is computed where the videos are; their tokens need not travel.
+        return super(ResTVideoFeatures, replace(self, visual_tokens=None)).gathered()
+
+
+class VisualEmbedding(nn.Module):
+    """Backbone tokens `[B, T', G, channels]` -> transformer inputs `[B, 1 + T' * G, width]`, [VIS] first."""
+
+    def __init__(self, channels: int, width: int, times: int, places: int, eps: float) -> None:
+        super().__init__()
+        self.projection = nn.Linear(channels, width)
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.time_embedding = nn.Parameter(torch.zeros(times, width))
+        self.space_embedding = nn.Parameter(torch.zeros(places, width)) if places > 1 else None
+        self.vis_token = nn.Parameter(torch.zeros(width))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """
+        Raises:
+            ValueError: another number of places per frame than the tables were made for.
+        """
+        batch, times, places = tokens.shape[:3]
+        hidden = self.norm(self.projection(tokens)) + self._times(times)[:, None]
+        if self.space_embedding is not None:
+            if places != len(self.space_embedding):
+                raise ValueError(
+                    f"{places} visual tokens per frame, but there are positions for {len(self.space_embedding)}: use "
+                    "frames of the configuration's image_size."
+                )
+            hidden = hidden + self.space_embedding
+        return torch.cat([self.vis_token.expand(batch, 1, -1), hidden.flatten(1, 2)], dim=1)
+
+    def _times(self, times: int) -> torch.Tensor:
+        if times == len(self.time_embedding):
+            return self.time_embedding
+        table = self.time_embedding.t()[None]
+        return nn.functional.interpolate(table, size=times, mode="linear", align_corners=True)[0].t()
 
 
 class ResTModel(ZSARPreTrainedModel):
-    """Vision backbone, BERT text encoder and the prototypes of the seen classes.
+    """Vision backbone, one BERT for texts and visual tokens, and the prototypes of the seen classes.
 
     Buffers saved with the weights: `seen_prototypes [S, d]`, `seen_text_embeds [S, D]` and `seen_counts [S]` (training
-    clips behind each prototype; 0 = not set).
+    clips behind each prototype; 0 = not set). The tensors of its label banks: `prototypes [K, d]`, `transfer_weights
+    [K, S]`, `is_seen [K]` and `text_embeds [K, D]`.
     """
 
     config_class = ResTConfig
@@ -32,11 +91,21 @@ class ResTModel(ZSARPreTrainedModel):
 
     def __init__(self, config: ResTConfig) -> None:
         super().__init__(config)
-        self.backbone = AutoModel.from_config(config.backbone_config)
+        self.backbone = build_backbone(config)
         self.text_model = BertModel._from_config(config.text_config, add_pooling_layer=False)
-        seen = config.num_seen_classes
-        self.register_buffer("seen_prototypes", torch.zeros(seen, backbone_width(config.backbone_config)))
-        self.register_buffer("seen_text_embeds", torch.zeros(seen, config.text_config.hidden_size))
+        channels, width, seen = backbone_width(config), config.text_config.hidden_size, config.num_seen_classes
+        if config.cross_modal:
+            eps = config.text_config.layer_norm_eps
+            self.visual_embedding = VisualEmbedding(channels, width, *grid_size(config), eps)
+            self.video_projection = nn.Linear(width, config.projection_dim)
+            self.text_projection = nn.Linear(width, config.projection_dim)
+            self.match_head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2))
+            if seen:
+                self.class_head = nn.Linear(config.projection_dim, seen, bias=False)
+                self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init))
+        video_dim, text_dim = (config.projection_dim,) * 2 if config.cross_modal else (channels, width)
+        self.register_buffer("seen_prototypes", torch.zeros(seen, video_dim))
+        self.register_buffer("seen_text_embeds", torch.zeros(seen, text_dim))
         self.register_buffer("seen_counts", torch.zeros(seen, dtype=torch.long))
         self.post_init()
 
@@ -49,26 +118,92 @@ class ResTModel(ZSARPreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, ResTModel):
+        if isinstance(module, R2Plus1D):
+            module.init_weights()
+        elif isinstance(module, VisualEmbedding):
+            for table in (module.time_embedding, module.space_embedding, module.vis_token):
+                if table is not None:
+                    init.normal_(table, std=self.config.initializer_range)
+        elif isinstance(module, ResTModel):
+            if hasattr(module, "logit_scale"):
+                init.constant_(module.logit_scale, self.config.logit_scale_init)
             for buffer in (module.seen_prototypes, module.seen_text_embeds, module.seen_counts):
                 init.zeros_(buffer)
 
-    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
-        """Frames -> mean over time of the backbone's pooled feature; views are averaged after normalisation."""
-        clips, batch, views = split_views(pixel_values_videos)
-        pooled = self.backbone(clips.flatten(0, 1).to(self.dtype)).pooler_output.flatten(1)
-        frames = pooled.view(batch, views, -1, pooled.shape[-1])
-        view_embeds = normalize(frames.float().mean(2))
-        return VideoFeatures(video_embeds=normalize(view_embeds.mean(1)), view_embeds=view_embeds, frame_embeds=frames)
+    # -- the three passes of the transformer -----------------------------------------------------------------------
+
+    def _text_inputs(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {
+            "inputs_embeds": self.text_model.get_input_embeddings()(input_ids),
+            "token_type_ids": torch.zeros_like(input_ids),
+            "position_ids": torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids),
+        }
+
+    def _visual_inputs(self, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+        # Their order lives in the time and space tables, so that it does not move with the length of the text.
+        ones = torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device)
+        return {
+            "inputs_embeds": tokens,
+            "token_type_ids": ones,
+            "position_ids": ones * self.config.max_text_length,
+        }
 
     def encode_texts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Token rows `[R, L]` -> unit-norm text embeddings `[R, D]`, float32."""
+        """Text pass: token rows `[R, L]` -> unit-norm text embeddings `[R, D]`, float32."""
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        hidden = self.text_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
+        hidden = self.text_model(**self._text_inputs(input_ids), attention_mask=attention_mask).last_hidden_state
+        if self.config.cross_modal:
+            return normalize(self.text_projection(hidden[:, 0]).float())
         if self.config.text_pooling == "cls":
-            return normalize(hidden[:, 0])
-        mask = attention_mask[..., None].to(hidden.dtype)
-        return normalize((hidden * mask).sum(1) / mask.sum(1))
+            return normalize(hidden[:, 0].float())
+        mask = attention_mask[..., None].float()
+        return normalize((hidden.float() * mask).sum(1) / mask.sum(1))
+
+    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+        """Video pass: clips alone -> unit-norm `view_embeds`; views are averaged after normalisation.
+
+        Without `cross_modal`, the mean over time (and grid) of the backbone's feature, and `frame_embeds`.
+        """
+        clips, batch, views = split_views(pixel_values_videos)
+        tokens = self.backbone(clips.to(self.dtype))
+        visual_tokens = frame_embeds = None
+        if self.config.cross_modal:
+            inputs = self.visual_embedding(tokens)
+            hidden = self.text_model(**self._visual_inputs(inputs)).last_hidden_state
+            per_view = self.video_projection(hidden[:, 0]).float()
+            if self.training:
+                visual_tokens = inputs.view(batch, views, *inputs.shape[1:])
+        else:
+            frames = tokens.float().mean(dim=2)
+            per_view, frame_embeds = frames.mean(dim=1), frames.view(batch, views, *frames.shape[1:])
+        view_embeds = normalize(per_view).view(batch, views, -1)
+        return ResTVideoFeatures(
+            video_embeds=normalize(view_embeds.mean(dim=1)),
+            view_embeds=view_embeds,
+            frame_embeds=frame_embeds,
+            visual_tokens=visual_tokens,
+        )
+
+    def get_match_logits(
+        self, visual_tokens: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Joint pass: one text per video -> logits `[B, 2]` of mismatch and match.
+
+        Args:
+            visual_tokens: `[B, N, width]`, as in [`ResTVideoFeatures`] for one view.
+            input_ids, attention_mask: `[B, L]`.
+        """
+        text, visual = self._text_inputs(input_ids), self._visual_inputs(visual_tokens)
+        joint = {name: torch.cat([text[name], visual[name]], dim=1) for name in text}
+        mask = torch.cat([attention_mask, torch.ones_like(visual["position_ids"])], dim=1)
+        return self.match_head(self.text_model(**joint, attention_mask=mask).last_hidden_state[:, 0]).float()
+
+    # -- label side ------------------------------------------------------------------------------------------------
+
+    @property
+    def has_prototypes(self) -> bool:
+        """Whether at least one seen class has its prototype."""
+        return bool((self.seen_counts > 0).any())
 
     def encode_labels(
         self,
@@ -79,27 +214,46 @@ class ResTModel(ZSARPreTrainedModel):
     ) -> LabelBank:
         """Candidate labels -> their visual prototypes.
 
-        Returns:
-            Bank with `prototypes [K, d]`, `transfer_weights [K, S]` and `text_embeds [K, D]`.
+        Until there are prototypes (see [`set_prototypes`]) a cross-modal model compares videos with the text
+        embeddings themselves.
 
         Raises:
-            ValueError: the model has no prototypes yet.
+            ValueError: no prototypes, and text and video are not in one space (`cross_modal=False`).
         """
-        if not bool((self.seen_counts > 0).any()):
-            raise ValueError("This model has no prototypes of seen classes: set them first (see set_prototypes).")
+        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         spread, mask = gather_prompts(self.encode_texts(input_ids, attention_mask), prompt_index)
         text_embeds = normalize(spread.sum(1) / mask.sum(1, keepdim=True).clamp(min=1))
-        weights = self._transfer_weights(text_embeds, labels)
+        weights, is_seen = self._transfer_weights(text_embeds, labels)
+        if self.has_prototypes:
+            prototypes = compose_prototypes(weights, self.seen_prototypes)
+        elif self.config.cross_modal:
+            prototypes = text_embeds
+            if not self.training:
+                logger.warning_once("No prototypes of seen classes are set: videos are compared with label texts.")
+        else:
+            raise ValueError("This model has no prototypes of seen classes: set them first (see set_prototypes).")
         tensors = {
-            "prototypes": compose_prototypes(weights, self.seen_prototypes),
+            "prototypes": prototypes,
             "transfer_weights": weights,
+            "is_seen": is_seen,
             "text_embeds": text_embeds,
         }
+        if self.training and self.config.cross_modal:
+            rows = (
+                torch.arange(len(input_ids), device=input_ids.device) if prompt_index is None else prompt_index[:, 0]
+            )
+            tensors["text_ids"] = input_ids.masked_fill(attention_mask == 0, -1)[rows]  # for the matching loss
         return self.make_bank(labels, tensors, (input_ids, attention_mask, prompt_index))
 
-    def _transfer_weights(self, text_embeds: torch.Tensor, labels: Sequence[str] | None) -> torch.Tensor:
+    def _transfer_weights(
+        self, text_embeds: torch.Tensor, labels: Sequence[str] | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`[K, S]` weights of the seen classes with a prototype, and which candidates are seen themselves, `[K]`."""
         config, known = self.config, self.seen_counts > 0
-        weights = torch.zeros(len(text_embeds), len(known), device=text_embeds.device)
+        weights = text_embeds.new_zeros(len(text_embeds), len(known))
+        is_seen = torch.zeros(len(text_embeds), dtype=torch.bool, device=text_embeds.device)
+        if not self.has_prototypes:
+            return weights, is_seen
         weights[:, known] = transfer_weights(
             text_embeds,
             self.seen_text_embeds[known],
@@ -108,23 +262,77 @@ class ResTModel(ZSARPreTrainedModel):
             top_k=config.transfer_top_k,
             ridge_lambda=config.transfer_ridge_lambda,
         )
-        if config.exact_match_uses_seen_prototype and labels is not None:
-            seen = {name.casefold(): i for i, name in enumerate(config.seen_class_names)}
-            for row, label in enumerate(labels):
-                match = seen.get(" ".join(label.split()).casefold())
-                if match is not None and known[match]:
-                    weights[row] = nn.functional.one_hot(torch.tensor(match), len(known)).to(weights)
-        return weights
+        seen = {plain_name(name): i for i, name in enumerate(config.seen_class_names)}
+        for row, label in enumerate(labels or ()):
+            match = seen.get(plain_name(label))
+            if match is not None and known[match]:
+                is_seen[row] = True
+                if config.exact_match_uses_seen_prototype:
+                    weights[row] = 0
+                    weights[row, match] = 1
+        return weights, is_seen
 
     def score(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
-        """Cosine of the video with each candidate's prototype, times `inference_logit_scale`: `[B, K]`."""
-        return self.config.inference_logit_scale * features.video_embeds.float() @ bank["prototypes"].float().T
+        """Cosine of the video with each candidate's prototype, less `gzsl_offset` for seen candidates, times
+        `inference_logit_scale`: `[B, K]`."""
+        cosine = features.video_embeds.float() @ bank["prototypes"].float().T
+        return self.config.inference_logit_scale * (cosine - self.config.gzsl_offset * bank["is_seen"].float())
+
+    # -- training --------------------------------------------------------------------------------------------------
 
     def compute_loss(
-        self, features: VideoFeatures, bank: LabelBank, targets: torch.Tensor, **inputs: Any
+        self,
+        features: VideoFeatures,
+        bank: LabelBank,
+        targets: torch.Tensor,
+        label_ids: torch.Tensor | None = None,
+        local_features: VideoFeatures | None = None,
+        local_rows: slice = slice(None),
+        **inputs: Any,
     ) -> torch.Tensor:
-        """Cross-entropy over the candidates."""
-        return nn.functional.cross_entropy(self.score(features, bank), targets.float().argmax(1))
+        """Sum of the three losses, weighted (specification 3.1): classification of the video pass over the seen
+        classes, alignment of the video with the text pass, matching in the joint pass. In evaluation mode, and without
+        `cross_modal`, cross-entropy over the candidates.
+
+        Args:
+            label_ids: `[K]`, class ids of the candidates, 0..S-1, for the class head.
+            local_features, local_rows: this process's own videos, when `features` are those of all.
+        """
+        if not (self.config.cross_modal and self.training):
+            return nn.functional.cross_entropy(self.score(features, bank), targets.float().argmax(1))
+        return sum(self.training_losses(features, bank, targets, label_ids, local_features, local_rows).values())
+
+    def training_losses(
+        self,
+        features: VideoFeatures,
+        bank: LabelBank,
+        targets: torch.Tensor,
+        label_ids: torch.Tensor | None = None,
+        local_features: VideoFeatures | None = None,
+        local_rows: slice = slice(None),
+    ) -> dict[str, torch.Tensor]:
+        """The weighted losses `cls`, `align` and `match`; those of weight 0 are left out."""
+        config, videos, texts = self.config, features.video_embeds, bank["text_embeds"]
+        weights = {name: weight for name, weight in config.loss_weights.items() if weight}
+        losses = {}
+        if "cls" in weights and config.num_seen_classes:
+            classes = (torch.arange(len(bank)) if label_ids is None else label_ids).to(targets.device)
+            # The video pass alone: the joint pass has read the label.
+            logits = self.logit_scale.exp().clamp(max=100) * videos @ normalize(self.class_head.weight.float()).T
+            losses["cls"] = classification_loss(logits, classes[targets.float().argmax(1)], config.label_smoothing)
+        similarity = videos @ texts.T / config.align_temperature
+        if "align" in weights:
+            losses["align"] = alignment_loss(similarity, targets)
+        if "match" in weights:
+            local = local_features or features
+            negatives = hard_negatives(similarity.detach(), targets)
+            rows = [targets.float().argmax(1)[local_rows]]
+            rows += [negatives[local_rows]] if negatives is not None else []
+            text_ids = bank["text_ids"][torch.cat(rows)]
+            tokens = local.visual_tokens[:, 0].repeat(len(rows), 1, 1)
+            logits = self.get_match_logits(tokens, text_ids.clamp(min=0), (text_ids >= 0).long())
+            losses["match"] = matching_loss(logits, positives=len(rows[0]))
+        return {name: weights[name] * loss for name, loss in losses.items()}
 
     @torch.no_grad()
     def set_prototypes(
@@ -133,24 +341,60 @@ class ResTModel(ZSARPreTrainedModel):
         """Replace the seen classes: prototypes `[S, d]` (normalised here), text embeddings `[S, D]`, counts `[S]`.
 
         Raises:
-            ValueError: the lengths differ.
+            ValueError: the lengths differ, or the class head was trained for other classes.
         """
         if not len(prototypes) == len(text_embeds) == len(counts) == len(names):
             raise ValueError("prototypes, text_embeds, counts and names must have one row per seen class.")
+        if hasattr(self, "class_head") and len(names) != self.class_head.out_features:
+            raise ValueError(
+                f"The class head has {self.class_head.out_features} classes, got {len(names)} prototypes."
+            )
         device = self.seen_prototypes.device
         self.seen_prototypes = normalize(prototypes.float()).to(device)
         self.seen_text_embeds = normalize(text_embeds.float()).to(device)
         self.seen_counts = counts.to(device, torch.long)
         self.config.num_seen_classes, self.config.seen_class_names = len(names), list(names)
 
+    @torch.no_grad()
+    def fit_prototypes(
+        self,
+        batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+        names: Sequence[str],
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+    ) -> None:
+        """Compute the seen prototypes: the mean of the unit-norm video embeddings of each class, normalised.
 
-def backbone_width(config: Any) -> int:
-    """Channels of the pooled feature that a vision backbone gives."""
-    for name in ("hidden_dim", "hidden_sizes", "hidden_size"):
-        width = getattr(config, name, None)
-        if width is not None:
-            return width[-1] if isinstance(width, (list, tuple)) else width
-    raise ValueError(f"Cannot tell the feature width of a {config.model_type!r} backbone from its configuration.")
+        The model is put into evaluation mode for it (and back). Resumable and sharded: `hf_zsar.training.prototypes`.
+
+        Args:
+            batches: `(pixel_values_videos, class ids)` of the training clips, one central view each, not augmented.
+            names: the S class names.
+            input_ids, attention_mask: `[S, L]`, the names through the same template as the candidates later.
+
+        Raises:
+            ValueError: `prototype_source="classifier"` without a class head.
+        """
+        training = self.training
+        self.eval()
+        sums, counts = torch.zeros(len(names), self.seen_prototypes.shape[1]), torch.zeros(len(names))
+        for pixels, classes in batches:
+            embeds = self.encode_videos(pixels.to(self.device)).video_embeds.float().cpu()
+            sums.index_add_(0, classes.cpu(), embeds)
+            counts += torch.bincount(classes.cpu(), minlength=len(names))
+        if self.config.prototype_source == "classifier":
+            if not hasattr(self, "class_head"):
+                raise ValueError('prototype_source="classifier" needs a trained class head (num_seen_classes > 0).')
+            sums, counts = self.class_head.weight.float().cpu(), torch.ones(len(names))
+        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        texts = self.encode_texts(input_ids.to(self.device), attention_mask.to(self.device))
+        self.set_prototypes(sums, texts, counts, names)
+        self.train(training)
 
 
-__all__ = ["ResTModel"]
+def plain_name(label: str) -> str:
+    """Where spellings of one class name meet: case, underscores and white space do not count."""
+    return " ".join(label.replace("_", " ").split()).casefold()
+
+
+__all__ = ["ResTModel", "ResTVideoFeatures"]

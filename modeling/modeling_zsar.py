@@ -93,6 +93,10 @@ class VideoFeatures(ModelOutput):
         index = slice(index, index + 1 or None) if isinstance(index, int) else index
         return self.map(lambda tensor: tensor[index])
 
+    def gathered(self) -> VideoFeatures:
+        """The features of the videos of all processes, in rank order, with gradient."""
+        return self.map(gather_with_grad)
+
     @classmethod
     def cat(cls, parts: Sequence[VideoFeatures]) -> VideoFeatures:
         """Join batches. All parts must come from the same model with the same number of views and frames."""
@@ -300,7 +304,9 @@ class ZSARPreTrainedModel(PreTrainedModel):
 
         Args:
             targets: `[B, K]`, true where candidate k is the class of video b.
-            inputs: what `forward` was given; and `parts`, the result of `score_parts` on these features and this bank.
+            inputs: what `forward` was given; `parts`, the result of `score_parts` on these features and this bank;
+                `label_ids [K]`; and, where features and bank are those of all processes, this process's own
+                `local_features` and which rows they are, `local_rows`.
         """
         raise NotImplementedError
 
@@ -367,8 +373,12 @@ class ZSARPreTrainedModel(PreTrainedModel):
             labels = torch.arange(batch, device=device)
         if label_ids is None:
             label_ids = torch.arange(len(bank), device=device)
+        local_rows, local_features = slice(None), features
         if self.gather_loss and torch.distributed.is_initialized():
-            features = features.map(gather_with_grad)
+            sizes = gather_with_grad(torch.tensor([batch], device=device)).tolist()
+            first = sum(sizes[: torch.distributed.get_rank()])
+            local_rows = slice(first, first + batch)
+            features = features.gathered()
             bank, label_ids = self._gather_bank(bank, label_ids)
             labels = gather_with_grad(labels)
             inputs["parts"] = self.score_parts(features, bank)
@@ -379,6 +389,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
                 f"{missing} of {len(labels)} labels match no candidate: labels must be positions 0..{len(bank) - 1} "
                 "of the candidates, or class ids that occur in label_ids."
             )
+        inputs.update(label_ids=label_ids, local_features=local_features, local_rows=local_rows)
         return self.compute_loss(features, bank, targets, **inputs)
 
     def _gather_bank(self, bank: LabelBank, label_ids: torch.Tensor) -> tuple[LabelBank, torch.Tensor]:
@@ -419,7 +430,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
     def weights_fingerprint(self) -> str:
         """Digest of the weights, dtypes and configuration. Kept until a parameter changes."""
         tensors = [*self.named_parameters(), *self.named_buffers()]
-        state = tuple((tensor.data_ptr(), tensor._version, tensor.dtype) for _, tensor in tensors)
+        state = tuple((t.data_ptr(), None if t.is_inference() else t._version, t.dtype) for _, t in tensors)
         if getattr(self, "_fingerprint_cache", (None, ""))[0] != state:
             config = {
                 k: v for k, v in self.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")
@@ -427,6 +438,14 @@ class ZSARPreTrainedModel(PreTrainedModel):
             parts = [part for name, tensor in tensors if not tensor.is_meta for part in (name, tensor)]
             self._fingerprint_cache = (state, fingerprint_of(json.dumps(config, sort_keys=True, default=str), *parts))
         return self._fingerprint_cache[1]
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """As the base class. A configuration that was loaded from an export points at code files; the pointers are
+        dropped where those files are not saved along, else every later load would ask for them."""
+        pointers = ("custom_pipelines",) if self._auto_class is not None else ("custom_pipelines", "auto_map")
+        for name in pointers:
+            self.config.__dict__.pop(name, None)
+        super().save_pretrained(save_directory, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

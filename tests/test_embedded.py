@@ -27,7 +27,7 @@ def test_backbone_equals_the_classifier_it_came_from(built):
     x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = _lite0(source, x)
-        features = model.backbone(x).pooler_output.flatten(1)
+        features = model.backbone.model(x).pooler_output.flatten(1)
     torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
 
 

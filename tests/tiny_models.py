@@ -127,10 +127,18 @@ def _tiny_dasti_config() -> dict[str, Any]:
     )
 
 
+_TINY_VIT = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2)
+
+
 def _tiny_rest_config() -> dict[str, Any]:
     sizes = dict(embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], layer_type="basic")
     return dict(
+        backbone_type="transformers",
         backbone_config=dict(model_type="resnet", **sizes),
+        visual_token_pooling="spatial",
+        image_size=IMAGE_SIZE,
+        max_text_length=32,
+        projection_dim=24,
         text_config=dict(model_type="bert", **tiny_bert_config()),
         num_frames=NUM_FRAMES,
         seen_class_names=["running", "swimming", "eating", "dancing", "reading", "painting"],
@@ -187,7 +195,22 @@ TINY: dict[str, TinyMethod] = {
             }
         ),
     ),
-    "rest": TinyMethod(_tiny_rest_config, tiny_bert_tokenizer, prepare=_fill_prototypes),
+    "rest": TinyMethod(
+        _tiny_rest_config,
+        tiny_bert_tokenizer,
+        variants={
+            "transfer_only": dict(cross_modal=False),
+            "r2plus1d": dict(backbone_type="r2plus1d_18", backbone_widths=[4, 8, 8, 16], backbone_stem_width=4),
+            "grid_tokens": dict(visual_token_pooling="none"),
+            "vision_transformer": dict(
+                backbone_config=dict(model_type="vit", image_size=IMAGE_SIZE, patch_size=8, **_TINY_VIT),
+                visual_token_pooling="none",
+            ),
+            "ridge": dict(transfer_method="ridge"),
+            "top_k": dict(transfer_top_k=2),
+        },
+        prepare=_fill_prototypes,
+    ),
     "stdd": TinyMethod(
         _tiny_stdd_config,
         tiny_clip_tokenizer,
