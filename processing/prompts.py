@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import re
-import unicodedata
 from collections.abc import Sequence
 
-
-# Characters that the official CLIP tokenizers repair (ftfy) and that come up in class names and descriptions.
-_PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\u00a0": " "})
-
-
-def normalize_text(text: str) -> str:
-    """Undo HTML entities, full-width letters, ligatures and typographic quotes; collapse white space."""
-    text = unicodedata.normalize("NFKC", html.unescape(html.unescape(text)))
-    return " ".join(text.translate(_PLAIN).split())
+from .text_repair import normalize_text
 
 
 def clean_label(label: str) -> str:
