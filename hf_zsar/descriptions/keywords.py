@@ -137,22 +137,33 @@ def yake_scores(text: str, n: int) -> list[tuple[str, float]]:
 def keep_distinct(candidates: Sequence[str], action: str) -> list[str]:
     """Normalised candidates that say something new, in order.
 
-    Dropped: what is shorter than two or longer than forty characters, numbers, phrases of stop words and fillers, the
-    action's own words ("dancing salsa", "salsa dancer"), and what an earlier candidate already contains.
+    Dropped: what is shorter than two or longer than forty characters, numbers, phrases of stop words and fillers, what
+    only repeats the action ("salsa dancer" of "salsa dancing"), and what an earlier candidate has already. A thing
+    that the action's name mentions ("soccer ball") is kept, but behind everything else.
     """
-    own = {en.stem(word) for word in action.split() if not en.is_function_word(word)}
+    own = _content_words(action)
     kept: list[str] = []
+    of_label: list[str] = []
     contents: list[set[str]] = []
     for candidate in normalize_attributes(candidates):
-        words = {en.stem(word) for word in candidate.split() if not en.is_function_word(word)}
+        words = _content_words(candidate)
         telling = words - en.FILLERS - en.ANYBODY
         if not 2 <= len(candidate) <= 40 or not telling or all(word.isdigit() for word in words):
             continue
-        if words <= own or any(words <= earlier for earlier in contents):
+        if words == own or any(words <= earlier for earlier in contents):
+            continue
+        if words < own:
+            if any(word in en.THINGS or en.verb_base(word) is None for word in words):
+                of_label.append(candidate)
+                contents.append(words)
             continue
         kept.append(candidate)
         contents.append(words)
-    return kept
+    return kept + of_label
+
+
+def _content_words(phrase: str) -> set[str]:
+    return {en.stem(word) for word in phrase.split() if not en.is_function_word(word)}
 
 
 def rerank(
