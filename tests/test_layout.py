@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +106,57 @@ def test_every_package_is_packaged():
     found = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
     assert set(settings["packages"]) == found | set(mapped), "pyproject.toml: [tool.setuptools] packages"
     assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def package_folders() -> dict[str, Path]:
+    """Package name -> its folder, as pyproject.toml maps them."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    mapped = settings["package-dir"]
+    return {name: ROOT / mapped.get(name, name.replace(".", "/")) for name in settings["packages"]}
+
+
+def test_every_data_file_is_packaged():
+    """A file that is read at run time but matched by no pattern is missing from the wheel, and only there."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    packaged = {
+        path
+        for name, folder in package_folders().items()
+        for pattern in settings["package-data"].get(name, [])
+        for path in folder.glob(pattern)
+    }
+    files = {path for folder in package_folders().values() for path in folder.rglob("*") if path.is_file()}
+    data = {path for path in files if path.suffix not in (".py", ".pyc")}
+    only_for_the_readme = {ROOT / "model_cards" / "demo.png"}
+    assert sorted(data - packaged - only_for_the_readme) == [], "pyproject.toml: [tool.setuptools.package-data]"
+
+
+@pytest.mark.slow
+def test_the_wheel_works_by_itself(tmp_path):
+    """Built, unpacked and imported away from the repository; nothing called `modeling` comes with it."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for folder in {path.relative_to(ROOT).parts[0] for path in package_folders().values()}:
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(source)]
+    subprocess.run(build, check=True, timeout=300)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.stat().st_size < 10_000_000
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    assert sorted(path.name for path in (tmp_path / "site").iterdir() if "dist-info" not in path.name) == ["hf_zsar"]
+    code = (
+        "import sys; sys.path.insert(0, 'site'); import hf_zsar, hf_zsar.data as data\n"
+        "assert hf_zsar.__file__.endswith('site/hf_zsar/__init__.py'), hf_zsar.__file__\n"
+        "[data.load_class_names(name) for name in data.available_class_lists()]\n"
+        "[data.load_protocol_file(name) for name in data.available_protocol_files()]\n"
+        "[getattr(hf_zsar, name) for name in hf_zsar.__all__]\n"
+        "print(sys.modules['hf_zsar.modeling'].__file__)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "site/hf_zsar/modeling" in run.stdout.replace("\\", "/")
 
 
 def test_files_are_of_readable_length():
