@@ -16,7 +16,6 @@ _NAMES = {
     "CardFacts": "facts",
     "ExportError": "exporting",
     "LicenceError": "licences",
-    "MeasuredResult": "results",
     "ModelCardCallback": "card_callback",
     "PushError": "transfer",
     "export": "exporting",

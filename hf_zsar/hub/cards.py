@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from hf_zsar.registration import METHODS
+
 from .facts import CardFacts
-from .results import to_eval_result_files, to_model_index
 
 
 TEMPLATE = "template.md.jinja"
@@ -25,12 +25,6 @@ EXAMPLE_REPO = "your-name/your-model"
 EXAMPLE_LABELS = ("playing guitar", "riding a bike", "walking a dog")
 
 
-def method_names() -> list[str]:
-    """Methods that have a text, hence a card."""
-    files = resources.files("hf_zsar.model_cards").iterdir()
-    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
-
-
 @functools.cache
 def method_text(method: str) -> Mapping[str, Any]:
     """What every card of a method says: name, paper, summary, provenance, quoted figures, limits, citation."""
@@ -38,7 +32,7 @@ def method_text(method: str) -> Mapping[str, Any]:
 
     file = resources.files("hf_zsar.model_cards") / f"{method}.yaml"
     if not file.is_file():
-        raise ValueError(f"No card text for method {method!r}; there is one for {', '.join(method_names())}.")
+        raise ValueError(f"No card text for a method {method!r}; the methods are {', '.join(sorted(METHODS))}.")
     return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
@@ -51,10 +45,12 @@ def card_metadata(facts: CardFacts) -> Any:
     from huggingface_hub import ModelCardData
     from huggingface_hub.utils import validate_repo_id
 
+    from hf_zsar.evaluation import reports
+
     base_models = [facts.base_model] if isinstance(facts.base_model, str) else list(facts.base_model or ())
     for repo_id in (*base_models, *facts.datasets, *([facts.repo_id] if facts.repo_id else [])):
         validate_repo_id(repo_id)
-    results = to_model_index(facts.results)
+    results = [entry for record in facts.results for entry in reports.model_index_results(record)]
     extra = {"base_model_relation": facts.base_model_relation} if facts.base_model_relation else {}
     return ModelCardData(
         language="en",
@@ -66,7 +62,7 @@ def card_metadata(facts: CardFacts) -> Any:
         tags=[*TAGS, str(facts.method)],
         base_model=base_models or None,
         datasets=list(facts.datasets) or None,
-        metrics=sorted({result.metric for result in facts.results}) or None,
+        metrics=sorted({entry.metric_type for entry in results}) or None,
         model_name=_title(facts) if results else None,
         eval_results=results or None,
         **extra,
@@ -85,6 +81,8 @@ def render_card(facts: CardFacts) -> str:
     """
     import jinja2
 
+    from hf_zsar.evaluation.reports import dataset_title, markdown_table, notes
+
     if facts.method is None:
         raise ValueError("The card needs a method: pass CardFacts(method=...) or let completed_from(model) find it.")
     text = method_text(facts.method)
@@ -102,17 +100,15 @@ def render_card(facts: CardFacts) -> str:
         text=text,
         title=_title(facts),
         repo=facts.repo_id or EXAMPLE_REPO,
-        prefix=_class_prefix(facts.method),
+        prefix=METHODS[facts.method].prefix,
         labels=list(EXAMPLE_LABELS),
+        result_table=markdown_table(facts.results) if facts.results else "",
+        result_notes=[
+            f"{dataset_title(record)}, {record['protocol']['id']}: {notes(record)}" for record in facts.results
+        ],
         log_columns=_columns(facts.training.log if facts.training else ()),
     )
     return f"---\n{card_metadata(facts).to_yaml(line_break=chr(10))}\n---\n\n{_tidy(body)}"
-
-
-def _class_prefix(method: str) -> str:
-    from hf_zsar import METHODS
-
-    return METHODS[method].prefix
 
 
 def _columns(log: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -141,19 +137,17 @@ def write_card(folder: str | os.PathLike, facts: CardFacts) -> Path:
     """Write `README.md` and `.eval_results/*.yaml` into a folder; each file appears complete or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    readme = folder / "README.md"
-    for name, text in {"README.md": render_card(facts), **to_eval_result_files(facts.results)}.items():
-        _write_whole(folder / name, text)
-    return readme
-
-
-def _write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    readme, text = folder / "README.md", render_card(facts)
+    temporary = folder / f".README.{os.getpid()}.tmp"
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, readme)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+    if facts.benchmarks:
+        from hf_zsar.evaluation.reports import save_eval_results
+
+        for record in facts.results:
+            if dataset_id := facts.benchmarks.get(record["protocol"]["dataset"]):
+                save_eval_results(record, folder, dataset_id)
+    return readme

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hf_zsar.registration import METHODS
+
 from .licences import FIELD
-from .results import MeasuredResult
 
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ class CardFacts:
         architecture: rows of the table of model details.
         templates: the prompt templates.
         training: how the weights were made.
-        results: measured on these very weights.
+        results: records of `hf-zsar evaluate`, measured on these very weights.
+        benchmarks: data set of a record ("ucf101") -> repository id of that benchmark on the Hub; only those results
+            become `.eval_results` entries.
         limits: besides those of the method.
         has_weights: False for the card of a method.
         code_digest: SHA-256 of the code that travels with the weights; None without code.
@@ -80,7 +83,8 @@ class CardFacts:
     architecture: Mapping[str, Any] = field(default_factory=dict)
     templates: Sequence[str] = ()
     training: TrainingFacts | None = None
-    results: Sequence[MeasuredResult] = ()
+    results: Sequence[Mapping[str, Any]] = ()
+    benchmarks: Mapping[str, str] = field(default_factory=dict)
     limits: Sequence[str] = ()
     has_weights: bool = True
     code_digest: str | None = None
@@ -90,8 +94,6 @@ class CardFacts:
 
     def completed_from(self, model: PreTrainedModel, processor: ProcessorMixin | None = None) -> CardFacts:
         """The same facts, with what the model and its processor tell filled in where nothing was said."""
-        from hf_zsar import METHODS
-
         kinds = {spec.model_type: spec.name for spec in METHODS.values()}
         known = {
             "method": kinds.get(model.config.model_type),

@@ -26,6 +26,9 @@ def pipeline(
     Args:
         model: repository id, folder or loaded model (then also pass `processor`). The embedded default if left out.
         kwargs: as for `transformers.pipeline`: `revision`, `device`, `dtype`, `token`, `processor`, ...
+
+    Raises:
+        OSError: there is no such model, or it is neither in the cache nor within reach.
     """
     import transformers
 
@@ -36,4 +39,9 @@ def pipeline(
 
         model = embedded_model_path()
     model = os.fspath(model) if isinstance(model, os.PathLike) else model
-    return transformers.pipeline(TASK, model=model, pipeline_class=ZeroShotVideoClassificationPipeline, **kwargs)
+    try:
+        return transformers.pipeline(TASK, model=model, pipeline_class=ZeroShotVideoClassificationPipeline, **kwargs)
+    except OSError as error:
+        if str(model) in str(error):
+            raise
+        raise OSError(f"Cannot load {model}: {error}") from error  # transformers does not always say what is missing

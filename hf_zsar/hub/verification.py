@@ -27,27 +27,29 @@ PROBE_LABELS = ("riding a bike", "playing guitar", "walking a dog", "cooking an 
 TOLERANCE = 1e-5
 TIMEOUT = 600.0
 
-# Runs where `hf_zsar` cannot be imported: what somebody without the package would do, in the three ways they can.
+# Runs where `hf_zsar` cannot be imported: what somebody without the package would do with a folder or repository.
 CLEAN_SCRIPT = """
 import json, sys
 sys.modules["hf_zsar"] = None   # importing it now raises ModuleNotFoundError
 import numpy, torch
 from transformers import AutoModel, AutoProcessor, pipeline
 
-folder, probe, task, answer = sys.argv[1:]
+def scores(source):
+    model = AutoModel.from_pretrained(source, trust_remote_code=True, dtype=torch.float32).eval()
+    processor = AutoProcessor.from_pretrained(source, trust_remote_code=True)
+    with torch.inference_mode():
+        features = model.encode_videos(**processor(videos=videos))
+        bank = model.encode_labels(**processor.prepare_labels(labels), labels=labels)
+        probabilities = model.score(features, bank).softmax(-1)
+    classify = pipeline(task, model=source, trust_remote_code=True, dtype=torch.float32, device="cpu")
+    ranked = {entry["label"]: entry["score"] for entry in classify(videos[0], candidate_labels=labels)}
+    modules = [type(part).__module__ for part in (model, processor, classify)]
+    return {"scores": probabilities.tolist(), "pipeline": [ranked[label] for label in labels], "modules": modules}
+
+probe, task, answer, *sources = sys.argv[1:]
 given = numpy.load(probe)
 videos, labels = list(given["videos"]), [str(label) for label in given["labels"]]
-model = AutoModel.from_pretrained(folder, trust_remote_code=True, dtype=torch.float32).eval()
-processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
-with torch.inference_mode():
-    features = model.encode_videos(**processor(videos=videos))
-    bank = model.encode_labels(**processor.prepare_labels(labels), labels=labels)
-    scores = model.score(features, bank).softmax(-1)
-classify = pipeline(task, model=folder, trust_remote_code=True, dtype=torch.float32, device="cpu")
-ranked = classify(videos[0], candidate_labels=labels)
-by_pipeline = {entry["label"]: entry["score"] for entry in ranked}
-classes = [type(part).__module__ for part in (model, processor, classify)]
-answers = {"scores": scores.tolist(), "pipeline": [by_pipeline[label] for label in labels], "classes": classes}
+answers = {source: scores(source) for source in sources}
 with open(answer, "w") as file:
     json.dump(answers, file)
 """
@@ -109,7 +111,7 @@ def verify_export(
         model, processor = _load_installed(folder)
     videos = probe_videos()
     expected = scores_of(model, processor, videos, labels)
-    answer = _run_clean(folder, videos, labels, timeout)
+    answer = run_clean([str(folder.resolve())], videos, labels, timeout=timeout, HF_HUB_OFFLINE="1")[0]
     difference = float(np.abs(np.array(answer["scores"]) - expected).max())
     difference = max(difference, float(np.abs(np.array(answer["pipeline"]) - expected[0]).max()))
     if not difference <= TOLERANCE:
@@ -130,24 +132,40 @@ def _load_installed(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
     return model.eval(), AutoProcessor.from_pretrained(folder)
 
 
-def _run_clean(folder: Path, videos: np.ndarray, labels: Sequence[str], timeout: float) -> dict[str, list]:
+def run_clean(
+    sources: Sequence[str], videos: np.ndarray, labels: Sequence[str], *, timeout: float = TIMEOUT, **variables: str
+) -> list[dict[str, list]]:
+    """Score the videos with models loaded from folders or repositories, in a process without this package.
+
+    Args:
+        sources: folders or repository ids.
+        videos, labels: what to score, see `probe_videos`.
+        timeout: seconds for all of them.
+        variables: environment of the process, e.g. `HF_ENDPOINT`.
+
+    Returns:
+        Per source `scores [videos, labels]`, `pipeline [labels]` (of the first video) and `modules`, where the classes
+        of model, processor and pipeline come from.
+
+    Raises:
+        ExportError: a source does not load.
+    """
     from hf_zsar.registration import TASK
 
     with tempfile.TemporaryDirectory() as scratch:
         probe, answer = Path(scratch, "probe.npz"), Path(scratch, "answer.json")
         np.savez(probe, videos=videos, labels=np.array(labels))
-        command = [sys.executable, "-c", CLEAN_SCRIPT, str(folder.resolve()), str(probe), TASK, str(answer)]
+        command = [sys.executable, "-c", CLEAN_SCRIPT, str(probe), TASK, str(answer), *sources]
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": scratch, "HF_MODULES_CACHE": str(Path(scratch, "modules"))}
+        environment |= {"HF_HOME": scratch, "HF_MODULES_CACHE": str(Path(scratch, "modules")), **variables}
         try:
             done = subprocess.run(
                 command, cwd=scratch, env=environment, capture_output=True, text=True, timeout=timeout, check=False
             )
         except subprocess.TimeoutExpired as error:
-            raise ExportError(
-                f"The export in {folder} did not load within {timeout:.0f} s without this package."
-            ) from error
+            raise ExportError(f"{', '.join(sources)} did not load within {timeout:.0f} s.") from error
         if done.returncode != 0 or not answer.is_file():
             last = "\n".join(done.stderr.strip().splitlines()[-15:])
-            raise ExportError(f"The export in {folder} does not load without this package:\n{last}")
-        return json.loads(answer.read_text(encoding="utf-8"))
+            raise ExportError(f"{', '.join(sources)} does not load without this package:\n{last}")
+        answers = json.loads(answer.read_text(encoding="utf-8"))
+        return [answers[source] for source in sources]

@@ -47,15 +47,6 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-@pytest.fixture
-def as_default_hub(hub: LoopbackHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
-    """Makes the loopback Hub the one that every library of this process talks to, with an empty cache."""
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
-    monkeypatch.setenv("HF_TOKEN", hub.token)
-    return hub
-
-
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that a push would have waited between its attempts."""

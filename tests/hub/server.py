@@ -91,7 +91,7 @@ class LoopbackHub:
         self.store = HubStore({self.token: "user", self.other_token: "somebody"})
         self.faults: list[Fault] = []
         self.log: list[tuple[str, int]] = []
-        self.unknown: list[str] = []
+        self.unknown: list[str] = []  # requests about repositories that no endpoint here answers
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundHandler", (_Handler,), {"hub": self}))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -146,7 +146,8 @@ class LoopbackHub:
                     return endpoint(self, request, **found)
                 except HubError as error:
                     return _refusal(error)
-        self.unknown.append(f"{request.method} {request.path}")
+        if re.search(r"/(models|datasets|spaces|repos|resolve|info)/", request.path):
+            self.unknown.append(f"{request.method} {request.path}")
         return Response.json({"error": "No such endpoint"}, 404)
 
     def reader(self, request: Request, kinds: str, name: str) -> Repo:
