@@ -126,10 +126,13 @@ class FeatureStore:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in features.items()}
         # The bytes must be on the disk before the name is: a shard with a name is whole, whatever happens.
         about = {"format": FORMAT, "clips": json.dumps(keys), "notes": json.dumps(dict(notes or {}))}
-        save_file(tensors, temporary, metadata=about)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            save_file(tensors, temporary, metadata=about)
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
         self._rows.update({key: (path, row) for row, key in enumerate(keys)})
         self.notes.update(notes or {})
 

@@ -38,18 +38,19 @@ def draw_class_accuracy(axes: Axes, record: Mapping[str, Any]) -> None:
     """Horizontal bars, best class on top, with the number of clips behind each; classes without clips are left out."""
     counts = confusion_matrix(record)
     totals = counts.sum(axis=1)
-    accuracy = np.divide(counts.diagonal(), totals, out=np.full(len(totals), -1.0), where=totals > 0)
-    order = [k for k in np.argsort(accuracy, kind="stable") if totals[k]]
+    accuracy = counts.diagonal() / np.maximum(1, totals)
+    order = sorted(np.flatnonzero(totals), key=lambda k: -accuracy[k])  # equal ones stay in label order
     names = record["classes"]["names"]
     axes.barh(range(len(order)), 100 * accuracy[order], color=_BLUE, height=0.72)
     axes.set_yticks(range(len(order)), [f"{names[k]} ({totals[k]})" for k in order], fontsize=7)
-    axes.set_ylim(-0.6, len(order) - 0.4)
+    axes.set_ylim(len(order) - 0.4, -0.6)
     axes.set_xlim(0, 100)
     axes.set_xlabel("top-1, % of the clips (number in brackets)")
     axes.set_title("accuracy per class", fontsize=10)
     mean = 100 * counts.diagonal().sum() / max(1, totals.sum())
     axes.axvline(mean, color=_ORANGE, linewidth=1)
-    axes.annotate(f"all clips {mean:.1f}", (mean, 0), (3, 2), textcoords="offset points", fontsize=7, color=_ORANGE)
+    place = dict(xytext=(3, 2), textcoords="offset points", fontsize=7, color=_ORANGE)
+    axes.annotate(f"all clips {mean:.1f}", (mean, len(order) - 1), **place)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -60,6 +61,7 @@ def draw_confusion(axes: Axes, record: Mapping[str, Any]) -> None:
     used = (counts.sum(axis=0) + counts.sum(axis=1)) > 0
     counts, names = counts[used][:, used], np.array(record["classes"]["names"])[used]
     share = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    axes.plot([0, len(names) - 1], [0, len(names) - 1], color=_GREY, linewidth=0.4)
     picture = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100, interpolation="nearest", aspect="auto")
     if len(names) <= _NAMED_CLASSES:
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)

@@ -226,6 +226,8 @@ def model_index_results(record: Mapping[str, Any]) -> list[EvalResult]:
                 task_name="zero-shot action recognition",
                 dataset_type=record["protocol"]["dataset"],
                 dataset_name=f"{dataset_title(record)}, {record['protocol']['id']}",
+                # What the Hub tells apart the results on one data set by.
+                dataset_config=record["protocol"]["id"],
                 dataset_args={"split_hash": record["protocol"]["split_hash"], "notes": notes(record)},
                 metric_type="accuracy" if name == "top1" else name,
                 metric_name=title,

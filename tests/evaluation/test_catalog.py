@@ -96,7 +96,12 @@ def test_no_such_folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("UCF-101", "ucf101"), ("k600", "kinetics600"), ("ActivityNet", "activitynet200"), ("kinetics_400", "kinetics400")],
+    [
+        ("UCF-101", "ucf101"),
+        ("k600", "kinetics600"),
+        ("ActivityNet", "activitynet200"),
+        ("kinetics_400", "kinetics400"),
+    ],
 )
 def test_data_set_names(name, expected):
     assert dataset_info(name).name == expected

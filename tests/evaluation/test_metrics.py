@@ -93,7 +93,7 @@ def test_rank_one_is_the_argmax_and_ranks_are_a_permutation(seed, levels):
 
 @given(st.integers(0, 10_000))
 def test_restricting_candidates_never_lowers_accuracy(seed):
-    """For each subset: accuracy among its candidates >= that of the same clips among all (specification, section 3)."""
+    """Accuracy among the candidates of a subset >= that of the same clips among all (specification, section 3)."""
     scores, targets = table(seed, clips=40, classes=9)
     subset = np.random.default_rng(seed).permutation(9)[:5]
     rows = np.isin(targets, subset)
@@ -134,7 +134,12 @@ def test_std_is_the_population_one():
     """BIKE's README: 70.14, 68.31, 67.15 -> 68.53 +- 1.23, which is ddof 0 (ddof 1 gives 1.51)."""
     mean, std = mean_and_std([70.14, 68.31, 67.15])
     assert (round(mean, 2), round(std, 2)) == (68.53, 1.23)
-    assert per_split([0.5, math.nan, 0.7]) == {"mean": pytest.approx(0.6), "std": pytest.approx(0.1), "ddof": 0, "splits": 2}
+    assert per_split([0.5, math.nan, 0.7]) == {
+        "mean": pytest.approx(0.6),
+        "std": pytest.approx(0.1),
+        "ddof": 0,
+        "splits": 2,
+    }
 
 
 def test_harmonic_mean():

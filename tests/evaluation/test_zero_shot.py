@@ -151,7 +151,17 @@ def test_hmdb51_names_decide_not_indices(hmdb):
 
 def test_every_video_is_encoded_once_for_all_protocols(ucf, tmp_path):
     model, processor = colour_pair(UCF)
-    for protocol in ("full", "half_e2e", "half_bike", "test_splits", "xu2017", "truze", "gzsl", "fewshot_4", "base2novel"):
+    for protocol in (
+        "full",
+        "half_e2e",
+        "half_bike",
+        "test_splits",
+        "xu2017",
+        "truze",
+        "gzsl",
+        "fewshot_4",
+        "base2novel",
+    ):
         evaluate_zero_shot(model, processor, protocol, dataset="ucf101", videos=ucf, store=tmp_path)
     assert sum(model.batches) == len(UCF_CLIPS)
 
@@ -227,7 +237,11 @@ def test_gzsl_by_hand(ucf):
 def test_base_to_novel_summary(ucf):
     record = evaluate_zero_shot(*colour_pair(UCF), "base2novel", dataset="ucf101", videos=ucf)
     base, novel = (entry["metrics"]["top1"] for entry in record["results"])
-    assert record["summary"] == {"base": base, "novel": novel, "harmonic": pytest.approx(2 * base * novel / (base + novel))}
+    assert record["summary"] == {
+        "base": base,
+        "novel": novel,
+        "harmonic": pytest.approx(2 * base * novel / (base + novel)),
+    }
 
 
 def write_manifest(folder, labels, clips) -> str:
@@ -247,8 +261,8 @@ def test_manifest_with_several_labels_a_clip(tmp_path):
         {"file": "c.avi", "labels": ["label 0"]},
     ]
     record = evaluate_zero_shot(*colour_pair(labels), manifest=write_manifest(tmp_path, labels, clips))
-    # Scores (minus distance) of label 0: a 0, b -2, c -3; positive a, c -> AP (1 + 2/3) / 2. Label 1: a -1, b -1, c -2;
-    # positive a, tied with b -> 1/2. Label 2: b first -> 1. Label 3: no positive.
+    # Scores (minus distance) of label 0: a 0, b -2, c -3; positive a, c -> AP (1 + 2/3) / 2. Label 1: a -1, b -1,
+    # c -2; positive a, tied with b -> 1/2. Label 2: b first -> 1. Label 3: no positive.
     assert metrics(record)["full"]["map"] == pytest.approx(((1 + 2 / 3) / 2 + 1 / 2 + 1) / 3)
     assert metrics(record)["full"]["top1"] == 2 / 3
 

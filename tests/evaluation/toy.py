@@ -1,13 +1,12 @@
 """A model that reads a number out of a clip's colour, and data sets of such clips in the official layouts.
 
-A clip is one plain colour that stands for a number 0..215; label k of a list has the number k; the logit of a label is minus the
-distance of the two numbers. So what the model answers to a clip is known before any code has run.
+A clip is one plain colour that stands for a number 0..215; label k of a list has the number k; the logit of a label is
+minus the distance of the two numbers. So what the model answers to a clip is known before any code has run.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +45,14 @@ class ColourConfig(PreTrainedConfig):
 
 
 class ColourModel(ZSARPreTrainedModel):
-    """See the module. `seconds`: how long a batch takes, so that a run can be stopped half way."""
+    """See the module. `on_batch` is called before every batch."""
 
     config_class = ColourConfig
 
-    def __init__(self, config: ColourConfig, seconds: float = 0.0) -> None:
+    def __init__(self, config: ColourConfig, on_batch: Callable[[], None] | None = None) -> None:
         super().__init__(config)
         self.weight = torch.nn.Parameter(torch.ones(1))
-        self.seconds = seconds
+        self.on_batch = on_batch
         self.batches: list[int] = []
         self.post_init()
 
@@ -61,7 +60,8 @@ class ColourModel(ZSARPreTrainedModel):
         pass
 
     def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
-        time.sleep(self.seconds)
+        if self.on_batch is not None:
+            self.on_batch()
         self.batches.append(len(pixel_values_videos))
         colour = pixel_values_videos.flatten(3).mean(-1)  # [B, T, 3]
         digits = ((255 * colour - FIRST) / STEP).round()
@@ -98,7 +98,9 @@ class ColourProcessor:
         return {"input_ids": torch.tensor([self.numbers[label] for label in labels])}
 
 
-def colour_pair(classes: Sequence[str], seconds: float = 0.0) -> tuple[ColourModel, ColourProcessor]:
+def colour_pair(
+    classes: Sequence[str], on_batch: Callable[[], None] | None = None
+) -> tuple[ColourModel, ColourProcessor]:
     """Model and processor for a class list: label k has the number k."""
-    model = ColourModel(ColourConfig(), seconds).eval()
+    model = ColourModel(ColourConfig(), on_batch).eval()
     return model, ColourProcessor({name: k for k, name in enumerate(classes)})
