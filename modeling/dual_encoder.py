@@ -24,6 +24,16 @@ LayerFunction = Callable[[nn.Module, torch.Tensor, int], torch.Tensor]
 TokenFunction = Callable[[torch.Tensor], torch.Tensor]
 
 
+def call_in_place(function: LayerFunction, layer: nn.Module, hidden: torch.Tensor, index: int) -> torch.Tensor:
+    """`function(layer, hidden, index)` between what accelerate does around a call of the layer itself, which moves the
+    tokens to the layer's device where a `device_map` has put it on another one."""
+    hook = getattr(layer, "_hf_hook", None)
+    if hook is None:
+        return function(layer, hidden, index)
+    (hidden,), _ = hook.pre_forward(layer, hidden)
+    return hook.post_forward(layer, function(layer, hidden, index))
+
+
 class CLIPDualEncoder(nn.Module):
     """transformers' [`CLIPModel`] behind the adapter. Holds the very modules, so weights and names are CLIP's.
 
@@ -131,9 +141,9 @@ class CLIPDualEncoder(nn.Module):
             if layer_function is None:
                 hidden = layer(hidden, None)
             elif layer.gradient_checkpointing and self.training:
-                hidden = layer._gradient_checkpointing_func(layer_function, layer, hidden, index)
+                hidden = layer._gradient_checkpointing_func(call_in_place, layer_function, layer, hidden, index)
             else:
-                hidden = layer_function(layer, hidden, index)
+                hidden = call_in_place(layer_function, layer, hidden, index)
         return hidden
 
     def project_frames(self, hidden: torch.Tensor) -> torch.Tensor:

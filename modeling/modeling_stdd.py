@@ -133,7 +133,8 @@ class STDDModel(DualEncoderPreTrainedModel):
         def block(layer: nn.Module, hidden: torch.Tensor, index: int) -> torch.Tensor:
             # One mask for all blocks has no axis for them.
             of_block = kept[index] if kept.ndim == 4 else kept
-            return space_time_block(layer, hidden, of_block, self.config.channel_fold, self.config.temporal_scales)
+            settings = self.config.channel_fold, self.config.temporal_scales
+            return space_time_block(layer, hidden, of_block.to(hidden.device), *settings)
 
         return block
 
@@ -246,6 +247,7 @@ class STDDModel(DualEncoderPreTrainedModel):
         bank: LabelBank,
         targets: torch.Tensor,
         pixel_values_videos: torch.Tensor | None = None,
+        parts: dict[str, torch.Tensor] | None = None,
         **inputs: Any,
     ) -> torch.Tensor:
         """Cross-entropy over the candidates plus `distill_weight` times the distillation loss (specification 3).
@@ -256,7 +258,8 @@ class STDDModel(DualEncoderPreTrainedModel):
         Raises:
             ValueError: a teacher is set and `pixel_values_videos` is missing.
         """
-        loss = cross_entropy_to_targets(self.score(features, bank), targets).mean()
+        logits = (parts or self.score_parts(features, bank))["logits_per_video"]
+        loss = cross_entropy_to_targets(logits, targets).mean()
         if not self.config.distill_weight:
             return loss
         if self.teacher is None:

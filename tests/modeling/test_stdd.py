@@ -6,6 +6,8 @@ import logging
 
 import pytest
 import torch
+from accelerate import cpu_offload, cpu_offload_with_hook
+from accelerate.hooks import ModelHook, add_hook_to_module
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from safetensors.torch import load_file
 from transformers import CLIPConfig, CLIPModel
@@ -118,6 +120,34 @@ def test_attention_implementations_agree():
         assert model.backbone.vision_layers[0].self_attn.config._attn_implementation == name
         embeds.append(frame_embeds(model, videos))
     torch.testing.assert_close(*embeds, rtol=0, atol=1e-5)
+
+
+def test_device_hooks_on_blocks_are_respected():
+    """What `device_map` relies on: accelerate puts a hook around each block, which moves its input."""
+    model, videos = stdd(), tiny_videos()
+    expected, seen = frame_embeds(model, videos), []
+
+    class Recorder(ModelHook):
+        def pre_forward(self, module, *args, **kwargs):
+            seen.append((module, args[0].shape))
+            return (args[0] * 2,), kwargs
+
+        def post_forward(self, module, output):
+            return output * 0.5
+
+    for layer in model.backbone.vision_layers:
+        add_hook_to_module(layer, Recorder())
+    hooked = frame_embeds(model, videos)
+    assert seen == [(layer, (8, 17, 64)) for layer in model.backbone.vision_layers]
+    assert (hooked - expected).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("offload", [cpu_offload, cpu_offload_with_hook])
+def test_offloaded_weights(offload):
+    model, videos = stdd(), tiny_videos()
+    expected = frame_embeds(model, videos)
+    offload(model, execution_device="cpu")
+    assert torch.equal(frame_embeds(model, videos), expected)
 
 
 def test_other_resolutions_interpolate_positions():
@@ -480,5 +510,6 @@ def test_the_teacher_follows_features_gathered_from_all_processes(monkeypatch):
     for module in (modeling_zsar, modeling_stdd):
         monkeypatch.setattr(module, "gather_with_grad", lambda tensor: torch.cat([tensor, tensor]))
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
     model.gather_loss = True
     torch.testing.assert_close(model(**training_inputs()).loss, single)
