@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from transformers import BatchFeature, ProcessorMixin
+from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
 from transformers.utils import cached_file
 
 from .descriptions import Descriptions
-from .prompts import clean_label, fill_templates
-from .video_processing_zsar import ZSARVideoProcessor
+from .prompts import clean_label, fill_templates, normalize_text
+from .video_processing_zsar import READ_OPTIONS, Generator, ZSARVideoProcessor
 
 
 DESCRIPTIONS_NAME = "descriptions.json"
@@ -68,7 +69,8 @@ class ZSARProcessor(ProcessorMixin):
         subfolder = kwargs.pop("subfolder", "")
         settings = (processor_dict or {}).get("video_processor")
         if settings is not None:
-            video_processor = ZSARVideoProcessor(**settings)
+            overrides = {name: kwargs[name] for name in ZSARVideoProcessor.OPTIONS if name in kwargs}
+            video_processor = ZSARVideoProcessor(**{**settings, **overrides})
         else:
             video_processor = ZSARVideoProcessor.from_pretrained(
                 pretrained_model_name_or_path, subfolder=subfolder, **kwargs
@@ -116,8 +118,8 @@ class ZSARProcessor(ProcessorMixin):
         text: str | Sequence[str] | None = None,
         templates: str | Sequence[str] | None = None,
         descriptions: Descriptions | dict | str | None = None,
-        return_tensors: str = "pt",
-        **video_options: Any,
+        generator: Generator | None = None,
+        **kwargs: Unpack[ProcessingKwargs],
     ) -> BatchFeature:
         """Prepare a whole model input.
 
@@ -127,23 +129,50 @@ class ZSARProcessor(ProcessorMixin):
             labels: candidate labels, made into prompts (see `prepare_labels`).
             text: ready texts instead of labels, tokenised as they are, one row each.
             templates, descriptions: see `prepare_labels`.
-            video_options: override any option of the video processor for this call.
+            generator: for a video processor that samples at random.
+            kwargs: options of the video processor for this call and, with `text`, of the tokenizer, flat or as
+                `videos_kwargs` and `text_kwargs`; `return_tensors` is `"pt"` unless said otherwise.
 
         Returns:
             `pixel_values_videos` and, with labels or text, the token tensors.
+
+        Raises:
+            ValueError: nothing to process, labels and text at once, or an option that means nothing.
         """
         if videos is None and labels is None and text is None:
             raise ValueError("Nothing to process: pass videos, labels or text.")
         if labels is not None and text is not None:
             raise ValueError("Pass labels (made into prompts) or text (tokenised as it is), not both.")
+        reading = {name: kwargs.pop(name) for name in READ_OPTIONS if name in kwargs}
+        self._check_options(kwargs, text is not None)
+        options = self._merge_kwargs(self.valid_processor_kwargs, self.tokenizer.init_kwargs, **kwargs)
+        text_options, video_options = options["text_kwargs"], options["videos_kwargs"]
+        return_tensors = video_options.pop("return_tensors", "pt")
+        text_options.pop("return_tensors", None)
         data: dict[str, Any] = {}
         if labels is not None:
             data.update(self.prepare_labels(labels, templates=templates, descriptions=descriptions))
         elif text is not None:
-            data.update(self.tokenize([text] if isinstance(text, str) else list(text)))
+            data.update(self.tokenize([text] if isinstance(text, str) else list(text), **text_options))
         if videos is not None:
-            data.update(self.video_processor(videos, return_tensors=return_tensors, **video_options))
-        return BatchFeature(data, tensor_type=return_tensors)
+            data.update(self.video_processor(videos, generator=generator, **video_options, **reading))
+        return BatchFeature(data, tensor_type=return_tensors, skip_tensor_conversion=["video_metadata"])
+
+    def _check_options(self, kwargs: dict[str, Any], with_text: bool) -> None:
+        """transformers only warns of an option that it does not know; a misspelt one must not pass unnoticed."""
+        known = {"common_kwargs", *self.valid_processor_kwargs.__annotations__}
+        known |= set(self.video_processor.valid_kwargs.__annotations__)
+        others = sorted(set(kwargs) - known)
+        unknown = [name for name in others if name not in TextKwargs.__annotations__]
+        if unknown:
+            raise ValueError(
+                f"Unknown option {', '.join(unknown)}: neither the video processor nor the tokenizer has it."
+            )
+        if others and not with_text:
+            raise ValueError(
+                f"{', '.join(others)} is for the tokenizer and goes with text=...; the prompts of labels are always "
+                "padded to the longest."
+            )
 
     def prepare_labels(
         self,
@@ -197,9 +226,11 @@ class ZSARProcessor(ProcessorMixin):
         data["prompt_index"] = torch.tensor([of_label + [-1] * (width - len(of_label)) for of_label in index])
         return BatchFeature(data)
 
-    def tokenize(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """`input_ids` and `attention_mask` `[R, L]`, padded to the longest row, cut at the tokenizer's limit."""
-        encoded = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+    def tokenize(self, texts: Sequence[str], **options: Any) -> dict[str, torch.Tensor]:
+        """Repaired as the official CLIP tokenizer does (see `normalize_text`): `input_ids` and `attention_mask`
+        `[R, L]`, padded to the longest row, cut at the tokenizer's limit."""
+        options = {"padding": True, "truncation": True, **options}
+        encoded = self.tokenizer([normalize_text(text) for text in texts], return_tensors="pt", **options)
         return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
 
     def _templates(self, templates: str | Sequence[str] | None) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
 
 from hf_zsar import METHODS
 from tests.common.exceptions import apply_exceptions
@@ -20,6 +21,7 @@ from tests.tiny_models import LABELS, TINY, tiny_config, tiny_inputs
 try:
     modeling = load("test_modeling_common")
     configuration = load("test_configuration_common")
+    training = load("test_training_mixin")
 except SuiteUnavailable as error:
     pytest.skip(str(error), allow_module_level=True)
 
@@ -88,8 +90,62 @@ class CommonModelTests(modeling.ModelTesterMixin):
     def test_config(self) -> None:
         self.config_tester.run_common_tests()
 
+    def _check_text_features(self, return_dict: bool | None) -> None:
+        config, inputs = self._text_features_prepare_config_and_inputs()
+        if return_dict is not None:
+            config.return_dict = return_dict
+        with torch.no_grad():
+            output = self.all_model_classes[0](config).eval().get_text_features(**inputs)
+        self.assertIsInstance(output, ModelOutput)
+        self.assertEqual(output.pooler_output.shape[0], inputs["input_ids"].shape[0])
+        torch.testing.assert_close(output.pooler_output.norm(dim=-1), torch.ones(inputs["input_ids"].shape[0]))
 
-for _method, _spec in METHODS.items():
-    _name = f"{_spec.prefix}CommonTest"
-    _content = {"method": _method, "all_model_classes": (ready_class(_method),), "__module__": __name__}
-    globals()[_name] = apply_exceptions(type(_name, (CommonModelTests, unittest.TestCase), _content), "model", _method)
+    def test_get_text_features_output_0(self) -> None:
+        self._check_text_features(return_dict=True)
+
+    def test_get_text_features_output_2(self) -> None:
+        self._check_text_features(return_dict=None)
+
+
+def model_case(method: str) -> type[unittest.TestCase]:
+    """All common model tests of a method, excepted ones included."""
+    name = f"{METHODS[method].prefix}CommonTest"
+    content = {"method": method, "all_model_classes": (ready_class(method),), "__module__": __name__}
+    return type(name, (CommonModelTests, unittest.TestCase), content)
+
+
+class TrainingTester(MethodTester):
+    def get_config(self) -> Any:
+        config = super().get_config()
+        config.vocab_size = config.get_text_config().vocab_size  # the suite asks every configuration for it
+        return config
+
+
+class CommonTrainingTests(training.TrainingTesterMixin):
+    """A tiny model learns three videos by heart."""
+
+    method: str
+    model_tester = None
+    training_overfit_steps = 60
+
+    def setUp(self) -> None:
+        self.model_tester = TrainingTester(self.method)
+        self.all_model_classes = (ready_class(self.method),)
+
+    def _get_model_modality(self) -> str:
+        return "text"  # the only modality for which the suite asks for a batch
+
+    def _create_text_training_batch(self, **sizes: int) -> dict[str, torch.Tensor]:
+        _, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        return {**inputs, "labels": torch.arange(self.model_tester.batch_size)}
+
+
+def training_case(method: str) -> type[unittest.TestCase]:
+    name = f"{METHODS[method].prefix}TrainingTest"
+    return type(name, (CommonTrainingTests, unittest.TestCase), {"method": method, "__module__": __name__})
+
+
+for _method in METHODS:
+    for _case in (model_case(_method), training_case(_method)):
+        globals()[_case.__name__] = apply_exceptions(_case, "model") if issubclass(_case, CommonModelTests) else _case
+del _case

@@ -110,3 +110,43 @@ def test_descriptions_are_saved_beside_the_processor(method, tmp_path):
     assert "descriptions" not in json.loads((folder / "processor_config.json").read_text())
     tiny_processor(method, descriptions=None).save_pretrained(folder)
     assert AutoProcessor.from_pretrained(folder).descriptions is None
+
+
+def test_options_of_a_call_reach_the_video_processor_and_the_tokenizer(method):
+    processor = tiny_processor(method)
+    video = np.zeros((9, 40, 50, 3), dtype=np.uint8)
+    inputs = processor(videos=video, text="surfing", num_frames=2, padding="max_length", max_length=20)
+    assert inputs["pixel_values_videos"].shape[:2] == (1, 2)
+    assert inputs["input_ids"].shape == (1, 20)
+    nested = processor(
+        videos=video,
+        text="surfing",
+        videos_kwargs={"num_frames": 2},
+        text_kwargs={"padding": "max_length", "max_length": 20},
+    )
+    assert all(torch.equal(nested[name], inputs[name]) for name in inputs)
+    with_metadata = processor(videos=video, return_metadata=True, thread_count=1)
+    assert len(with_metadata["video_metadata"][0]["timestamps"][0]) == processor.video_processor.num_frames
+
+
+def test_the_generator_is_the_callers_own(method):
+    processor = tiny_processor(method)
+    video = np.random.default_rng(0).integers(0, 255, (40, 40, 50, 3), dtype=np.uint8)
+    generator = np.random.default_rng(1)
+    draws = [processor(videos=video, sampling="tsn_random", generator=generator) for _ in range(4)]
+    assert any(not torch.equal(draws[0]["pixel_values_videos"], draw["pixel_values_videos"]) for draw in draws[1:])
+
+
+def test_wrong_options_are_refused(method):
+    processor = tiny_processor(method)
+    video = np.zeros((9, 40, 50, 3), dtype=np.uint8)
+    with pytest.raises(ValueError, match="num_frame"):
+        processor(videos=video, num_frame=2)
+    with pytest.raises(ValueError, match="max_length is for the tokenizer"):
+        processor(videos=video, labels=["surfing"], max_length=20)
+
+
+def test_options_given_to_from_pretrained_win(method, tmp_path):
+    tiny_processor(method, tmp_path)
+    loaded = AutoProcessor.from_pretrained(tmp_path, num_frames=2, do_normalize=False)
+    assert (loaded.video_processor.num_frames, loaded.video_processor.do_normalize) == (2, False)
