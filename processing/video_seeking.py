@@ -191,7 +191,6 @@ class SparseDecoder:
         self._release(best)
         while self._held and self._held[0].pts == best:
             self._feed(self._held.popleft(), skip=False)
-        self._times = [time for time in self._times if time >= best]
         return best
 
     def _take(self, packet: av.Packet) -> None:
@@ -204,7 +203,11 @@ class SparseDecoder:
         self._held.append(packet)
 
     def _best(self, target: int) -> int | None:
-        return max((time for time in self._times if time <= target), default=None)
+        """Time of the last frame read that is not after `target`; forgets those before it."""
+        best = max((time for time in self._times if time <= target), default=None)
+        if best is not None:
+            self._times = [time for time in self._times if time >= best]
+        return best
 
     def _release(self, best: int | None) -> None:
         """Decode held packets up to the one that may be wanted. Those shown before it can be skipped, now that it is
@@ -254,33 +257,52 @@ def key_frames_near(media: MediaFile, targets: Iterable[int]) -> Iterator[Timed]
         return None
     if media.format == "matroska" and len(entries) < 2:
         media.seek(0)  # the index is read at the first seek
-    keys = sum(entry.is_keyframe for entry in entries)
-    return _key_frames(media, targets) if keys > 1 else None
+    if not len(entries) or entries.search_timestamp(entries[0].timestamp + 1, backward=False, any_frame=False) < 0:
+        return None
+    return _key_frames(media, targets)
 
 
 def _key_frames(media: MediaFile, targets: Iterable[int]) -> Iterator[Timed]:
-    entries, known = media.stream.index_entries, {}
-    for target in targets:
-        found = {entries.search_timestamp(target, backward=back, any_frame=False) for back in (True, False)}
-        entry = min((place for place in found if place >= 0), key=lambda place: abs(entries[place].timestamp - target))
-        if entry not in known:
-            known = {entry: _decode_key_frame(media, entries[entry].timestamp)}
-        yield known[entry]
-
-
-def _decode_key_frame(media: MediaFile, listed: int) -> Timed:
-    """The key frame with index time `listed`, which may be some frames before the time it is shown and sought by."""
     media.codec.skip_frame = "DEFAULT"
+    packets: dict[int, av.Packet] = {}
+    last: Timed | None = None
+    for target in targets:
+        around = {place: packets.get(place) or _key_packet(media, place) for place in _entries_around(media, target)}
+        packets = {place: packet for place, packet in around.items() if packet is not None}
+        if not packets:
+            raise PlanFailed("the index of key frames leads nowhere")
+        nearest = min(packets.values(), key=lambda packet: abs(packet.pts - target))
+        if last is None or last[0] != nearest.pts:
+            frames = [*media.decode(nearest), *media.decode(None)]
+            media.codec.flush_buffers()
+            if not frames or frames[0].pts != nearest.pts:
+                raise PlanFailed("a key frame gave no picture")
+            last = nearest.pts, frames[0]
+        yield last
+
+
+def _entries_around(media: MediaFile, target: int) -> set[int]:
+    """Index entries of the key frames next to `target`: two before it, since an entry may hold the time of decoding,
+    which is earlier than that of showing, and one behind."""
+    entries = media.stream.index_entries
+    before = entries.search_timestamp(target, backward=True, any_frame=False)
+    behind = entries.search_timestamp(target, backward=False, any_frame=False)
+    found = {before, behind}
+    if before >= 0:
+        found.add(entries.search_timestamp(entries[before].timestamp - 1, backward=True, any_frame=False))
+    return {place for place in found if place >= 0}
+
+
+def _key_packet(media: MediaFile, place: int) -> av.Packet | None:
+    """The packet of index entry `place`. Seeking goes by the time of showing, some frames after that of decoding."""
+    listed = media.stream.index_entries[place].timestamp
     for frames_later in (0, 2, 4, 16):
         if not media.seek(listed + frames_later * media.frame_step):
-            break
+            return None
         packet = next(media.packets(), None)
-        if packet is None or packet.pts is None or packet.pts < listed:
-            continue
-        frames = [*media.decode(packet), *media.decode(None)]
-        if frames and frames[0].pts is not None:
-            return frames[0].pts, frames[0]
-    raise PlanFailed("a key frame was not found or gave no picture")
+        if packet is not None and packet.pts is not None and packet.is_keyframe and packet.pts >= listed:
+            return packet
+    return None
 
 
 __all__ = ["PlanFailed", "frames_at", "key_frames_near", "sequential_at", "sparse_access"]

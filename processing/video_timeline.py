@@ -76,9 +76,10 @@ def read_through(media: MediaFile) -> Timeline:
     """The timeline from all packets. Damage that shows in them is noted."""
     media.rewind()
     missing = _entries_beyond_the_end(media)
+    declared, packets = media.stream.frames, 0
     times: list[int] = []
     last, length, opens, sound = None, 0, None, True
-    for packet in media.packets():
+    for packets, packet in enumerate(media.packets(), start=1):
         if opens is None:
             opens = opens_decoding(media, packet)
         sound = sound and not packet.is_corrupt and well_formed(media, packet)
@@ -92,8 +93,9 @@ def read_through(media: MediaFile) -> Timeline:
             last, length = time, packet.duration or 0
     if last is None:
         raise VideoReadError(f"{media.name}: the video stream holds no data.")
-    if missing:
-        media.note(f"the file ends early: {missing} of {len(media.stream.index_entries)} frames missing")
+    # A header may be a frame or two off without anything being lost.
+    if missing or declared - packets > max(2, declared // 100):
+        media.note(f"the file ends early: it holds {packets} frames and declares {max(declared, packets)}")
     elif not sound:
         media.note("damaged packets")
     times.sort()
@@ -145,8 +147,10 @@ def _from_both_ends(media: MediaFile) -> Timeline | None:
     count = None
     if media.format == "mov" and len(entries) == media.stream.frames:
         count = sum(not entry.is_discard for entry in entries)
-    step = (last_time - first) / (count - 1) if count else float(media.frame_step)
-    return Timeline(first, end, step, count)
+    if count:
+        return Timeline(first, end, (last_time - first) / (count - 1), count)
+    rate = media.stream.guessed_rate or media.stream.average_rate
+    return Timeline(first, end, float(1 / (rate * media.time_base)) if rate else None, None)
 
 
 def _first_time(media: MediaFile) -> int | None:
@@ -168,7 +172,6 @@ def _seek_near_end(media: MediaFile) -> bool:
     entries, stream = media.stream.index_entries, media.stream
     if media.format in ("mov", "avi"):
         place = entries.search_timestamp(entries[-1].timestamp, backward=True, any_frame=False) if len(entries) else -1
-        # A little later than listed: the index of an mp4 holds decoding times, the seek wants presentation times.
         return place >= 0 and media.seek(entries[place].timestamp)
     if media.container.duration is None:
         return False
