@@ -251,7 +251,8 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
             pretrained = AutoModel.from_pretrained(pretrained, dtype=dtype, **(load_kwargs or {}))
         elif dtype is not None or load_kwargs:
             raise ValueError("dtype and load_kwargs say how to load a checkpoint; this model is loaded already.")
-        method_config = cls.config_class(backbone_config=pretrained.config, **config)
+        # A copy, because a new configuration resets the attention implementation of those that it takes in.
+        method_config = cls.config_class(backbone_config=copy.deepcopy(pretrained.config), **config)
         method_config._attn_implementation = pretrained.config._attn_implementation
         # Without storage, so that no second backbone is ever allocated or initialised.
         with torch.device("meta"):
@@ -259,6 +260,7 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
         model.backbone.model = None
         model.to_empty(device=pretrained.device).to(pretrained.dtype)
         model.backbone.model = pretrained
+        model.config.backbone_config = pretrained.config
         for part in (*pretrained.modules(), *pretrained.parameters()):
             part._is_hf_initialized = True
         model.initialize_weights()

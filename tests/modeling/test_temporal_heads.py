@@ -143,7 +143,7 @@ def test_clips_that_do_not_fit():
         assert head_of(header)(frames(9)).shape == (2, DIM)
 
 
-# -- initialisation ----------------------------------------------------------------------------------------------------
+# -- initialisation ---------------------------------------------------------------------------------------------------
 
 
 def bounded_by(weight: torch.Tensor, bound: float) -> bool:
