@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import warnings
 
 import pytest
 
+from hf_zsar import VideoReadError, VideoReadWarning
 from hf_zsar.cli import common
 from hf_zsar.cli.common import CommandError, find_videos, read_labels_file
 
@@ -109,3 +111,28 @@ def test_replacing_keeps_the_old_file_when_writing_fails(tmp_path):
 def test_replacing_needs_the_folder(tmp_path):
     with pytest.raises(CommandError, match="no folder"), common.replacing(tmp_path / "missing" / "out.png"):
         pass
+
+
+def results_with_warnings():
+    """Results of "a" and "b" where the reading of "b", running ahead, warns before "a" is done."""
+    warnings.warn("b: half of it is missing; the readable frames were used.", VideoReadWarning, stacklevel=1)
+    warnings.warn("something else", UserWarning, stacklevel=1)
+    yield 1
+    yield 2
+
+
+def test_a_warning_goes_to_the_video_that_it_names():
+    with pytest.warns(UserWarning, match="something else"):
+        records = list(common.collect(["a", "b"], results_with_warnings(), "answer"))
+    assert records[0] == {"video": "a", "answer": 1}
+    assert records[1]["answer"] == 2 and len(records[1]["warnings"]) == 1
+
+
+def test_only_unreadable_videos_are_skipped_over():
+    results = [VideoReadError("a: no such file."), 2]
+    assert list(common.collect(["a", "b"], results, "answer")) == [
+        {"video": "a", "error": "a: no such file."},
+        {"video": "b", "answer": 2},
+    ]
+    with pytest.raises(ValueError, match="num_crops"):
+        list(common.collect(["a", "b"], [ValueError("num_crops must be 1 or 3"), 2], "answer"))
