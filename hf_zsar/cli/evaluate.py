@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         import torch
 
         pipe.model.to(getattr(torch, args.dtype))
+    store = args.store or default_store()
     crops = {"num_crops": args.num_crops} if args.num_crops else {}
     record = evaluate_zero_shot(
         pipe.model,
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         templates=args.template,
         descriptions=args.descriptions,
         video_options={**common.sampling_options(args), **crops},
-        store=args.store or default_store(),
+        store=store,
         batch_size=args.batch_size,
         num_workers=args.workers,
         facts=ModelFacts(id=args.model, revision=args.revision, training_set=args.training_set),
@@ -96,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if processes.is_main:
         report(record, args)
+        size = sum(path.stat().st_size for path in Path(store).rglob("*.safetensors"))
+        common.say(f"features kept in {store}: {size / 1e6:.1f} MB")
     clips = record["clips"]
     return int(bool(clips["broken"]) or (bool(clips["missing"]) and not args.allow_missing))
 

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from hf_zsar.modeling.modeling_zsar import VideoFeatures
 from hf_zsar.pipeline_zero_shot_video_classification import prefetch
+from hf_zsar.processing.frame_sampling import get_sampler
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 from hf_zsar.processing.video_sources import VideoReadError, VideoReadWarning
 
@@ -49,8 +50,16 @@ class EncodingOptions:
 def feature_settings(
     model: PreTrainedModel, processor: ZSARProcessor, video_options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """All that a feature depends on besides the video: what a `FeatureStore` is named by."""
+    """All that a feature depends on besides the video: what a `FeatureStore` is named by.
+
+    Raises:
+        ValueError: a sampler that draws frames at random: another run would see other frames.
+    """
     settings = {**processor.video_processor.to_dict(), **video_options}
+    if settings["fps"] is None and get_sampler(settings["sampling"]).is_random:
+        raise ValueError(
+            f"sampling {settings['sampling']!r} draws frames at random: evaluate with 'uniform' or another."
+        )
     return {
         "weights": model.weights_fingerprint(),
         "model_type": model.config.model_type,
@@ -137,7 +146,14 @@ def _encode_chunk(
 
 @torch.inference_mode()
 def encode_batch(model: PreTrainedModel, pixel_values: Sequence[torch.Tensor]) -> VideoFeatures:
-    """Features of one batch, on the CPU, in the number type that the model gives."""
+    """Features of one batch, on the CPU, in the number type that the model gives.
+
+    Raises:
+        ValueError: videos that give different numbers of frames.
+    """
+    shapes = sorted({tuple(each.shape[1:]) for each in pixel_values})
+    if len(shapes) > 1:
+        raise ValueError(f"The videos give frames of different shapes {shapes}: fix num_frames and crop_size.")
     batch = torch.cat(list(pixel_values)).to(model.device, model.dtype)
     return model.encode_videos(batch).to("cpu")
 

@@ -109,10 +109,6 @@ class FeatureStore:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def size(self) -> int:
-        """Bytes on disk."""
-        return sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
-
     def write(
         self, files: Sequence[ClipFile], features: VideoFeatures, notes: Mapping[str, str] | None = None
     ) -> None:

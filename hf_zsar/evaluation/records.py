@@ -90,4 +90,4 @@ def main_metric(record: Mapping[str, Any]) -> tuple[str, float | None, float | N
 
 def without_clock(record: Mapping[str, Any]) -> dict[str, Any]:
     """The record without what changes from run to run: equal runs give equal values."""
-    return {key: value for key, value in record.items() if key not in ("created", "seconds", "store")}
+    return {key: value for key, value in record.items() if key not in ("created", "seconds")}

@@ -243,7 +243,8 @@ def _clips_section(
 def _sampling_section(video: Mapping[str, Any]) -> dict[str, Any]:
     frames = f"{video['num_frames']} frames" if video["fps"] is None else f"{video['fps']} frames a second"
     views = f"{video['num_views']} clips x {video['num_crops']} crops"
-    return {"frames_x_views": f"{frames}, {views}", "video_processor": dict(video)}
+    mode = "" if video["mode"] == "exact" else f", {video['mode']} mode"
+    return {"frames_x_views": f"{frames}, {views}{mode}", "video_processor": dict(video)}
 
 
 def _prompts_section(

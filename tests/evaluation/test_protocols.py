@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import pytest
 
 from hf_zsar.data import load_class_names, load_protocol_file
-from hf_zsar.evaluation.protocol_builders import PROTOCOLS, load_protocol, training_clips
+from hf_zsar.evaluation import protocol_builders
+from hf_zsar.evaluation.protocol_builders import PROTOCOLS, training_clips
 from hf_zsar.evaluation.protocols import Protocol, Split, in_label_order
 from hf_zsar.evaluation.splits import source_group
 
 
+load_protocol = functools.cache(protocol_builders.load_protocol)
 PAIRS = [(spec.id, dataset) for spec in PROTOCOLS.values() for dataset in spec.datasets]
 
 

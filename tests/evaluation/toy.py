@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedConfig
 
-from hf_zsar.modeling.modeling_zsar import LabelBank, VideoFeatures, ZSARPreTrainedModel
+from hf_zsar.modeling.modeling_zsar import LabelBank, VideoFeatures, ZSARPreTrainedModel, split_views
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
 
 
@@ -63,10 +63,10 @@ class ColourModel(ZSARPreTrainedModel):
         if self.on_batch is not None:
             self.on_batch()
         self.batches.append(len(pixel_values_videos))
-        colour = pixel_values_videos.flatten(3).mean(-1)  # [B, T, 3]
+        colour = split_views(pixel_values_videos)[0].flatten(3).mean(-1)  # [B * V, T, 3]
         digits = ((255 * colour - FIRST) / STEP).round()
-        numbers = digits @ torch.tensor([LEVELS**2, LEVELS, 1.0])
-        return VideoFeatures(video_embeds=numbers.mean(1, keepdim=True), frame_embeds=numbers[:, None, :, None])
+        numbers = (digits @ torch.tensor([LEVELS**2, LEVELS, 1.0])).view(len(pixel_values_videos), -1, digits.shape[1])
+        return VideoFeatures(video_embeds=numbers.mean((1, 2))[:, None], frame_embeds=numbers[..., None])
 
     def encode_labels(self, input_ids: torch.Tensor, labels: Sequence[str] | None = None, **inputs: Any) -> LabelBank:
         return self.make_bank(labels, {"text_embeds": input_ids.float()[:, None]}, [input_ids])
