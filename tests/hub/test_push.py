@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -21,9 +22,11 @@ from safetensors.torch import load_file
 import hf_zsar
 from hf_zsar import METHODS
 from hf_zsar.hub import push
+from hf_zsar.hub.method_cards import method_card
 from hf_zsar.hub.verification import PROBE_LABELS, TOLERANCE, probe_videos, run_clean, scores_of
 from tests.hub.server import LoopbackHub
 from tests.tiny_models import tiny_model, tiny_processor
+from tests.videos import write_video
 
 
 TASK = "zero-shot-video-classification"
@@ -209,3 +212,61 @@ def test_a_whole_snapshot_is_a_folder_that_loads(here: LoopbackHub, expected: di
         model = transformers.AutoModel.from_pretrained(folder).eval()
     scores = scores_of(model, tiny_processor("rest"), probe_videos(), PROBE_LABELS)
     assert np.abs(scores - expected["rest"]).max() <= TOLERANCE
+
+
+# ----------------------------------------------------------------------------------------- the snippets of the cards
+def snippets(card: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", card, flags=re.DOTALL | re.MULTILINE)
+
+
+def needs_package(snippet: str) -> bool:
+    return "hf_zsar" in snippet
+
+
+@pytest.fixture(scope="module")
+def video_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the snippets find `video.mp4`."""
+    folder = tmp_path_factory.mktemp("videos")
+    write_video(folder / "video.mp4", num_frames=120, fps=15, height=48, width=64)
+    return folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_snippets_of_the_card_run_with_the_package(
+    method: str, here: LoopbackHub, video_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(video_folder)
+    mine = [snippet for snippet in snippets(method_card(method)) if needs_package(snippet)]
+    assert len(mine) == 3
+    for snippet in mine:
+        exec(compile(snippet, f"card of {method}", "exec"), {})
+    printed = capsys.readouterr().out
+    assert printed.count("riding a bike") >= 1
+    assert "0.0 s to 4.0 s: " in printed
+
+
+# Every snippet in a namespace of its own, in a process that cannot import the package.
+RUN_SNIPPETS = """
+import json, sys
+sys.modules["hf_zsar"] = None
+for name, snippet in json.load(open(sys.argv[1])):
+    print("snippet of", name)
+    exec(compile(snippet, name, "exec"), {})
+"""
+
+
+def test_snippets_of_the_cards_run_without_the_package(shelf: LoopbackHub, video_folder: Path, tmp_path: Path) -> None:
+    foreign = [(m, s) for m in METHODS for s in snippets(method_card(m)) if not needs_package(s)]
+    assert len(foreign) == 2 * len(METHODS)
+    (tmp_path / "snippets.json").write_text(json.dumps(foreign))
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_SNIPPETS, str(tmp_path / "snippets.json")],
+        env={**os.environ, **shelf.environment(str(tmp_path / "home"))},
+        cwd=video_folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("riding a bike") == len(foreign)
