@@ -15,7 +15,7 @@ from hf_zsar.processing.descriptions import Descriptions, canonical_key
 
 from .journal import Journal, cache_key
 from .keywords import KeywordExtractor, keep_distinct
-from .language_model import LanguageModel, Message
+from .language_model import LanguageModel, Message, PromptTooLongError
 from .replies import parse_attributes
 
 
@@ -150,7 +150,10 @@ class TransformersLLMGenerator:
         if len(attributes) < n:
             again = f"Give {n - len(attributes)} more such phrases, different from the ones so far, as a JSON array."
             said = {"role": "assistant", "content": replies[0] or "[]"}
-            replies.append(self.llm.reply([*messages, said, {"role": "user", "content": again}], limit))
+            try:
+                replies.append(self.llm.reply([*messages, said, {"role": "user", "content": again}], limit))
+            except PromptTooLongError:
+                return _Answer(attributes, replies)
             attributes = keep_distinct([*attributes, *parse_attributes(replies[1])], action)
         return _Answer(attributes[:n], replies)
 

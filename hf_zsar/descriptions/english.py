@@ -165,7 +165,7 @@ THINGS = _words(
     """
     bat bike board bow bowl box brake braid brush bump button cast circle clip cook cover crack dress drill drink
     drum duck fan fence film fire fish frame glue grill hammer hook hurdle iron light line link lock loop
-    mop mount mouth nail pack paddle paint park paste pedal pet pile pin pitch plant point powder rail rake reel
+    mop mount mouth nail pack paddle paint park paste pedal pet pile pin pitch plant point powder rake reel
     rock sail saw scoop screw sign sink sketch ski skate spray spring stack stamp stick strap strip surf
     tackle tag tie toast vault watch water whip whisk whistle wrap face
     """
@@ -298,7 +298,9 @@ def is_person(noun: str) -> bool:
     if noun in ANYBODY or noun in ROLES or one in ROLES:
         return True
     return (
-        one not in _NOT_PEOPLE and noun not in _NOT_PEOPLE and one.endswith(("er", "or", "ist", "ian", "man", "woman"))
+        one not in _NOT_PEOPLE
+        and noun not in _NOT_PEOPLE
+        and one.endswith(("er", "or", "ist", "ian", "man", "woman", "men", "women"))
     )
 
 

@@ -10,6 +10,10 @@ from typing import Any
 Message = Mapping[str, str]
 
 
+class PromptTooLongError(ValueError):
+    """The question does not fit into what the model can look at."""
+
+
 class LanguageModel:
     """A chat or plain text-generation model.
 
@@ -88,7 +92,7 @@ class _Generator:
         length = encoded["input_ids"].shape[1]
         room = self._context() - (0 if self.model.config.is_encoder_decoder else length)
         if room < 16 or length > self._context():
-            raise ValueError(
+            raise PromptTooLongError(
                 f"The prompt has {length} tokens, too many for the {self._context()} of {_name_of(self.model)}; "
                 "give shorter texts or a model with a longer context."
             )

@@ -18,7 +18,7 @@ from hf_zsar.processing.descriptions import canonical_key
 from .attribute_generators import numbered
 from .graphs_from_text import TextGraphs
 from .journal import Journal, cache_key
-from .language_model import LanguageModel, Message
+from .language_model import LanguageModel, Message, PromptTooLongError
 from .replies import parse_clauses, parse_graph
 
 
@@ -113,14 +113,19 @@ class LLMGraphs:
         replies: list[str] = []
         conversation = messages
         for _ in range(1 + self.retries):
-            replies.append(self.llm.reply(conversation, self.params["max_new_tokens"]))
+            try:
+                replies.append(self.llm.reply(conversation, self.params["max_new_tokens"]))
+            except PromptTooLongError:
+                if not replies:
+                    raise
+                break  # no room left for a second try
             graph = parse_graph(replies[-1], action)
             complaint = _complaint(graph)
             if graph is not None and not complaint:
                 return self._with_clauses(_completed(graph), replies), replies
             conversation = [
                 *messages,
-                {"role": "assistant", "content": replies[-1][:2000] or "(nothing)"},
+                {"role": "assistant", "content": replies[-1][:1000] or "(nothing)"},
                 {"role": "user", "content": f"{complaint} {GRAPH_QUESTION.format(action=action)}"},
             ]
         return None, replies
@@ -129,7 +134,10 @@ class LLMGraphs:
         """Clauses by the model where it gives one per relation, by rule for the rest."""
         if not self.verbalise:
             return graph.with_clauses()
-        replies.append(self.llm.reply(clause_messages(graph), self.params["max_new_tokens"]))
+        try:
+            replies.append(self.llm.reply(clause_messages(graph), self.params["max_new_tokens"]))
+        except PromptTooLongError:
+            return graph.with_clauses()
         clauses = parse_clauses(replies[-1], {kind: len(graph.triples(kind)) for kind in RELATIONS})
         return replace(graph, clauses=clauses).with_clauses()
 

@@ -103,8 +103,8 @@ def _longest_mapping(lines: Sequence[str], max_dropped: int = 12) -> dict[str, A
         text = "\n".join(lines[: len(lines) - dropped]).rstrip().rstrip(",")
         for candidate in (text, text + "]}", text + "]}}"):
             try:
-                data = yaml.safe_load(candidate)
-            except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: dates such as 2020-99-99
+                data = yaml.load(candidate, yaml.BaseLoader)  # "on" and "no" are words here
+            except (yaml.YAMLError, RecursionError):
                 continue
             if isinstance(data, dict) and any(isinstance(value, (list, dict)) for value in data.values()):
                 return data
@@ -117,11 +117,9 @@ def parse_graph(reply: str, action: str) -> ActionGraph | None:
     if data is None:
         return None
     known = {name for names in _FIELDS.values() for name in names}
-    while not known & {str(key) for key in data}:  # the fields may stand under the name of the action
-        inner = next((value for value in data.values() if isinstance(value, dict)), None)
-        if inner is None:
-            return None
-        data = inner
+    for _ in range(2):  # the fields may stand under the name of the action
+        if not known & set(data):
+            data = next((value for value in data.values() if isinstance(value, dict)), data)
     graph = graph_from_fields(action, data, [])
     return graph if graph.objects or graph.sub_actions else None
 

@@ -217,7 +217,7 @@ def _base_is_verb(context: _Context) -> bool:
     tag, following = context.previous.tag, context.following
     if tag in ("S", "C"):  # imperative or dictionary style, or a second verb: "put or spread the cream"
         plural_clause = context.clause_verb is not None and context.clause_verb.form == "base"
-        if following == "N" and plural_clause:
+        if plural_clause and (following == "N" or (following == "S" and context.base not in en.THINGS)):
             return True
         if context.first and following in ("P", "A") and context.base not in en.THINGS:
             return True  # "play on a drum": a noun would have its article

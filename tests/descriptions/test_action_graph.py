@@ -76,8 +76,18 @@ def test_verbalise(triple, kind, clause):
     [
         *[("lift", "lifting"), ("put", "putting"), ("pour", "pouring"), ("open", "opening"), ("tie", "tying")],
         *[("see", "seeing"), ("bow", "bowing"), ("mix", "mixing"), ("swing", "swinging"), ("begin", "beginning")],
-        *[("control", "controlling"), ("visit", "visiting"), ("look", "looking"), ("dance", "dancing"), ("be", "being")],
-        *[("pull it away", "pulling it away"), ("peeling it", "peeling it"), ("the wheel turning", "the wheel turning")],
+        *[
+            ("control", "controlling"),
+            ("visit", "visiting"),
+            ("look", "looking"),
+            ("dance", "dancing"),
+            ("be", "being"),
+        ],
+        *[
+            ("pull it away", "pulling it away"),
+            ("peeling it", "peeling it"),
+            ("the wheel turning", "the wheel turning"),
+        ],
     ],
 )
 def test_gerund(verb, form):
@@ -100,7 +110,8 @@ def test_given_clauses_replace_derived_ones_even_when_there_are_none():
 
 
 @pytest.mark.parametrize(
-    "text", ["where it flies.", " , where it flies", '"where it flies"', "This is an example of archery, where it flies."]
+    "text",
+    ["where it flies.", " , where it flies", '"where it flies"', "This is an example of archery, where it flies."],
 )
 def test_tidy_clause(text):
     assert tidy_clause(text) == "where it flies"

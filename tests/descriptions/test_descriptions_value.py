@@ -118,7 +118,12 @@ def test_select_keeps_the_order_asked_for():
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
 PHRASES = st.lists(WORDS, max_size=5)
 META = st.fixed_dictionaries(
-    {}, optional={"id": st.integers(0, 9), "name": WORDS, "descriptions": st.lists(st.builds(dict, text=WORDS), max_size=2)}
+    {},
+    optional={
+        "id": st.integers(0, 9),
+        "name": WORDS,
+        "descriptions": st.lists(st.builds(dict, text=WORDS), max_size=2),
+    },
 )
 ATTRIBUTE_ENTRY = st.builds(lambda meta, value: {**meta, "attributes": value}, META, PHRASES)
 TRIPLES = st.lists(st.lists(WORDS, min_size=3, max_size=3), max_size=3)
@@ -172,7 +177,9 @@ def test_fingerprint_is_about_content():
     assert graph.fingerprint != other.fingerprint
 
 
-@given(st.recursive(st.integers() | st.text(max_size=5), lambda x: st.lists(x) | st.dictionaries(st.text(max_size=3), x)))
+@given(
+    st.recursive(st.integers() | st.text(max_size=5), lambda x: st.lists(x) | st.dictionaries(st.text(max_size=3), x))
+)
 def test_readable_json_is_the_same_json(value):
     assert json.loads(format_json(value)) == value
 

@@ -1,0 +1,233 @@
+"""Graphs and attributes of real labels out of short texts, without a language model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hf_zsar.descriptions import KeywordExtractor, TextGraphs, build_attribute_bank, build_graph_bank, read_texts
+from hf_zsar.descriptions.keywords import keep_distinct, rake, rerank
+from hf_zsar.descriptions.phrases import read_text
+from hf_zsar.processing.action_graph import ActionGraph
+from hf_zsar.processing.descriptions import Descriptions, canonical_key
+
+
+# -- graphs --------------------------------------------------------------------------------------------------------
+
+
+def test_graph_of_archery(graphs):
+    graph = graphs.for_label("archery")
+    assert graph.objects == ("archer", "curved bow", "arrow", "string", "cheek", "round target")
+    assert graph.sub_actions == (
+        "raise a curved bow",
+        "place an arrow on the string",
+        "draw the string back to the cheek",
+        "aim at a round target",
+        "release the arrow",
+    )
+    assert graph.relations["oo"] == (("arrow", "is placed on", "string"), ("string", "is drawn to", "cheek"))
+    assert graph.relations["ao"][0] == ("archery", "is performed by", "archer")
+    assert graph.clauses["aa"][1] == "where raising a curved bow comes before placing an arrow on the string"
+
+
+def test_roles_of_objects(graphs):
+    relations = {item: predicate for _, predicate, item in graphs.for_label("playing drums").relations["ao"]}
+    assert relations["drummer"] == "is performed by"
+    assert relations["foot"] == "uses"
+    assert relations["drum kit"] == "involves"
+    walk = {item: predicate for _, predicate, item in graphs.for_label("walking").relations["ao"]}
+    assert walk["pavement"] == "takes place on" and walk["city"] == "takes place in"
+
+
+def test_things_that_move_by_themselves_keep_their_name(graphs):
+    assert "the blades whirling" in graphs.for_label("using a blender").sub_actions
+    assert (
+        "where pushing a button comes before the blades whirling" in graphs.for_label("using a blender").clause_list()
+    )
+
+
+def test_every_text_gives_objects_steps_and_clauses_of_all_kinds(graphs, texts):
+    assert list(graphs) == list(texts)
+    for label in texts:
+        graph = graphs.for_label(label)
+        assert 3 <= len(graph.objects) <= 10, label
+        assert 2 <= len(graph.sub_actions) <= 8, label
+        assert all(graph.clauses[kind] for kind in ("oo", "ao", "aa")), label
+        known = {graph.action, *graph.objects, *graph.sub_actions}
+        for kind in ("oo", "ao", "aa"):
+            assert {name for subject, _, item in graph.triples(kind) for name in (subject, item)} <= known
+        for clause in graph.clause_list():
+            assert clause.startswith(("where ", "which ", "starting with "))
+            assert len(clause.split()) <= 24, clause
+
+
+def test_label_alone_gives_what_it_names():
+    assert TextGraphs().generate("flipping a pancake").objects == ("pancake",)
+    assert TextGraphs().generate("ArmWrestling").objects == ("arm",)
+    for label in ("running", "archery", "doing yoga"):
+        assert (
+            TextGraphs().generate(label) == ActionGraph(label, relations={"oo": (), "ao": (), "aa": ()}).with_clauses()
+        )
+
+
+def test_limits():
+    text = "He holds a cup. He lifts a bow. He pushes a door. He pulls a rope."
+    graph = TextGraphs(max_objects=2, max_sub_actions=3).generate("working", [text])
+    assert (graph.objects, len(graph.sub_actions)) == (("cup", "bow"), 3)
+
+
+# -- attributes ----------------------------------------------------------------------------------------------------
+
+
+def test_attributes_of_some_labels(attributes):
+    assert attributes.for_label("archery") == (
+        "curved bow", "raising bow", "round target", "drawing string", "releasing arrow", "archer", "cheek",
+    )  # fmt: skip
+    assert {"white tutu", "pointe shoes", "stage"} <= set(attributes.for_label("dancing ballet"))
+    assert attributes.for_label("riding a horse")[-1] == "horse"
+
+
+def test_attributes_are_distinct_short_and_not_the_label(attributes, texts):
+    for label in texts:
+        found = attributes.for_label(label)
+        assert 5 <= len(found) <= 8, label
+        assert len(set(found)) == len(found)
+        assert canonical_key(label) not in found
+        assert all(1 <= len(attribute.split()) <= 3 for attribute in found)
+        assert not {"person", "woman", "man", "moment", "air"} & set(found)
+
+
+def test_rake_scores_by_hand():
+    # "ball" is in three phrases of 2, 1 and 2 words: 5/3. red and throwing: 2/1. So 11/3 twice, 5/3, and hoop 1.
+    text = "A red ball and a hoop. He throws the ball."
+    assert rake(read_text(text)) == ["red ball", "throwing ball", "ball", "hoop"]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "action", "kept"),
+    [
+        (["dance floor", "floor"], "running", ["dance floor"]),
+        (["floor", "dance floor"], "running", ["floor", "dance floor"]),
+        (["salsa dancer", "dancing salsa", "dress"], "salsa dancing", ["dress"]),
+        (["soccer ball", "foot"], "juggling a soccer ball", ["foot", "soccer ball"]),
+        (["x", "a", "12", "the", "people", "way", "z" * 41], "running", []),
+        (["Bow", "1. bow", "bows"], "archery", ["bow"]),
+    ],
+)
+def test_keep_distinct(candidates, action, kept):
+    assert keep_distinct(candidates, action) == kept
+
+
+def test_extractor_is_deterministic_and_bounded(texts):
+    for n in (1, 3, 20):
+        first = KeywordExtractor().generate("archery", [texts["archery"]], n)
+        assert first == KeywordExtractor().generate("archery", [texts["archery"]], n)
+        assert len(first) <= n
+
+
+def test_yake_finds_the_things_too(texts):
+    pytest.importorskip("yake")
+    found = KeywordExtractor("yake").generate("archery", [texts["archery"]])
+    assert {"curved bow", "round target", "arrow"} <= set(found) and len(found) <= 8
+
+
+def test_yake_missing_is_said_at_once(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install yake"):
+        KeywordExtractor("yake")
+
+
+def test_scorer_of_your_own():
+    extractor = KeywordExtractor(lambda text, n: [("string", 2.0), ("archery", 1.0), ("bow", 0.5)])
+    assert extractor.generate("archery", ["Some text"]) == ["string", "bow"]
+    with pytest.raises(ValueError, match='"rake", "yake" or a function'):
+        KeywordExtractor("tfidf")
+
+
+VECTORS = {
+    "disc": [1.0, 0.1, 0.0],
+    "puck": [1.0, 0.11, 0.0],
+    "net": [0.6, 0.0, 0.8],
+    "moon": [-1.0, 0.2, 0.0],
+    "label": [1.0, 0.0, 0.0],
+    "context": [0.0, 0.0, 1.0],
+}
+
+
+def embed(texts):
+    return np.array([VECTORS[text.removeprefix("a video of ").removesuffix(".")] for text in texts])
+
+
+def test_rerank_by_hand():
+    """Relevance: disc .995, puck .994, net .6, moon -.981; cosine with the disc: puck 1.0, net .597, moon -.956."""
+    names = ["moon", "net", "puck", "disc"]
+    # Second step at .7: puck .696 - .300, net .420 - .179, moon < 0.
+    assert rerank(names, "label", embed, 4) == ["disc", "puck", "net", "moon"]
+    # At .5: puck .497 - .500, net .3000 - .2985, moon -.490 + .478.
+    assert rerank(names, "label", embed, 2, trade_off=0.5) == ["disc", "net"]
+    # The net has .8 in common with the context: its relevance falls to -.2. The label itself is no context.
+    assert rerank(names, "label", embed, 3, context=["label", "context"], trade_off=0.5) == ["disc", "puck", "moon"]
+
+
+def test_extractor_uses_the_text_tower():
+    def scorer(text, n):
+        return [(name, 1.0) for name in ("moon", "net", "puck", "disc")]
+
+    extractor = KeywordExtractor(scorer, embed=embed)
+    assert extractor.generate("label", ["text"], n=2) == ["disc", "puck"]
+    assert extractor.params == {"rerank": True}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=80), st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=12))
+def test_any_text_gives_a_file_that_loads(text, label):
+    graph = build_graph_bank([label], TextGraphs(), {label: text} if text.strip() else None)
+    bank = build_attribute_bank([label], KeywordExtractor(), {label: text} if text.strip() else None)
+    for made in (graph, bank):
+        assert Descriptions.from_dict(made.to_dict()) == made
+
+
+# -- whole banks ---------------------------------------------------------------------------------------------------
+
+
+def test_banks_record_where_they_come_from(graphs, attributes, texts):
+    assert graphs.generator["kind"] == attributes.generator["kind"] == "extractor"
+    assert graphs.generator["grounded"] is True
+    entry = attributes.classes["archery"]
+    assert entry.meta == {
+        "id": 1,
+        "descriptions": [{"text": texts["archery"], "source": "user"}],
+        "made_by": "rake",
+    }
+    bare = build_attribute_bank(
+        ["HighJump", "archery"], KeywordExtractor(), {"archery": texts["archery"]}, created="2026-01-31"
+    )
+    assert bare.generator["grounded"] is False and bare.generator["created"] == "2026-01-31"
+    assert bare.classes["HighJump"].meta == {"id": 0, "name": "high jump", "made_by": "label"}
+
+
+def test_banks_feed_on_their_own_files(tmp_path, graphs, texts):
+    graphs.save(tmp_path / "graph.json")
+    again = read_texts(tmp_path / "graph.json")
+    assert again.labels == list(texts)
+    assert again.for_label("archery") == [texts["archery"]]
+
+
+@pytest.mark.parametrize("labels", [[], ["archery", "archery"]])
+def test_labels_must_be_there_once(labels):
+    with pytest.raises(ValueError, match="missing or repeated"):
+        build_graph_bank(labels, TextGraphs())
+
+
+def test_labels_of_the_real_clips(clips_manifest, texts):
+    """Every label gets an entry that a processor can look up; those with a text are never empty."""
+    labels = clips_manifest["labels"]
+    known = {label: text for label, text in texts.items() if label in labels}
+    graphs = build_graph_bank(labels, TextGraphs(), known or None)
+    attributes = build_attribute_bank(labels, KeywordExtractor(), known or None)
+    for label in labels:
+        assert graphs.for_label(label) is not None and attributes.for_label(label) is not None
+        if label in known:
+            assert graphs.for_label(label).clause_list() and attributes.for_label(label)
