@@ -87,18 +87,26 @@ def draw_bars(axes: Axes, scores: Sequence[dict[str, Any]]) -> None:
 def draw_timeline(axes: Axes, timeline: Sequence[dict[str, Any]]) -> None:
     """Labels by time; the colour is the score. A label outside the k best of a window has no colour there."""
     labels = timeline_labels(timeline)
-    for part in timeline:
+    for (start, end), part in zip(cells(timeline), timeline, strict=True):
         for each in part["labels"]:
             if each["label"] in labels:
-                span = [(part["start"], part["end"] - part["start"])]
                 colour = (*_rgb(ACCENT), min(1.0, max(0.04, each["score"])))
-                axes.broken_barh(span, (labels.index(each["label"]) - 0.4, 0.8), color=colour, linewidth=0)
+                row = labels.index(each["label"]) - 0.4
+                axes.broken_barh([(start, end - start)], (row, 0.8), color=colour, linewidth=0)
     axes.set_yticks(range(len(labels)), [shorten(label) for label in labels], fontsize=10, color=INK)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlim(timeline[0]["start"], timeline[-1]["end"])
     axes.set_xlabel("seconds (darker: higher score)", fontsize=9, color=INK)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
+
+
+def cells(timeline: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
+    """Start and end of the stretch in which each window is the nearest: windows overlap, these do not."""
+    centres = [(part["start"] + part["end"]) / 2 for part in timeline]
+    edges = [(left + right) / 2 for left, right in zip(centres, centres[1:], strict=False)]
+    edges = [timeline[0]["start"], *edges, timeline[-1]["end"]]
+    return list(zip(edges, edges[1:], strict=False))
 
 
 def timeline_labels(timeline: Sequence[dict[str, Any]]) -> list[str]:
