@@ -94,3 +94,11 @@ def test_seen_classes_are_imagenet(built):
     assert model.seen_prototypes.shape == (1000, 1280)
     assert model.config.seen_class_names[0] == "tench, Tinca tinca"
     assert processor.prompt_templates == [model.config.text_template]
+
+
+def test_transfer_was_chosen_by_cross_validation_over_its_seen_classes(built):
+    from hf_zsar.training.transfer_selection import select_transfer
+
+    model, _ = built
+    best = select_transfer(model.seen_prototypes, model.seen_text_embeds)[0]
+    assert (best.temperature, best.top_k) == (embedded.TRANSFER_TEMPERATURE, embedded.TRANSFER_TOP_K)

@@ -20,7 +20,17 @@ from .common import CommandError
 
 
 # In the order of `hf-zsar --help`; the module is the name with "_" for "-".
-COMMANDS = ("classify", "embed", "search", "evaluate", "compare", "describe", "convert")
+COMMANDS = (
+    "classify",
+    "embed",
+    "search",
+    "evaluate",
+    "compare",
+    "describe",
+    "explain-transfer",
+    "filter-overlap",
+    "convert",
+)
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:

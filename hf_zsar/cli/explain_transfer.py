@@ -1,0 +1,83 @@
+"""`hf-zsar explain-transfer`: which seen classes an unseen class is composed of."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from . import common
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command to the parser of `hf-zsar`."""
+    parser = subparsers.add_parser(
+        "explain-transfer",
+        help="which seen classes a label is composed of (ResT)",
+        description="Show the seen classes out of whose prototypes a ResT model composes the prototype of a label.",
+    )
+    parser.add_argument(
+        "--label", action="append", required=True, metavar="LABEL", help="a class name; repeat for more"
+    )
+    parser.add_argument(
+        "--top-k", type=common.positive, default=10, metavar="N", help="seen classes shown (default 10)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--picture", metavar="FILE", help="write bar charts, one per label (.png, .svg or .pdf)")
+    common.add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; the exit status."""
+    pipeline = common.load_pipeline(args)
+    bank = pipeline.label_bank(args.label)
+    if "transfer_weights" not in bank or not pipeline.model.has_prototypes:
+        raise common.CommandError("this model composes no prototypes: only a ResT model with seen classes does")
+    names = pipeline.model.config.seen_class_names
+    parts = {
+        label: [
+            {"seen_class": names[i], "weight": weight}
+            for weight, i in zip(
+                *(column.tolist() for column in weights.topk(min(args.top_k, len(names)))), strict=True
+            )
+            if weight > 0
+        ]
+        for label, weights in zip(bank.labels, bank["transfer_weights"], strict=True)
+    }
+    print(json.dumps(parts, indent=2, ensure_ascii=False) if args.json else _table(parts))
+    if args.picture:
+        with common.replacing(args.picture) as path:
+            draw(parts, path)
+    return 0
+
+
+def _table(parts: dict[str, list[dict[str, Any]]]) -> str:
+    blocks = []
+    for label, rows in parts.items():
+        lines = [f"  {row['weight']:6.3f}  {row['seen_class']}" for row in rows]
+        blocks.append("\n".join([f"{label} is composed of", *lines]))
+    return "\n\n".join(blocks)
+
+
+def draw(parts: dict[str, list[dict[str, Any]]], path: str) -> None:
+    """One bar chart per label, below each other."""
+    from matplotlib.figure import Figure
+
+    heights = [max(len(rows), 1) for rows in parts.values()]
+    figure = Figure(figsize=(8, 0.9 * len(parts) + 0.3 * sum(heights)), layout="constrained")
+    axes = figure.subplots(len(parts), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
+    for ax, (label, rows) in zip(axes, parts.items(), strict=True):
+        names = [_short(row["seen_class"]) for row in rows]
+        bars = ax.barh(range(len(rows)), [row["weight"] for row in rows], color="#4477aa")
+        ax.bar_label(bars, fmt="%.3f", padding=3, fontsize=8)
+        ax.set_yticks(range(len(rows)), names, fontsize=9)
+        ax.invert_yaxis()
+        ax.margins(x=0.12)
+        ax.set_title(label, loc="left", fontweight="bold")
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[-1].set_xlabel("share of the seen class in the prototype")
+    figure.savefig(path, dpi=150)
+
+
+def _short(name: str, limit: int = 40) -> str:
+    return name if len(name) <= limit else f"{name[: limit - 1]}…"
