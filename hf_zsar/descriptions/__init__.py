@@ -16,6 +16,7 @@ _NAMES = {
     "TransformersLLMGenerator": "attribute_generators",
     "build_attribute_bank": "build",
     "build_graph_bank": "build",
+    "complete_bank": "build",
     "draw_graph": "drawing",
     "to_networkx": "drawing",
     "TextGraphs": "graphs_from_text",

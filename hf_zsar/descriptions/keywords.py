@@ -33,7 +33,7 @@ class KeywordExtractor:
     """Attributes of a label from descriptions of it; deterministic, on the CPU, in milliseconds.
 
     Args:
-        scorer: `"rake"`, `"yake"` (needs `pip install yake`) or a function of (text, n) that gives (phrase, score)
+        scorer: `"rake"`, `"yake"` (needs `hf-zsar[keywords]`) or a function of (text, n) that gives (phrase, score)
             pairs, best first, e.g. `lambda text, n: keybert_model.extract_keywords(text, top_n=n)`.
         embed: a text tower to re-rank the candidates with: texts -> vectors `[n, D]`.
         prompt: how a candidate or a label is put to the text tower, with one `{}`.
@@ -54,7 +54,7 @@ class KeywordExtractor:
         trade_off: float = 0.7,
     ) -> None:
         if scorer == "yake" and importlib.util.find_spec("yake") is None:
-            raise ImportError('scorer="yake" needs the package yake: pip install yake')
+            raise ImportError("scorer=\"yake\" needs the package yake: pip install 'hf-zsar[keywords]'")
         if not callable(scorer) and scorer not in ("rake", "yake"):
             raise ValueError(f'Unknown scorer {scorer!r}: use "rake", "yake" or a function of (text, n).')
         self.scorer, self.embed, self.prompt, self.trade_off = scorer, embed, prompt, trade_off

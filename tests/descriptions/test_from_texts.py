@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_zsar.descriptions import KeywordExtractor, TextGraphs, build_attribute_bank, build_graph_bank, read_texts
+from hf_zsar.descriptions import (
+    KeywordExtractor,
+    TextGraphs,
+    build_attribute_bank,
+    build_graph_bank,
+    complete_bank,
+    read_texts,
+)
 from hf_zsar.descriptions.keywords import keep_distinct, rake, rerank
 from hf_zsar.descriptions.phrases import read_text
 from hf_zsar.processing.action_graph import ActionGraph
@@ -135,7 +142,7 @@ def test_yake_finds_the_things_too(texts):
 
 def test_yake_missing_is_said_at_once(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match="pip install yake"):
+    with pytest.raises(ImportError, match="pip install 'hf-zsar.keywords.'"):
         KeywordExtractor("yake")
 
 
@@ -213,6 +220,20 @@ def test_banks_feed_on_their_own_files(tmp_path, graphs, texts):
     again = read_texts(tmp_path / "graph.json")
     assert again.labels == list(texts)
     assert again.for_label("archery") == [texts["archery"]]
+
+
+def test_complete_bank_makes_only_what_is_missing(texts):
+    bank = Descriptions.from_dict({"Archery": ["longbow"]})
+    asked = []
+
+    def made(labels):
+        asked.append(labels)
+        return build_attribute_bank(labels, KeywordExtractor(), texts)
+
+    whole = complete_bank(bank, ["archery", "surfing"], made)
+    assert asked == [["surfing"]] and list(whole) == ["Archery", "surfing"]
+    assert whole.for_label("archery") == ("longbow",) and "surfboard" in whole.for_label("surfing")
+    assert complete_bank(whole, ["surfing"], made) is whole
 
 
 @pytest.mark.parametrize("labels", [[], ["archery", "archery"]])
