@@ -70,6 +70,16 @@ class CLIPDualEncoder(nn.Module):
         """Logarithm of the learned temperature factor, a scalar."""
         return self.model.logit_scale
 
+    def similarity_scale(self, like: torch.Tensor) -> torch.Tensor:
+        """The learned temperature factor itself, a float32 scalar on the device of `like`."""
+        scale, hook = self.logit_scale, getattr(self.model, "_hf_hook", None)
+        if scale.is_meta and hook is not None:
+            # accelerate brings offloaded weights for a call of the model as a whole, which never happens here.
+            hook.pre_forward(self.model)
+            scale = self.logit_scale.clone()
+            hook.post_forward(self.model, None)
+        return scale.float().exp().to(like.device)
+
     @property
     def vision_layers(self) -> nn.ModuleList:
         """The transformer blocks of the vision tower, each with `layer_norm1`, `self_attn`, `layer_norm2`, `mlp`."""

@@ -121,8 +121,9 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
 
     def score_prompts(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
         """Cosine of every view with every prompt times `eval_logit_scale`: `[B, V, P, K]`, float32."""
-        views = normalize(features.view_embeds.float())
-        return self.config.eval_logit_scale * torch.einsum("bvd,kpd->bvpk", views, bank["prompt_embeds"].float())
+        with torch.autocast(features.view_embeds.device.type, enabled=False):
+            views = normalize(features.view_embeds.float()) * self.config.eval_logit_scale
+            return torch.einsum("bvd,kpd->bvpk", views, bank["prompt_embeds"].float())
 
     def score(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
         """Logarithm of the mean, over views and templates, of the softmax over labels: `[B, K]`, float32."""
@@ -137,8 +138,8 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
         In training every video brings the text of its own class in one random template: N videos, N texts, and a class
         that occurs twice is right twice.
         """
-        scale = self.backbone.logit_scale.float().exp()
-        logits = scale * features.video_embeds.float() @ bank["text_embeds"].float().t()
+        videos = features.video_embeds.float()
+        logits = self.backbone.similarity_scale(videos) * videos @ bank["text_embeds"].float().t()
         per_video, per_text = contrastive_losses(logits, targets, self.config.loss_type, self.config.label_temperature)
         return (per_video + per_text) / 2
 

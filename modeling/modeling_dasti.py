@@ -179,17 +179,21 @@ class DASTIModel(DualEncoderPreTrainedModel):
             interaction, `spatial_saliency` `[B, V, K, T]`.
         """
         batch, views = features.frame_embeds.shape[:2]
-        chunks = [self._score_chunk(features, bank.select(rows)) for rows in self._chunks(features, bank)]
+        chunks = [self._score_chunk(features, part) for part in self._chunks(features, bank)]
         joined = {name: torch.cat([chunk[name] for chunk in chunks], dim=1) for name in chunks[0]}
         return {name: value.view(batch, views, *value.shape[1:]) for name, value in joined.items()}
 
-    def _chunks(self, features: VideoFeatures, bank: LabelBank) -> Iterator[torch.Tensor]:
+    def _chunks(self, features: VideoFeatures, bank: LabelBank) -> Iterator[LabelBank]:
         size = self.config.class_chunk_size
         if size is None:
             spatial = features.patch_embeds is not None
             places = (features.patch_embeds if spatial else features.frame_embeds)[..., 0].numel()
             size = max(1, MAX_SIMILARITIES // (places * bank["word_groups"].shape[1]))
-        yield from torch.arange(len(bank)).split(size)
+        if size >= len(bank):
+            yield bank
+            return
+        for start in range(0, len(bank), size):
+            yield bank.select(range(start, min(start + size, len(bank))))
 
     def _score_chunk(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
         config = self.config
@@ -222,7 +226,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
         score = weight * parts["class_scores"] + (1 - weight) * parts["attribute_scores"]
         if self.config.bike_compat:
             return score.softmax(dim=-1).mean(dim=1)
-        return self.backbone.logit_scale.float().exp() * score.mean(dim=1)
+        return self.backbone.similarity_scale(score) * score.mean(dim=1)
 
     def score(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
         """Mixture of the class and the attribute branch, mean over views, times the learned scale: `[B, K]`."""
@@ -243,7 +247,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
     ) -> torch.Tensor:
         """Loss of the class branch plus `attribute_loss_weight` times that of the attribute branch."""
         config, parts = self.config, parts or self.score_parts(features, bank)
-        scale, total = self.backbone.logit_scale.float().exp(), 0.0
+        scale, total = self.backbone.similarity_scale(parts["class_scores"]), 0.0
         for name, weight in (("class_scores", 1.0), ("attribute_scores", config.attribute_loss_weight)):
             if weight == 0:
                 continue
@@ -285,7 +289,10 @@ class DASTIModel(DualEncoderPreTrainedModel):
         }
         if self.config.use_spatial_interaction:
             patches = normalize(features.patch_embeds.flatten(0, 1).float())
-            chunks = [patch_saliency(words[rows], mask[rows], patches) for rows in self._chunks(features, bank)]
+            chunks = [
+                patch_saliency(part["word_embeds"].float(), part["word_groups"] != NO_WORD, patches)
+                for part in self._chunks(features, bank)
+            ]
             best = torch.cat(chunks, dim=1)
             result["patches"] = best.view(batch, views, *best.shape[1:]).mean(dim=1)
         return result

@@ -197,7 +197,7 @@ class STDDModel(DualEncoderPreTrainedModel):
         """Logits `[B, K]` at the learned scale, in float32; views are averaged. Memory is bounded in K."""
         frame_embeds = features.frame_embeds
         with torch.autocast(frame_embeds.device.type, enabled=False):
-            frames = normalize(frame_embeds.float()) * self.backbone.logit_scale.float().exp()
+            frames = normalize(frame_embeds.float()) * self.backbone.similarity_scale(frame_embeds)
             if self.config.matching == "mean":
                 return frames.mean(dim=(1, 2)) @ bank["text_embeds"].float().t()
             prompts, mask = bank["prompt_embeds"].float(), bank["prompt_mask"]
