@@ -349,4 +349,5 @@ sys.exit(cli.main(["classify"]))
 def test_as_a_program_whose_reader_leaves(command):
     """`hf-zsar ... | head -1`: no complaint when nobody reads on."""
     pipe = ["bash", "-c", '"$@" | true', "bash", sys.executable, *command]
-    assert subprocess.run(pipe, capture_output=True, text=True, timeout=120).stderr == ""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    assert subprocess.run(pipe, capture_output=True, text=True, timeout=120, env=environment).stderr == ""
