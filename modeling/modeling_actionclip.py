@@ -139,7 +139,8 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
         that occurs twice is right twice.
         """
         videos = features.video_embeds.float()
-        logits = self.backbone.similarity_scale(videos) * videos @ bank["text_embeds"].float().t()
+        with torch.autocast(videos.device.type, enabled=False):
+            logits = self.backbone.similarity_scale(videos) * videos @ bank["text_embeds"].float().t()
         per_video, per_text = contrastive_losses(logits, targets, self.config.loss_type, self.config.label_temperature)
         return (per_video + per_text) / 2
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig
+from transformers import CLIPTextConfig, PreTrainedConfig
 from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.models.clip.modeling_clip import CLIPAttention
 
-from .temporal_transformer import TemporalTransformer
+from .temporal_transformer import TemporalTransformer, init_packed_attention
 
 
 class MeanHead(nn.Module):
@@ -75,20 +77,42 @@ class ConvHead(nn.Module):
         init.copy_(self.conv.weight, kernel)
 
 
+class ClassTokenLayer(GradientCheckpointingLayer):
+    """A block of torch's transformer encoder as it is by default: norms after the branches, ReLU."""
+
+    def __init__(self, config: PreTrainedConfig, dim: int, num_heads: int, hidden_units: int, dropout: float) -> None:
+        super().__init__()
+        sizes = CLIPTextConfig(hidden_size=dim, num_attention_heads=num_heads, attention_dropout=dropout)
+        self.self_attn = CLIPAttention(sizes)
+        self.self_attn.config = config  # so that `set_attn_implementation` of the model reaches it
+        self.linear1 = nn.Linear(dim, hidden_units)
+        self.linear2 = nn.Linear(hidden_units, dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        hidden = self.norm1(hidden + self.dropout(self.self_attn(hidden)[0]))
+        branch = self.linear2(self.dropout(self.linear1(hidden).relu()))
+        return self.norm2(hidden + self.dropout(branch))
+
+
 class ClassTokenHead(nn.Module):
-    """A learned token reads the frames through torch's post-norm encoder (ReLU, 8 heads, 2048 hidden units)."""
+    """A learned token reads the frames through post-norm blocks (8 heads, 2048 hidden units, dropout 0.1)."""
 
     num_heads = 8
     hidden_units = 2048
+    dropout = 0.1
 
-    def __init__(self, dim: int, num_layers: int, num_frames: int) -> None:
+    def __init__(self, config: PreTrainedConfig, dim: int, num_layers: int, num_frames: int) -> None:
         super().__init__()
         if dim % self.num_heads:
             raise ValueError(f"sim_header='Transf_cls' has {self.num_heads} heads, which do not divide {dim}.")
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, num_frames + 1, dim))
-        layer = nn.TransformerEncoderLayer(dim, self.num_heads, self.hidden_units, dropout=0.1, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, num_layers, norm=nn.LayerNorm(dim), enable_nested_tensor=False)
+        sizes = (config, dim, self.num_heads, self.hidden_units, self.dropout)
+        self.layers = nn.ModuleList(ClassTokenLayer(*sizes) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(dim)
 
     def forward(self, frame_embeds: torch.Tensor) -> torch.Tensor:
         batch, frames, _ = frame_embeds.shape
@@ -99,15 +123,18 @@ class ClassTokenHead(nn.Module):
                 f"num_frames={expected}."
             )
         tokens = torch.cat([self.cls_token.expand(batch, -1, -1).to(frame_embeds.dtype), frame_embeds], dim=1)
-        return self.encoder(tokens + self.pos_embed.to(frame_embeds.dtype))[:, 0]
+        hidden = tokens + self.pos_embed.to(frame_embeds.dtype)
+        for layer in self.layers:
+            hidden = layer(hidden)
+        return self.norm(hidden[:, 0])
 
     def init_weights(self, std: float) -> None:
-        """Truncated normal, the packed attention matrices aside, which keep torch's default."""
-        linear = [module.weight for module in self.encoder.modules() if isinstance(module, nn.Linear)]
+        """Truncated normal; the attention's packed projection keeps torch's default."""
+        linear = [module.weight for module in self.modules() if isinstance(module, nn.Linear)]
         for weight in (self.cls_token, self.pos_embed, *linear):
             init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
-        for layer in self.encoder.layers:
-            init.zeros_(layer.self_attn.out_proj.bias)
+        for layer in self.layers:
+            init_packed_attention(layer.self_attn)
 
 
 def build_temporal_head(config: PreTrainedConfig, dim: int, text_width: int) -> nn.Module:
@@ -120,7 +147,7 @@ def build_temporal_head(config: PreTrainedConfig, dim: int, text_width: int) -> 
             config, dim, config.temporal_layers, heads, config.max_frame_positions, config.temporal_layer_norm_eps
         )
     if config.sim_header == "Transf_cls":
-        return ClassTokenHead(dim, config.temporal_layers, config.num_frames)
+        return ClassTokenHead(config, dim, config.temporal_layers, config.num_frames)
     if config.sim_header == "LSTM":
         return LSTMHead(dim)
     if config.sim_header == "Conv_1D":

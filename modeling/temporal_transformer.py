@@ -14,6 +14,14 @@ from transformers import initialization as init
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
 
+def init_packed_attention(attention: nn.Module) -> None:
+    """Query, key and value Xavier-uniform as one packed matrix: torch's default for attention, which the official code
+    leaves alone."""
+    bound = (6 / (4 * attention.embed_dim)) ** 0.5
+    for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
+        init.uniform_(projection.weight, -bound, bound)
+
+
 class TemporalTransformer(nn.Module):
     """Frame embeddings `[B, T, dim]` -> frame embeddings in context `[B, T, dim]`.
 
@@ -68,13 +76,9 @@ class TemporalTransformer(nn.Module):
         return hidden + frame_embeds
 
     def init_weights(self, std: float) -> None:
-        """What differs from the base class's linear and embedding initialisation: query, key and value are
-        Xavier-uniform as one packed matrix, torch's default for attention, which the official code keeps."""
+        """What differs from the base class's linear and embedding initialisation."""
         for layer in self.layers:
-            attention = layer.self_attn
-            bound = (6 / (4 * attention.embed_dim)) ** 0.5
-            for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
-                init.uniform_(projection.weight, -bound, bound)
+            init_packed_attention(layer.self_attn)
 
 
-__all__ = ["TemporalTransformer"]
+__all__ = ["TemporalTransformer", "init_packed_attention"]

@@ -25,6 +25,7 @@ from .checkpoint_files import (
     load_exactly,
     read_checkpoint,
     require,
+    split_packed_attention,
     tensors_of,
     without_common_prefix,
     without_prefix,
@@ -134,6 +135,8 @@ def _convert_head(head: StateDict, header: str) -> StateDict:
     """Rename the weights of any head; names that it should not have are kept, so that loading complains of them."""
     if header == "Transf":
         return convert_temporal_transformer(head, "temporal_head.") | head
+    if header == "Transf_cls":
+        head = _split_class_token_attention(head)
     renamed = {
         "LSTM": ("lstm_visual.", "lstm."),
         "Conv_1D": ("shift.", "conv."),
@@ -141,8 +144,17 @@ def _convert_head(head: StateDict, header: str) -> StateDict:
         "meanP": ("", ""),
     }
     old, new = renamed[header]
-    names = {name: new + name.removeprefix(old).replace("transformer_enc.", "encoder.") for name in head}
+    names = {name: new + name.removeprefix(old).removeprefix("transformer_enc.") for name in head}
     return {f"temporal_head.{names[name]}": tensor for name, tensor in head.items()}
+
+
+def _split_class_token_attention(head: StateDict) -> StateDict:
+    head = dict(head)
+    for packed in [name for name in head if name.endswith("self_attn.in_proj_weight")]:
+        attention = packed.removesuffix("in_proj_weight")
+        require(head, [f"{attention}in_proj_bias"], "the temporal head")
+        head |= split_packed_attention(head, attention, attention)
+    return head
 
 
 def _head_settings(head: StateDict, header: str, source: str) -> dict[str, Any]:

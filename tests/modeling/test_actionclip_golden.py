@@ -160,7 +160,7 @@ def official_gradient(model, name: str) -> list[torch.Tensor]:
     head = name.startswith(("fusion_model.", "adapter."))
     name = re.sub(r"^(fusion_model|adapter|clip)\.", "", name).replace(".net.", ".")
     if head:
-        return [grads[f"temporal_head.{_head_name(name)}"]]
+        return [grads[f"temporal_head.{part}"] for part in _split_attention(_head_name(name))]
     fixed = {
         "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
         "visual.proj": "visual_projection.weight",
@@ -176,10 +176,14 @@ def official_gradient(model, name: str) -> list[torch.Tensor]:
     tower = "vision_model" if name.startswith("visual.") else "text_model"
     index, rest = re.search(r"resblocks\.(\d+)\.(.+)$", name).groups()
     prefix = f"backbone.model.{tower}.encoder.layers.{index}."
-    if "in_proj" in rest:
-        kind = rest.rpartition("_")[2]
-        return [grads[f"{prefix}self_attn.{letter}_proj.{kind}"] for letter in "qkv"]
-    return [grads[prefix + _block_name(rest)]]
+    return [grads[prefix + part] for part in _split_attention(_block_name(rest))]
+
+
+def _split_attention(name: str) -> list[str]:
+    """Query, key and value are one weight in the official files."""
+    if "in_proj_" not in name:
+        return [name]
+    return [name.replace("in_proj_", f"{letter}_proj.") for letter in "qkv"]
 
 
 def _block_name(rest: str) -> str:
@@ -199,7 +203,7 @@ def _head_name(name: str) -> str:
         return f"layers.{match[1]}.{_block_name(match[2])}"
     names = {"frame_position_embeddings.weight": "position_embedding.weight", "shift.weight": "conv.weight"}
     name = names.get(name, name).replace("lstm_visual.", "lstm.")
-    return name.removeprefix("transformer.").replace("transformer_enc.", "encoder.")
+    return name.removeprefix("transformer.").removeprefix("transformer_enc.")
 
 
 def check_gradient_norms(model, case: GoldenCase) -> None:

@@ -129,8 +129,8 @@ def test_class_token_does_not_add_the_frames_again():
     bright[:, 0] += 5
     assert (head(bright) - head(x)).abs().max() > 1e-3
     # The last operation is a norm: without its weights nothing of the frames is left.
-    head.encoder.norm.weight.zero_()
-    head.encoder.norm.bias.fill_(3)
+    head.norm.weight.zero_()
+    head.norm.bias.fill_(3)
     assert torch.allclose(head(x), torch.full((2, DIM), 3.0))
 
 
@@ -167,9 +167,11 @@ def test_initialisation_of_the_other_heads():
     taps = torch.tensor([DIM // 4, DIM // 2, DIM // 4])
     assert torch.equal(kernel.sum(0), taps.float()) and torch.equal(kernel.argmax(1).bincount(), taps)
     head = head_of("Transf_cls")
-    assert bounded_by(head.encoder.layers[0].linear1.weight, 0.04)
+    assert bounded_by(head.layers[0].linear1.weight, 0.04) and bounded_by(
+        head.layers[0].self_attn.out_proj.weight, 0.04
+    )
     assert 0 < head.cls_token.abs().max() <= 0.04 and 0 < head.pos_embed.abs().max() <= 0.04
-    assert bounded_by(head.encoder.layers[0].self_attn.in_proj_weight, (6 / (4 * DIM)) ** 0.5)
+    assert bounded_by(head.layers[0].self_attn.k_proj.weight, (6 / (4 * DIM)) ** 0.5)
 
 
 @pytest.mark.parametrize("header", ["Conv_1D", "LSTM", "Transf", "Transf_cls"])
