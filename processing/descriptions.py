@@ -13,8 +13,9 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from .action_graph import RELATIONS, ActionGraph, unique
@@ -97,21 +98,27 @@ class Descriptions:
         """
         if label in self.classes:
             return label
-        wanted = canonical_key(label)
-        rules: tuple[Callable[[str, str | None], bool], ...] = (
-            lambda key, name: name == label,
-            lambda key, name: canonical_key(key) == wanted or (name is not None and canonical_key(name) == wanted),
-        )
-        for rule in rules:
-            keys = [key for key, entry in self.classes.items() if rule(key, entry.meta.get("name"))]
-            if len(keys) > 1:
-                raise DescriptionError(
-                    f"The label {label!r} fits several entries ({', '.join(map(repr, keys))}); ask for one of these "
-                    "keys, or give the entries different names."
-                )
-            if keys:
-                return keys[0]
-        return None
+        names, canonical = self._index
+        keys = names.get(label) or canonical.get(canonical_key(label), [])
+        if len(keys) > 1:
+            raise DescriptionError(
+                f"The label {label!r} fits several entries ({', '.join(map(repr, keys))}); ask for one of these "
+                "keys, or give the entries different names."
+            )
+        return keys[0] if keys else None
+
+    @cached_property
+    def _index(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Keys by name, and by canonical key of key and name."""
+        names: dict[str, list[str]] = {}
+        canonical: dict[str, list[str]] = {}
+        for key, entry in self.classes.items():
+            name = entry.meta.get("name")
+            if name is not None:
+                names.setdefault(name, []).append(key)
+            for spelling in {canonical_key(text) for text in (key, name) if text is not None}:
+                canonical.setdefault(spelling, []).append(key)
+        return names, canonical
 
     def for_label(self, label: str) -> tuple[str, ...] | ActionGraph | None:
         """The attributes or the graph of a label, None when there is no entry. Raises as `find`."""

@@ -133,6 +133,7 @@ class _Reader:
         self.conjoined_since = False
 
     def read(self, tokens: Sequence[Token]) -> Reading:
+        """The reading of one tagged sentence."""
         for kind, words in _chunks(tokens):
             if words[0].lower in _NEGATIONS:
                 self.negated = True

@@ -44,6 +44,7 @@ class Texts:
     spelling: dict[str, str] = field(default_factory=dict)
 
     def add(self, label: str, text: str) -> None:
+        """One more text; an empty one or one that is known already is passed over."""
         cleaned = clean_text(text)
         self.spelling.setdefault(canonical_key(label), label)
         if cleaned and cleaned not in self.by_key.setdefault(canonical_key(label), []):
