@@ -109,6 +109,10 @@ class DASTIProcessor(ZSARProcessor):
         data["word_index"] = data["prompt_index" if self.word_source == "class" else "attribute_index"].clone()
         return BatchFeature({**self._tokenize_rows(list(rows)), **data})
 
+    def prepare_label_each(self, labels: Sequence[str], templates: Sequence[str]) -> BatchFeature:
+        """All templates at once: the class prompt is their mean, in training as in evaluation."""
+        return self.prepare_labels(labels)
+
     def _class_rows(self, name: str, templates: Sequence[str]) -> list[Row]:
         rows = []
         for template, text in zip(templates, fill_templates(name, templates), strict=True):

@@ -198,6 +198,14 @@ class ZSARProcessor(ProcessorMixin):
         prompts = self.build_prompts(names, self._templates(templates), self._as_descriptions(descriptions))
         return self.index_prompts(prompts)
 
+    def prepare_label_each(self, labels: Sequence[str], templates: Sequence[str]) -> BatchFeature:
+        """As `prepare_labels`, label i in template i only: what one training batch needs."""
+        names = self.check_labels(labels)
+        pairs = zip(names, templates, strict=True)
+        return self.index_prompts(
+            [self.build_prompts([name], [template], self.descriptions)[0] for name, template in pairs]
+        )
+
     def check_labels(self, labels: Sequence[str]) -> list[str]:
         """The labels as words, in order.
 

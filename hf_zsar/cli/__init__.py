@@ -25,6 +25,7 @@ COMMANDS = (
     "embed",
     "search",
     "evaluate",
+    "train",
     "compare",
     "describe",
     "explain-transfer",

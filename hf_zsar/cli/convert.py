@@ -50,8 +50,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def assignment(text: str) -> tuple[str, Any]:
     """An argument type: `field=value`; a value that is no JSON is a string."""
+    return assignment_of(text)
+
+
+def assignment_of(text: str, dotted: bool = False) -> tuple[str, Any]:
+    """`field=value`, or `part.field=value` if `dotted`."""
     name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
+    if not equals or not all(part.isidentifier() for part in (name.split(".") if dotted else [name])):
         raise argparse.ArgumentTypeError(f"{text!r} is not FIELD=VALUE")
     try:
         return name, json.loads(value)

@@ -1,0 +1,45 @@
+"""`hf-zsar train`: fine-tune or train from a recipe."""
+
+from __future__ import annotations
+
+import argparse
+
+from .convert import assignment_of
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command to the parser of `hf-zsar`."""
+    parser = subparsers.add_parser(
+        "train",
+        help="fine-tune or train from a YAML recipe",
+        description="Train a model as a YAML recipe says; see train_scripts/recipes.",
+        epilog="For several GPUs: accelerate launch -m hf_zsar.cli train RECIPE",
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="YAML file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        type=lambda text: assignment_of(text, dotted=True),
+        help="a field of the recipe that wins, such as data.source=videos",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
+    parser.add_argument("--with-trainer", action="store_true", help="use transformers' Trainer instead of Accelerate")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; the exit status."""
+    from hf_zsar.training.recipe import load_recipe
+
+    recipe = load_recipe(args.recipe, dict(args.set))
+    if args.with_trainer:
+        from hf_zsar.training.with_trainer import train_with_trainer
+
+        output = train_with_trainer(recipe, resume=args.resume)
+    else:
+        from hf_zsar.training.loop import train
+
+        output = train(recipe, resume=args.resume)
+    print(f"model and processor are in {output}")
+    return 0

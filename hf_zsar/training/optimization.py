@@ -1,0 +1,97 @@
+"""Parameter groups: which learning rate, which weight decay, and what stays frozen (recipe sections of the specs)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+
+ROLES = ("vision", "text", "scale", "head")
+_DUAL_ENCODER = {
+    "vision": ("backbone.model.vision_model.", "backbone.model.visual_projection."),
+    "text": ("backbone.model.text_model.", "backbone.model.text_projection."),
+    "scale": ("backbone.model.logit_scale",),
+}
+_REST = {"vision": ("backbone.",), "text": ("text_model.",), "scale": ("logit_scale",)}
+
+
+def role_of(name: str, method: str) -> str:
+    """`"vision"` or `"text"` tower, `"scale"` (the logit scale), or `"head"`: all that the method adds.
+
+    Args:
+        name: of a parameter, wrappers' prefixes removed.
+        method: as in `hf_zsar.METHODS`.
+    """
+    for role, prefixes in (_REST if method == "rest" else _DUAL_ENCODER).items():
+        if name.startswith(prefixes):
+            return role
+    return "head"
+
+
+def freeze(model: nn.Module, roles: Iterable[str]) -> None:
+    """Take parameters of these roles out of training.
+
+    Raises:
+        ValueError: an unknown role.
+    """
+    roles = set(roles)
+    check_roles(roles)
+    for name, parameter in model.named_parameters():
+        if role_of(name, method_of(model)) in roles:
+            parameter.requires_grad_(False)
+
+
+def parameter_groups(
+    model: nn.Module,
+    learning_rates: Mapping[str, float],
+    weight_decay: float = 0.0,
+    decay_all: bool = False,
+) -> list[dict[str, Any]]:
+    """Groups for a torch optimiser; frozen parameters are in none.
+
+    Args:
+        learning_rates: by role; `"head"`, `"text"`, `"vision"` and `"scale"`, or `"default"` for those not named.
+        weight_decay: of matrices.
+        decay_all: of norms, biases and single numbers too, as the official ActionCLIP and BIKE code do.
+
+    Raises:
+        ValueError: an unknown role, or one without a rate.
+    """
+    check_roles(set(learning_rates) - {"default"})
+    method, groups = method_of(model), {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        role = role_of(name, method)
+        rate = learning_rates.get(role, learning_rates.get("default"))
+        if rate is None:
+            raise ValueError(f"learning_rates has neither {role!r} nor 'default'.")
+        decay = weight_decay if decay_all or (parameter.ndim > 1 and not is_table(name)) else 0.0
+        group = groups.setdefault((role, decay), {"params": [], "lr": rate, "weight_decay": decay, "role": role})
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def is_table(name: str) -> bool:
+    """Whether a parameter is a table of positions or a learned token, which decay no more than a bias does."""
+    return name.endswith(("position_embedding.weight", "time_embedding", "space_embedding", "vis_token"))
+
+
+def method_of(model: nn.Module) -> str:
+    """Name of a model's method, as in `hf_zsar.METHODS`."""
+    return model.config.model_type.removeprefix("zsar_")
+
+
+def check_roles(roles: Iterable[str]) -> None:
+    """
+    Raises:
+        ValueError: an unknown role.
+    """
+    unknown = sorted(set(roles) - set(ROLES))
+    if unknown:
+        raise ValueError(f"unknown parameter roles {unknown}; there are {list(ROLES)}.")
+
+
+__all__ = ["freeze", "parameter_groups", "role_of"]

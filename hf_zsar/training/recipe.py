@@ -1,0 +1,249 @@
+"""Recipes: one YAML file says all of a training run. Checked before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hf_zsar.registration import METHODS
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run; the message names the field, what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """Where the model comes from: exactly one of `pretrained`, `clip` and `config`.
+
+    Args:
+        pretrained: folder or Hub id of a model of this package, to go on from.
+        clip: folder or Hub id of a CLIP, for the methods on one.
+        config: a whole configuration, for a model from random weights.
+        fields: of the method's configuration, over `clip`'s or `pretrained`'s.
+        tokenizer: folder or Hub id; default: that of `pretrained` or `clip`.
+        processor: options of the method's processor.
+        video_processor: options of the video processor.
+    """
+
+    pretrained: str | None = None
+    clip: str | None = None
+    config: dict[str, Any] | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+    tokenizer: str | None = None
+    processor: dict[str, Any] = field(default_factory=dict)
+    video_processor: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """The training set, see [`load_video_dataset`].
+
+    Args:
+        source: folder of class folders, manifest, list, shards or Hub id.
+        root: where listed files lie.
+        classes: only these, in this order (leave-some-classes-out); default all.
+        shots: so many videos of every class, drawn with the run's seed.
+        eval_source, eval_classes: of the evaluation after each epoch; default: none.
+        on_missing: `"error"` or `"report"`.
+        on_error: a video that cannot be read: `"raise"` or `"skip"`.
+        workers: loading processes.
+    """
+
+    source: str
+    root: str | None = None
+    classes: list[str] | None = None
+    shots: int | None = None
+    eval_source: str | None = None
+    eval_classes: list[str] | None = None
+    on_missing: str = "error"
+    on_error: str = "raise"
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class OptimizationRecipe:
+    """Optimiser and schedule: AdamW, linear warm-up, cosine.
+
+    Args:
+        learning_rates: by role (`vision`, `text`, `scale`, `head`) or `default`.
+        epochs, warmup_epochs: the latter may be a fraction.
+        batch_size: videos per process and step; accumulation: steps per update.
+        weight_decay, decay_all: see [`parameter_groups`].
+        betas, eps: of AdamW.
+        min_lr_ratio: the cosine ends at this share of the learning rate.
+        clip_grad: largest gradient norm; 0 is no limit.
+        freeze: roles that are not trained.
+        precision: `"no"`, `"bf16"` or `"fp16"`.
+        gradient_checkpointing: trade time for memory.
+    """
+
+    learning_rates: dict[str, float]
+    epochs: int = 10
+    warmup_epochs: float = 0.0
+    batch_size: int = 8
+    accumulation: int = 1
+    weight_decay: float = 0.0
+    decay_all: bool = False
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    eps: float = 1e-8
+    min_lr_ratio: float = 0.0
+    clip_grad: float = 0.0
+    freeze: list[str] = field(default_factory=list)
+    precision: str = "no"
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class AveragingRecipe:
+    """Weight averaging over epochs, see [`averaging_weights`]; `first_epoch` counts from 1."""
+
+    first_epoch: int = 1
+    mode: str = "mean"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run.
+
+    Args:
+        method: a name of `hf_zsar.METHODS`.
+        output: folder of checkpoints and of the final model.
+        sampling, sampling_options: frame sampler of training clips.
+        augmentation: fields of [`ClipAugmentation`]; without it clips are resized and cropped as in evaluation.
+        averaging: weight averaging over epochs.
+        prototypes: fit the seen prototypes when training is over (ResT).
+        seed: all randomness starts from it.
+        report_to: trackers, `tensorboard` or `wandb`.
+        log_steps, save_epochs: how often.
+    """
+
+    method: str
+    output: str
+    model: ModelRecipe
+    data: DataRecipe
+    optimization: OptimizationRecipe
+    sampling: str | None = "tsn_random"
+    sampling_options: dict[str, Any] = field(default_factory=dict)
+    augmentation: dict[str, Any] | None = None
+    averaging: AveragingRecipe | None = None
+    prototypes: bool = True
+    seed: int = 0
+    report_to: list[str] = field(default_factory=list)
+    log_steps: int = 10
+    save_epochs: int = 1
+
+
+def load_recipe(path: str | os.PathLike, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a YAML recipe.
+
+    Args:
+        overrides: dotted names -> values that win, such as `{"data.source": "clips"}`.
+
+    Raises:
+        RecipeError: no such file, not YAML, an unknown, missing or ill-typed field.
+    """
+    import yaml
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+    except FileNotFoundError as error:
+        raise RecipeError(f"There is no recipe {os.fspath(path)!r}.") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: expected fields and values.")
+    for name, value in (overrides or {}).items():
+        *parents, last = name.split(".")
+        target = content
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = value
+    return check_recipe(_build(Recipe, content, ""))
+
+
+def check_recipe(recipe: Recipe) -> Recipe:
+    """
+    Raises:
+        RecipeError: values that do not fit each other.
+    """
+    from hf_zsar.processing.frame_sampling import get_sampler
+
+    from .augmentation import ClipAugmentation
+    from .optimization import check_roles
+
+    if recipe.method not in METHODS:
+        raise RecipeError(f"method: {recipe.method!r} is none of {sorted(METHODS)}.")
+    origins = [n for n in ("pretrained", "clip", "config") if getattr(recipe.model, n) is not None]
+    if len(origins) != 1:
+        raise RecipeError(f"model: give exactly one of pretrained, clip and config, got {origins or 'none'}.")
+    if recipe.optimization.precision not in ("no", "bf16", "fp16"):
+        raise RecipeError(f"optimization.precision: {recipe.optimization.precision!r} is none of no, bf16, fp16.")
+    if recipe.averaging and not 1 <= recipe.averaging.first_epoch <= recipe.optimization.epochs:
+        raise RecipeError("averaging.first_epoch: must lie between 1 and optimization.epochs.")
+    try:
+        check_roles(set(recipe.optimization.learning_rates) - {"default"})
+        check_roles(recipe.optimization.freeze)
+        if recipe.sampling is not None:
+            get_sampler(recipe.sampling)
+        if recipe.augmentation is not None:
+            ClipAugmentation(**recipe.augmentation)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"recipe: {error}") from error
+    return recipe
+
+
+def _build(kind: type, content: Any, where: str) -> Any:
+    if not isinstance(content, Mapping):
+        raise RecipeError(f"{where or 'recipe'}: expected fields and values, got {content!r}.")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(content) - set(hints))
+    if unknown:
+        raise RecipeError(f"{where or 'recipe'}: unknown fields {unknown}; there are {sorted(hints)}.")
+    values = {name: _value(hints[name], value, f"{where}.{name}".lstrip(".")) for name, value in content.items()}
+    required = {f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING}
+    if missing := sorted(required - set(values)):
+        raise RecipeError(f"{where or 'recipe'}: missing fields {missing}.")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    for option in options:
+        if dataclasses.is_dataclass(option):
+            return _build(option, value, where)
+        origin = typing.get_origin(option) or option
+        if origin is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        if origin is dict and isinstance(value, dict):
+            kinds = typing.get_args(option)
+            return {k: _value(kinds[1], v, f"{where}.{k}") for k, v in value.items()} if kinds else value
+        if origin is list and isinstance(value, list):
+            (kind,) = typing.get_args(option) or (Any,)
+            return [_value(kind, v, f"{where}[{i}]") for i, v in enumerate(value)]
+        if origin is Any or (
+            isinstance(origin, type) and isinstance(value, origin) and not (origin is int and value is True)
+        ):
+            return value
+    names = " or ".join(getattr(o, "__name__", str(o)) for o in options)
+    hint = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(value, str) and _is_number(value) else ""
+    raise RecipeError(f"{where}: expected {names}, got {value!r}{hint}.")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+__all__ = ["Recipe", "RecipeError", "load_recipe"]

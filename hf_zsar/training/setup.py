@@ -1,0 +1,139 @@
+"""From a recipe to the parts of a run: model, processor, data, collator. Both training scripts start here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+
+from hf_zsar.data.video_datasets import few_shot, load_video_dataset, with_classes
+from hf_zsar.processing.processing_zsar import ZSARProcessor
+from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
+from hf_zsar.registration import METHODS
+
+from .augmentation import ClipAugmentation
+from .collator import VideoTextCollator
+from .optimization import freeze
+from .recipe import Recipe, RecipeError
+
+
+@dataclass
+class Run:
+    """What a recipe describes, loaded."""
+
+    recipe: Recipe
+    model: PreTrainedModel
+    processor: ZSARProcessor
+    train_dataset: Any
+    eval_dataset: Any | None
+    collator: VideoTextCollator
+    eval_collator: VideoTextCollator | None
+
+    @property
+    def label_names(self) -> list[str]:
+        """The training classes in the order of their ids."""
+        return self.train_dataset.features["label"].names
+
+
+def prepare_run(recipe: Recipe) -> Run:
+    """Load everything that a recipe names.
+
+    Raises:
+        RecipeError: parts that do not fit each other.
+        VideoDatasetError: the data.
+        OSError: a model or tokenizer that is not there.
+    """
+    data = recipe.data
+    train = _dataset(data.source, data.classes, recipe)
+    if data.shots is not None:
+        train = few_shot(train, data.shots, recipe.seed)
+    evaluation = _dataset(data.eval_source or data.source, data.eval_classes, recipe) if data.eval_classes else None
+    if evaluation is None and data.eval_source:
+        evaluation = _dataset(data.eval_source, data.classes, recipe)
+    torch.manual_seed(recipe.seed)  # weights that start at random
+    names = train.features["label"].names
+    model, processor = build_model(recipe, names)
+    freeze(model, recipe.optimization.freeze)
+    if recipe.optimization.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    bank = static_bank(model, processor, names) if recipe.method == "stdd" else None
+    options = {"seed": recipe.seed, "on_error": data.on_error}
+    collator = VideoTextCollator.for_model(
+        model,
+        processor,
+        names,
+        label_bank=bank,
+        augmentation=ClipAugmentation(**recipe.augmentation) if recipe.augmentation is not None else None,
+        sampling=recipe.sampling,
+        sampling_options=recipe.sampling_options,
+        **options,
+    )
+    eval_collator = None
+    if evaluation is not None:
+        eval_names = evaluation.features["label"].names
+        eval_collator = VideoTextCollator(processor, eval_names, text="all", sampling=None, **options)
+    return Run(recipe, model, processor, train, evaluation, collator, eval_collator)
+
+
+def _dataset(source: str, classes: list[str] | None, recipe: Recipe) -> Any:
+    dataset = load_video_dataset(source, root=recipe.data.root, on_missing=recipe.data.on_missing)
+    return dataset if classes is None else with_classes(dataset, classes)
+
+
+def build_model(recipe: Recipe, label_names: list[str]) -> tuple[PreTrainedModel, ZSARProcessor]:
+    """The model and processor that a recipe starts from.
+
+    Raises:
+        RecipeError: a model of another method, or no way to get a tokenizer.
+    """
+    spec, origin = METHODS[recipe.method], recipe.model
+    fields = dict(origin.fields)
+    if recipe.method == "rest" and (origin.config or {}).get("cross_modal", True) and origin.pretrained is None:
+        fields = {"seen_class_names": label_names, **fields}
+    if origin.pretrained is not None:
+        model = AutoModel.from_pretrained(_resolved(origin.pretrained), **fields)
+        if not isinstance(model, spec.model_class):
+            raise RecipeError(
+                f"model.pretrained: {origin.pretrained} is a {type(model).__name__}, not {recipe.method}."
+            )
+        options = dict(origin.processor)
+        processor = spec.processor_class.from_pretrained(_resolved(origin.pretrained), **options)
+        for name, value in origin.video_processor.items():
+            setattr(processor.video_processor, name, value)
+        return model, processor
+    if origin.clip is not None:
+        if not hasattr(spec.model_class, "from_clip"):
+            raise RecipeError(f"model.clip: {recipe.method} does not stand on a CLIP; use config or pretrained.")
+        model = spec.model_class.from_clip(origin.clip, **fields)
+    else:
+        model = spec.model_class(spec.config_class(**{**origin.config, **fields}))
+    tokenizer = origin.tokenizer or origin.clip
+    if tokenizer is None:
+        raise RecipeError("model.tokenizer: a model from a config needs the folder or Hub id of a tokenizer.")
+    video_processor = ZSARVideoProcessor(**{"num_frames": model.config.num_frames, **origin.video_processor})
+    processor = spec.processor_class(video_processor, AutoTokenizer.from_pretrained(tokenizer), **origin.processor)
+    if recipe.method == "stdd" and model.config.distill_weight:
+        model.set_teacher(origin.clip)
+    return model, processor
+
+
+def _resolved(name: str) -> str:
+    if name != "embedded":
+        return name
+    from hf_zsar.embedded import embedded_model_path
+
+    return str(embedded_model_path())
+
+
+@torch.no_grad()
+def static_bank(model: PreTrainedModel, processor: ZSARProcessor, label_names: list[str]) -> Any:
+    """The text side of all classes, computed once: STDD's text tower is not trained."""
+    training = model.training
+    bank = model.eval().encode_labels(**processor.prepare_labels(label_names), labels=label_names)
+    model.train(training)
+    return bank
+
+
+__all__ = ["Run", "prepare_run"]

@@ -1,0 +1,89 @@
+"""A small `Trainer` for what the stock one cannot do. The stock class trains every method too, with our collator."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from .optimization import freeze, parameter_groups
+from .weight_averaging import average_checkpoints, averaging_weights
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the collator which epoch it is, so that its draws differ from epoch to epoch and survive a resume."""
+
+    def __init__(self, collator: Any) -> None:
+        self.collator = collator
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.collator.set_epoch(int(state.epoch or 0))
+
+
+class ZSARTrainer(Trainer):
+    """`Trainer` with learning rates per part of the model, negatives from all processes, and epoch averaging.
+
+    Args:
+        learning_rates: by role, see [`parameter_groups`]; without it the one of the arguments for all.
+        decay_all: weight decay on norms and biases too.
+        frozen: roles that are not trained.
+        average_from: end with the mean of the checkpoints from this epoch on (counted from 1); needs
+            `save_strategy="epoch"` and no limit on how many are kept.
+        average_mode: of [`averaging_weights`].
+        kwargs: as [`Trainer`]'s; `data_collator` should be a [`VideoTextCollator`].
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        learning_rates: Mapping[str, float] | None = None,
+        decay_all: bool = False,
+        frozen: Sequence[str] = (),
+        average_from: int | None = None,
+        average_mode: str = "mean",
+        **kwargs: Any,
+    ) -> None:
+        self.learning_rates, self.decay_all = learning_rates, decay_all
+        super().__init__(*args, **kwargs)
+        self.args.remove_unused_columns = False  # the collator reads columns that the model does not name
+        freeze(self.model, frozen)
+        self.model.gather_loss = self.args.world_size > 1
+        self.average_from, self.average_mode = average_from, average_mode
+        if average_from is not None and (self.args.save_strategy != "epoch" or self.args.save_total_limit is not None):
+            raise ValueError('average_from needs save_strategy="epoch" and no save_total_limit.')
+        self.add_callback(EpochCallback(self.data_collator))
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None and self.learning_rates is not None:
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            groups = parameter_groups(self.model, self.learning_rates, self.args.weight_decay, self.decay_all)
+            self.optimizer = optimizer_class(groups, **options)
+        return super().create_optimizer() if self.optimizer is None else self.optimizer
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        result = super().train(*args, **kwargs)
+        if self.average_from is not None:
+            self._load_average()
+        return result
+
+    def _load_average(self) -> None:
+        folders = []
+        for folder in Path(self.args.output_dir).glob("checkpoint-*"):
+            state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+            if round(state["epoch"]) >= self.average_from:
+                folders.append((round(state["epoch"]), folder))
+        epochs, paths = zip(*sorted(folders), strict=True)
+        with tempfile.TemporaryDirectory(dir=self.args.output_dir) as work:
+            average_checkpoints(paths, Path(work) / "average", averaging_weights(self.average_mode, epochs))
+            self.model.load_state_dict(type(self.model).from_pretrained(Path(work) / "average").state_dict())
+
+
+__all__ = ["EpochCallback", "ZSARTrainer"]
