@@ -190,14 +190,14 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
     ) -> Any:
         """The encoded label set; kept, so that asking again costs nothing while the weights stay the same."""
         templates = (hypothesis_template,) if isinstance(hypothesis_template, str) else hypothesis_template
-        knowledge = getattr(descriptions, "fingerprint", None) or (repr(descriptions) if descriptions else None)
+        descriptions = self.processor.read_descriptions(descriptions)
         if isinstance(candidate_labels, str):
             candidate_labels = [label.strip() for label in candidate_labels.split(",")]
         key = (
             self.model.weights_fingerprint(),
             tuple(candidate_labels),
-            tuple(templates) if templates else None,
-            knowledge,
+            tuple(templates or self.processor.prompt_templates),
+            descriptions.fingerprint if descriptions is not None else None,
         )
         if key in self._banks:
             self._banks.move_to_end(key)

@@ -96,10 +96,10 @@ class DASTIProcessor(ZSARProcessor):
         """
         names, templates = self.check_labels(labels), self._templates(templates)
         prompts = [self._class_rows(name, templates) for name in names]
-        if self.word_source == "class" and self._as_descriptions(descriptions) is None:
+        if self.word_source == "class" and self.read_descriptions(descriptions) is None:
             attributes = prompts
         else:
-            found = self._attributes(labels, names, self._as_descriptions(descriptions))
+            found = self._attributes(labels, names, self.read_descriptions(descriptions))
             attributes = [
                 self._attribute_rows(label, of_label) if of_label else rows
                 for label, of_label, rows in zip(labels, found, prompts, strict=True)

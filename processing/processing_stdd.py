@@ -111,9 +111,9 @@ class STDDProcessor(ZSARProcessor):
         graph = descriptions.for_label(name) if descriptions is not None else None
         return graph.clause_list(self.prompt_group) if graph is not None else []
 
-    def _as_descriptions(self, descriptions: Descriptions | dict | str | os.PathLike | None) -> Descriptions | None:
+    def read_descriptions(self, descriptions: Descriptions | dict | str | os.PathLike | None) -> Descriptions | None:
         if descriptions is None:
-            return super()._as_descriptions(None)
+            return super().read_descriptions(None)
         return Descriptions.of(descriptions, "graph")
 
 

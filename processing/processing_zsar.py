@@ -54,7 +54,7 @@ class ZSARProcessor(ProcessorMixin):
         super().__init__(video_processor, tokenizer, **kwargs)
         self.prompt_templates = list(prompt_templates or self.default_templates)
         self.clean_labels = clean_labels
-        self.descriptions = self._as_descriptions(descriptions)
+        self.descriptions = self.read_descriptions(descriptions)
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
         # transformers' own check wants a torchvision-based video processor.
@@ -195,7 +195,7 @@ class ZSARProcessor(ProcessorMixin):
             ValueError: no label, an empty label, or a template without exactly one `{}`.
         """
         names = self.check_labels(labels)
-        prompts = self.build_prompts(names, self._templates(templates), self._as_descriptions(descriptions))
+        prompts = self.build_prompts(names, self._templates(templates), self.read_descriptions(descriptions))
         return self.index_prompts(prompts)
 
     def prepare_label_each(self, labels: Sequence[str], templates: Sequence[str]) -> BatchFeature:
@@ -246,7 +246,8 @@ class ZSARProcessor(ProcessorMixin):
             return self.prompt_templates
         return [templates] if isinstance(templates, str) else list(templates)
 
-    def _as_descriptions(self, descriptions: Descriptions | dict | str | os.PathLike | None) -> Descriptions | None:
+    def read_descriptions(self, descriptions: Descriptions | dict | str | os.PathLike | None) -> Descriptions | None:
+        """Descriptions out of what a user passes: a value, a mapping, the path of a file; or the processor's own."""
         if descriptions is None:
             return getattr(self, "descriptions", None)
         if isinstance(descriptions, (str, os.PathLike)):
