@@ -150,6 +150,26 @@ def test_offloaded_weights(offload):
     assert torch.equal(frame_embeds(model, videos), expected)
 
 
+@torch.no_grad()
+def test_the_tower_compiles_and_exports_as_one_graph():
+    """With deterministic masks nothing depends on data, and the batch is free."""
+    model, videos = stdd(), tiny_videos()
+    compiled = torch.compile(lambda clips: model.encode_videos(clips).frame_embeds, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(videos), frame_embeds(model, videos), rtol=0, atol=1e-6)
+
+    class Tower(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, clips):
+            return self.model.encode_videos(clips).frame_embeds
+
+    exported = torch.export.export(Tower(), (videos,), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
+    more = tiny_videos(batch=5)
+    torch.testing.assert_close(exported(more), frame_embeds(model, more), rtol=0, atol=1e-6)
+
+
 def test_other_resolutions_interpolate_positions():
     model = stdd()
     assert frame_embeds(model, torch.randn(1, 2, 3, 48, 64)).shape == (1, 1, 2, 64)
