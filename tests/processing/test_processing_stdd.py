@@ -29,7 +29,7 @@ CLAUSES = ["where the peel leaves the fruit", "which requires fingers", "startin
 
 def prompts_of(labels, templates=("<{}>",), descriptions=GRAPHS, **options):
     processor = tiny_processor("stdd", **options)
-    return processor.build_prompts(labels, templates, processor._as_descriptions(descriptions))
+    return processor.build_prompts(labels, templates, processor.read_descriptions(descriptions))
 
 
 def test_prompts_are_template_major_and_each_once():
