@@ -1,13 +1,13 @@
-"""ActionCLIP in the hands of transformers, accelerate, peft and torch: every variant goes through each of them."""
+"""ActionCLIP in the hands of transformers, accelerate, peft and torch, beyond what all methods are tested for."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from torch.utils.data import Dataset, default_collate
-from transformers import AutoModel, AutoProcessor, Trainer, TrainingArguments, pipeline
+from transformers import AutoProcessor, Trainer, TrainingArguments, pipeline
 
-from hf_zsar import ActionCLIPModel, ActionCLIPProcessor
+from hf_zsar import ActionCLIPModel
 from tests.tiny_models import LABELS, TINY, tiny_folder, tiny_inputs, tiny_model, tiny_processor, tiny_videos
 from tests.videos import write_video
 
@@ -20,28 +20,10 @@ def model_of(variant: str = "Transf", **overrides) -> ActionCLIPModel:
     return tiny_model("actionclip", **{**VARIANTS[variant], **overrides})
 
 
-def gradients(model, **inputs) -> dict[str, torch.Tensor]:
-    model.zero_grad()
-    model(**inputs).loss.backward()
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
 def training_inputs(batch: int = 2) -> dict[str, torch.Tensor]:
     classes = torch.arange(batch)
     tokens = tiny_processor("actionclip").tokenize([LABELS[i] for i in classes])
     return dict(pixel_values_videos=tiny_videos(batch), input_ids=tokens["input_ids"], labels=classes)
-
-
-@variants
-def test_saved_loaded_and_found_by_the_auto_classes(variant, tmp_path):
-    tiny_folder("actionclip", tmp_path, **VARIANTS[variant])
-    model, processor = AutoModel.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path)
-    assert type(model) is ActionCLIPModel and type(processor) is ActionCLIPProcessor
-    inputs = {"pixel_values_videos": tiny_videos(), **processor.prepare_labels(list(LABELS))}
-    with torch.no_grad():
-        loaded, saved = (m(**inputs).logits_per_video for m in (model, model_of(variant)))
-    assert torch.equal(loaded, saved)
-    assert model.config.to_diff_dict() == AutoModel.from_pretrained(tmp_path).config.to_diff_dict()
 
 
 @variants
@@ -127,27 +109,6 @@ def _count_sdpa(model, inputs, logits, name) -> int:
 
 
 @variants
-def test_gradient_checkpointing_changes_nothing(variant):
-    inputs = training_inputs()
-    plain, checkpointed = model_of(variant).train(), model_of(variant).train()
-    checkpointed.gradient_checkpointing_enable()
-    for model in (plain, checkpointed):
-        torch.manual_seed(0)
-        model.zero_grad()
-    # Transf_cls has dropout in training; silence it, so that what is compared is the checkpointing.
-    for model in (plain, checkpointed):
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-            if type(module).__name__ == "CLIPAttention":
-                module.dropout = 0.0
-    first, second = gradients(plain, **inputs), gradients(checkpointed, **inputs)
-    assert first.keys() == second.keys()
-    for name, gradient in first.items():
-        assert torch.allclose(gradient, second[name], atol=1e-5), name
-
-
-@variants
 def test_half_precision(variant):
     inputs = tiny_inputs("actionclip", views=2)
     with torch.no_grad():
@@ -220,25 +181,23 @@ def test_bank_of_an_adapted_model_is_another_bank():
 
 
 @pytest.mark.slow
-@variants
+@pytest.mark.parametrize("variant", ["Transf", "Transf_cls", "temporal_shift"])
 def test_compiled(variant):
     torch._dynamo.reset()
     model = model_of(variant)
-    compiled = torch.compile(model_of(variant))
-    inputs = tiny_inputs("actionclip")
+    compiled = torch.compile(model.encode_videos)
     with torch.no_grad():
-        assert torch.allclose(compiled(**inputs).logits_per_video, model(**inputs).logits_per_video, atol=1e-3)
-    if variant != "LSTM":  # Inductor has no LSTM with gradients on the CPU
-        batch = training_inputs()
-        loss, expected = compiled(**batch).loss, model(**batch).loss
-        loss.backward()
-        assert torch.allclose(loss, expected, atol=1e-3)
+        found, expected = compiled(tiny_videos()).video_embeds, model.encode_videos(tiny_videos()).video_embeds
+    assert torch.allclose(found, expected, atol=1e-4)
 
 
-def test_compiled_without_code_generation():
-    """The graphs that torch finds give the same numbers (the generated code: the slow test above)."""
+@pytest.mark.slow
+def test_compiled_training_step():
     torch._dynamo.reset()
-    model = model_of()
-    compiled = torch.compile(model.encode_videos, backend="aot_eager")
-    with torch.no_grad():
-        assert torch.allclose(compiled(tiny_videos()).video_embeds, model.encode_videos(tiny_videos()).video_embeds)
+    model, same = model_of(), model_of()
+    loss, expected = torch.compile(model)(**training_inputs()).loss, same(**training_inputs()).loss
+    loss.backward()
+    expected.backward()
+    assert torch.allclose(loss, expected, atol=1e-3)
+    for (name, found), wanted in zip(model.named_parameters(), same.parameters(), strict=True):
+        assert torch.allclose(found.grad, wanted.grad, atol=1e-3), name
