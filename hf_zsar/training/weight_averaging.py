@@ -300,7 +300,9 @@ def _write_like(folder: CheckpointFolder, output: str | os.PathLike, tensor: Cal
     def write(target: str) -> None:
         for file in folder.files:
             content = {name: tensor(name).contiguous() for name, place in folder.where.items() if place == file}
-            save_file(content, os.path.join(target, file), metadata={"format": "pt"})
+            # The header may note where the weights come from (source_license), which an average does not change.
+            metadata = folder.files[file].metadata() or {"format": "pt"}
+            save_file(content, os.path.join(target, file), metadata=metadata)
         if (index := folder.path / SAFE_WEIGHTS_INDEX_NAME).is_file():
             shutil.copy(index, target)
         for path in folder.path.iterdir():

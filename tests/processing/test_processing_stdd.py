@@ -138,3 +138,9 @@ def test_published_templates():
     assert len(set(BASE_TEMPLATES)) == 28
     assert "a example of a person practicing {}." in BASE_TEMPLATES
     assert tiny_processor("stdd").prompt_templates == list(AUGMENTED_TEMPLATES)
+
+
+def test_both_paddings_agree_where_all_labels_have_equally_many_prompts():
+    graphs = {"surfing": ["which needs a wave"], "waving": ["which needs a hand"]}
+    masked, cycled = (prompts_of(list(graphs), ["a {}", "b {}"], graphs, prompt_padding=p) for p in ("mask", "cycle"))
+    assert masked == cycled

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPConfig, CLIPModel
@@ -241,6 +242,15 @@ def test_folders_are_averaged_sharded_or_not(folders, tmp_path):
     found = {path.name for path in out.iterdir()}
     assert {"config.json", "tokenizer.json", "processor_config.json"} <= found
     assert not found & {"optimizer.pt", "rng_state.pth", "trainer_state.json"}
+
+
+def test_the_noted_licence_of_the_weights_stays(folders, tmp_path):
+    for folder in folders[:2]:
+        file = folder / "model.safetensors"
+        save_file(load_file(file), file, metadata={"format": "pt", "source_license": "none"})
+    average_checkpoints(folders[:2], tmp_path / "mean")
+    with safe_open(tmp_path / "mean" / "model.safetensors", framework="pt") as file:
+        assert file.metadata() == {"format": "pt", "source_license": "none"}
 
 
 def test_folders_are_interpolated(folders, tmp_path):
