@@ -39,6 +39,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     group.add_argument(
         "--picture", metavar="PNG", help="draw frames above the scores; with several videos one file each"
     )
+    group.add_argument(
+        "--explain",
+        metavar="PNG_OR_GIF",
+        help="draw what moved the score of the best label: where, when and which words (DA-STI models)",
+    )
 
 
 def seconds(text: str) -> float:
@@ -58,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     pipe = common.load_pipeline(args)
     name = "timeline" if args.window else "scores"
     results = pipe.stream(videos, candidate_labels=labels, on_error="return", **pipeline_options(args, labels))
-    pictures = picture_names(args.picture, videos)
+    pictures, explanations = picture_names(args.picture, videos), picture_names(args.explain, videos)
     records = []
     for record in common.collect(videos, results, name):
         records.append(record)
@@ -66,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
             show(record)
         if args.picture and "error" not in record:
             draw(pipe, record, pictures[record["video"]], args)
+        if args.explain and "error" not in record:
+            draw_why(pipe, record, explanations[record["video"]], args, labels)
     if args.json:
         print(json.dumps(records, indent=2, ensure_ascii=False))
     return common.exit_status(records)
@@ -124,6 +131,16 @@ def picture_names(name: str | None, videos: list[str]) -> dict[str, str]:
             candidate, number = f"{stem}-{number}", number + 1
         names[video] = candidate + suffix
     return names
+
+
+def draw_why(pipe: Any, record: dict[str, Any], path: str, args: argparse.Namespace, labels: list[str]) -> None:
+    """Write the explanation of a video's best label."""
+    from hf_zsar.explanation import draw_explanation, explain
+
+    options = {"hypothesis_template": args.template, "descriptions": args.descriptions}
+    explanation = explain(pipe, record["video"], labels, **options, **common.sampling_options(args))
+    with common.replacing(path) as temporary:
+        draw_explanation(explanation, temporary, os.path.basename(record["video"].rstrip("/")))
 
 
 def draw(pipe: Any, record: dict[str, Any], path: str, args: argparse.Namespace) -> None:
