@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import html
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -16,23 +13,12 @@ from transformers import CLIPTokenizer
 from hf_zsar import ActionCLIPProcessor, ZSARVideoProcessor
 from hf_zsar.data import load_class_names
 from hf_zsar.processing.text_repair import normalize_text
+from tests.clip_vocabulary import clip_tokenizer
 
 
 @pytest.fixture(scope="session")
-def clip_tokenizer() -> CLIPTokenizer:
-    """CLIP's own vocabulary: a list of merges in their published order, out of the package openai-clip."""
-    package = importlib.util.find_spec("clip")
-    path = Path(package.origin).parent / "bpe_simple_vocab_16e6.txt.gz" if package and package.origin else None
-    if path is None or not path.is_file():
-        pytest.skip("CLIP's vocabulary is not here: pip install openai-clip")
-    lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
-    merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    letters = [chr(byte) for byte in printable] + [chr(256 + position) for position in range(len(others))]
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
-    tokens += ["<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=merges, model_max_length=77)
+def tokenizer() -> CLIPTokenizer:
+    return clip_tokenizer() or pytest.skip("CLIP's vocabulary is not here: pip install openai-clip")
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +29,8 @@ def table(golden_dir) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_golden_token_ids(table, clip_tokenizer):
-    processor = ActionCLIPProcessor(ZSARVideoProcessor(), clip_tokenizer)
+def test_golden_token_ids(table, tokenizer):
+    processor = ActionCLIPProcessor(ZSARVideoProcessor(), tokenizer)
     texts = [row["text"] for row in table["rows"]]
     tokens = processor.tokenize(texts)
     lengths = tokens["attention_mask"].sum(dim=1).tolist()
@@ -53,10 +39,10 @@ def test_golden_token_ids(table, clip_tokenizer):
     assert not wrong and len(found) == len(table["rows"])
 
 
-def test_golden_rows_that_need_the_repair(table, clip_tokenizer):
+def test_golden_rows_that_need_the_repair(table, tokenizer):
     """Without the repair exactly the rows that the table names differ: the test above cannot pass for nothing."""
     rows = table["rows"]
-    different = [i for i, row in enumerate(rows) if clip_tokenizer(row["text"])["input_ids"] != row["ids"]]
+    different = [i for i, row in enumerate(rows) if tokenizer(row["text"])["input_ids"] != row["ids"]]
     assert different == table["stock_hf_differs"]
 
 
