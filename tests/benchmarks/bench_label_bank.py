@@ -1,9 +1,9 @@
 """A label bank of 101 labels x 16 templates against the same prompts over CLIP's full context of 77 tokens.
 
-Run `python -m tests.benchmarks.bench_label_bank`. The text tower is that of ViT-B/16; its weights are random (cost does
-not depend on them) and shared by all sides. The sides take turns, some labels at a time, so that what else the machine
-does hits all of them; tokenising is included. Embeddings are compared, so a faster side is not a wrong side. Where
-open_clip is installed, its `build_zero_shot_classifier` takes part with the same weights.
+Run `python -m tests.benchmarks.bench_label_bank`. The text tower is that of ViT-B/16; its weights are random (cost
+does not depend on them) and shared by all sides. The sides take turns, some labels at a time, so that what else the
+machine does hits all of them; tokenising is included. Embeddings are compared, so a faster side is not a wrong side.
+Where open_clip is installed, its `build_zero_shot_classifier` takes part with the same weights.
 """
 
 from __future__ import annotations
