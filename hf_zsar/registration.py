@@ -117,17 +117,17 @@ _HOOKS: dict[str, Callable[[], None]] = {
 
 class _PerThread(threading.local):
     looking_for: str | None = None  # the module whose real finder is being asked
-    own_modules_in_progress: int = 0
+    modules_in_progress: int = 0  # of transformers and of this package
 
     def __init__(self) -> None:
         self.ready: list[Callable[[], None]] = []
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
-    """Calls a hook right after the module of that name has been executed.
+    """Calls a hook after the module of that name has been executed, once nothing around it is half-made.
 
-    Often it is one of our own modules that loads transformers. The hook then waits until that module is complete as
-    well, since it would meet it half-made.
+    The auto modules are often loaded in the midst of others, of transformers (CLIP's model asks for its layers, which
+    ask for the auto classes) or of this package. Our classes need those, so the hook waits for the outermost of them.
     """
 
     def __init__(self, hooks: dict[str, Callable[[], None]]) -> None:
@@ -137,8 +137,8 @@ class _AfterImport(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        own = name.startswith(f"{__package__}.")
-        if not self.hooks or not (own or name in self.hooks) or self.thread.looking_for == name:
+        watched = name.partition(".")[0] in ("transformers", __package__)
+        if not self.hooks or not watched or self.thread.looking_for == name:
             return None
         outer, self.thread.looking_for = self.thread.looking_for, name
         try:
@@ -151,14 +151,14 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
         def exec_module(module: ModuleType) -> None:
             thread = self.thread
-            thread.own_modules_in_progress += own
+            thread.modules_in_progress += 1
             try:
                 execute(module)
             finally:
-                thread.own_modules_in_progress -= own
+                thread.modules_in_progress -= 1
             if name in self.hooks:
                 thread.ready.append(self.hooks.pop(name))
-            while thread.ready and not thread.own_modules_in_progress:
+            while thread.ready and not thread.modules_in_progress:
                 thread.ready.pop(0)()
 
         spec.loader.exec_module = exec_module

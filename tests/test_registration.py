@@ -1,0 +1,147 @@
+"""`import hf_zsar` is all that transformers needs to know our types, whichever of the two is imported first.
+
+Every piece of code runs in a process that has imported neither, since what was imported before is what is tested.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from hf_zsar import METHODS, ZSARVideoProcessor, registration
+from tests.conftest import REPO_ROOT
+from tests.tiny_models import tiny_folder
+
+
+# What a program may import before it uses the auto classes. Our own modules may be the ones that load transformers.
+ORDERS = {
+    "ours first": "import hf_zsar, transformers",
+    "transformers first": "from transformers import AutoModel, AutoProcessor, pipeline\nimport hf_zsar",
+    "some before, some after": "from transformers import AutoConfig\nimport hf_zsar",
+    "pipeline before the auto classes": "import hf_zsar\nfrom transformers import pipeline",
+    "a backbone before the auto classes": "import hf_zsar\nfrom transformers import CLIPModel",
+    "a class of ours": "from hf_zsar import ResTModel",
+    "our pipeline": "from hf_zsar import ZeroShotVideoClassificationPipeline",
+    "a module of ours": "import hf_zsar.modeling.configuration_rest",
+    "registered twice": "import hf_zsar\nhf_zsar.register()\nimport transformers\nhf_zsar.register()",
+}
+EVERYTHING_IS_KNOWN = """
+import hf_zsar, transformers
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.pipelines import PIPELINE_REGISTRY
+for spec in hf_zsar.METHODS.values():
+    assert type(transformers.AutoConfig.for_model(spec.model_type)) is spec.config_class
+    assert transformers.AutoModel._model_mapping[spec.config_class] is spec.model_class
+    assert PROCESSOR_MAPPING[spec.config_class] is spec.processor_class
+implementation = PIPELINE_REGISTRY.check_task("zero-shot-video-classification")[1]["impl"]
+assert implementation is hf_zsar.ZeroShotVideoClassificationPipeline
+"""
+FOLDER_LOADS = """
+import hf_zsar
+from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline
+folder = FOLDER
+assert type(AutoConfig.from_pretrained(folder)) is hf_zsar.ResTConfig
+assert type(AutoModel.from_pretrained(folder)) is hf_zsar.ResTModel
+assert type(AutoProcessor.from_pretrained(folder)) is hf_zsar.ResTProcessor
+loaded = pipeline("zero-shot-video-classification", model=folder)
+assert type(loaded) is hf_zsar.ZeroShotVideoClassificationPipeline
+"""
+FOLDER_IS_UNKNOWN = """
+from transformers import AutoConfig
+try:
+    AutoConfig.from_pretrained(FOLDER)
+except ValueError as error:
+    assert "zsar_rest" in str(error)
+else:
+    raise AssertionError("known without the import")
+"""
+NAMES_ARE_PUBLIC = """
+import hf_zsar
+assert [name for name in hf_zsar.__all__ if getattr(hf_zsar, name) is None] == []
+assert set(hf_zsar.__all__) <= set(dir(hf_zsar))
+"""
+# Runs every piece of code of a JSON mapping in a child of its own and prints the names of those that fail. What takes
+# most of the time to import and knows nothing of transformers is imported once, before.
+FORKS = """
+import importlib, json, os, sys, traceback
+for name in ("torch._dynamo", "torch.distributed.tensor", "scipy.optimize", "huggingface_hub", "tokenizers", "av"):
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        pass
+assert "transformers" not in sys.modules
+failed = []
+for name, code in json.load(sys.stdin).items():
+    child = os.fork()
+    if child == 0:
+        try:
+            exec(code, {})
+        except BaseException:
+            print(name, file=sys.stderr)
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        failed.append(name)
+print(json.dumps(failed))
+"""
+
+
+def run(code: str, stdin: str = "") -> subprocess.CompletedProcess:
+    process = subprocess.run(
+        [sys.executable, "-c", code], input=stdin, capture_output=True, text=True, timeout=600, cwd=REPO_ROOT
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    if not hasattr(os, "fork"):
+        pytest.skip("needs os.fork")
+    folder = repr(str(tiny_folder("rest", tmp_path_factory.mktemp("rest"))))
+    codes = {
+        **{order: f"{code}\n{EVERYTHING_IS_KNOWN}" for order, code in ORDERS.items()},
+        "folder loads": FOLDER_LOADS.replace("FOLDER", folder),
+        "folder is unknown": FOLDER_IS_UNKNOWN.replace("FOLDER", folder),
+        "names are public": NAMES_ARE_PUBLIC,
+        "must fail": "import transformers\n" + EVERYTHING_IS_KNOWN.replace("import hf_zsar, ", "import "),
+    }
+    process = run(FORKS, json.dumps(codes))
+    return SimpleNamespace(failed=json.loads(process.stdout.splitlines()[-1]), errors=process.stderr)
+
+
+@pytest.mark.parametrize("name", [*ORDERS, "folder loads", "folder is unknown", "names are public"])
+def test_transformers_knows_our_types(name, outcome):
+    assert name not in outcome.failed, outcome.errors[-5000:]
+
+
+def test_a_failure_would_be_noticed(outcome):
+    assert "must fail" in outcome.failed
+
+
+def test_importing_loads_neither_torch_nor_transformers():
+    code = "import sys, hf_zsar\nprint(sorted({'torch', 'transformers', 'av'} & set(sys.modules)))"
+    assert run(code).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_video_processor_is_registered_only_where_torchvision_is(present, monkeypatch):
+    """torchvision is played by a stub: what matters is which way the registration goes."""
+    import transformers
+
+    calls = []
+
+    def register(config_class, video_processor_class, exist_ok):
+        calls.append((config_class, video_processor_class))
+
+    monkeypatch.setattr(transformers.utils, "is_torchvision_available", lambda: present)
+    monkeypatch.setattr(transformers, "AutoVideoProcessor", SimpleNamespace(register=register))
+    registration._register_video_processor()
+    assert dict(calls) == ({spec.config_class: ZSARVideoProcessor for spec in METHODS.values()} if present else {})
