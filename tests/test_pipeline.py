@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, pipeline
 
 import hf_zsar
 from hf_zsar import METHODS, VideoReadError
-from hf_zsar.pipeline_zero_shot_video_classification import is_one_video, prefetch
+from hf_zsar.pipeline_zero_shot_video_classification import has_batch_norms, is_one_video, prefetch
 from tests.tiny_models import LABELS, tiny_folder
 from tests.videos import write_video
 
@@ -173,6 +173,55 @@ def test_unknown_options_are_refused(classifier, video):
     ):
         with pytest.raises(ValueError, match=message):
             classifier(video, **options)
+
+
+def test_bf16_agrees_with_float32_and_keeps_the_scale(folder, video, classifier):
+    if has_batch_norms(classifier.model):
+        with pytest.raises(ValueError, match="batch norms"):
+            pipeline(hf_zsar.registration.TASK, model=str(folder), device="cpu", precision="bf16")
+        return
+    pipes = {
+        p: pipeline(hf_zsar.registration.TASK, model=str(folder), device="cpu", precision=p) for p in ("fp32", "bf16")
+    }
+    assert {p.dtype for p in pipes["bf16"].model.parameters() if p.ndim > 0} == {torch.bfloat16}
+    assert all(p.dtype == torch.float32 for p in pipes["bf16"].model.parameters() if p.ndim == 0)
+    assert all(b.dtype != torch.bfloat16 for b in pipes["bf16"].model.buffers())
+    embeds = [
+        pipe.model.encode_videos(pipe.preprocess(video)["pixel_values_videos"]).video_embeds.float().flatten()
+        for pipe in pipes.values()
+    ]
+    assert torch.nn.functional.cosine_similarity(*embeds, dim=0) > 0.99
+    results = [scores_of(pipe(video, candidate_labels=LABELS)) for pipe in pipes.values()]
+    assert sum(results[1].values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_precision_is_chosen_by_size_and_processor(monkeypatch):
+    from hf_zsar import pipeline_zero_shot_video_classification as module
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    large = torch.nn.Linear(8000, 8000, device="meta")
+    large.device, large.dtype = torch.device("cpu"), torch.float32
+    assert module.bf16_pays(large)
+    large.dtype = torch.float16
+    assert not module.bf16_pays(large)
+    small = torch.nn.Linear(8, 8)
+    small.device, small.dtype = torch.device("cpu"), torch.float32
+    assert not module.bf16_pays(small)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+    large.dtype = torch.float32
+    assert not module.bf16_pays(large)
+
+
+def test_unknown_precision_is_refused(folder):
+    with pytest.raises(ValueError, match="precision"):
+        pipeline(hf_zsar.registration.TASK, model=str(folder), device="cpu", precision="int4")
+
+
+@pytest.mark.slow
+def test_compiled_pipeline_gives_the_same_scores(folder, video, classifier):
+    compiled = pipeline(hf_zsar.registration.TASK, model=str(folder), device="cpu", compile=True)
+    expected = scores_of(classifier(video, candidate_labels=LABELS))
+    assert scores_of(compiled(video, candidate_labels=LABELS)) == pytest.approx(expected, abs=1e-4)
 
 
 def test_saved_pipeline_loads_without_trust(classifier, video, tmp_path):
