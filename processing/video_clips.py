@@ -16,7 +16,8 @@ from .video_windows import sliding_windows
 
 # Seconds by which a float may miss the time that it stands for.
 FLOAT_SLACK = 1e-6
-Shown = tuple[float, int, torch.Tensor]
+# Seconds, number and picture (uint8 `[H, W, 3]`) of a frame.
+Shown = tuple[float, int, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -168,12 +169,18 @@ class VideoReader:
         return self.duration
 
     def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
-        """(seconds, number, pixels) of the frame at each of the ascending `times`."""
+        """The frame at each of the ascending `times`."""
         raise NotImplementedError
 
     def _clip(self, frames: Sequence[Shown]) -> VideoClip:
+        # One copy, without torch's thread pool, whose start costs more than the copy.
+        pixels = np.empty((len(frames), *frames[0][2].shape), dtype=np.uint8)
+        for place, (_, _, picture) in zip(pixels, frames, strict=True):
+            if picture.shape != place.shape:
+                raise VideoReadError(f"{self.name}: the picture size changes from {place.shape} to {picture.shape}.")
+            place[...] = picture
         return VideoClip(
-            frames=torch.stack([pixels for _, _, pixels in frames]),
+            frames=torch.from_numpy(pixels),
             timestamps=[time for time, _, _ in frames],
             indices=[index for _, index, _ in frames],
             info=self.info,
@@ -212,7 +219,7 @@ class ArrayReader(VideoReader):
     def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
         for time in times:
             index = self._number(time)
-            yield index / self._rate, index, self._frames[index]
+            yield index / self._rate, index, self._frames[index].numpy()
 
 
 class DecoderReader(VideoReader):
@@ -262,7 +269,7 @@ class DecoderReader(VideoReader):
     def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
         for time in times:
             clip = self.read_at([time])
-            yield clip.timestamps[0], clip.indices[0], clip.frames[0]
+            yield clip.timestamps[0], clip.indices[0], clip.frames[0].numpy()
 
     def _call(self, method: Any, *arguments: Any) -> Any:
         try:

@@ -12,6 +12,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from typing import Any
 
@@ -32,6 +33,7 @@ FORMATS = (
 # Containers that store no presentation times: their readers guess, and with B-frames guess wrong.
 GUESSED_CLOCKS = {"avi", "m4v", "mpegvideo", "h261", "h263", "h264", "hevc", "vc1", "obu"}
 REORDER_DEPTH = 16
+FRAME_THREADED = {"h264", "hevc", "vp8", "vp9"}
 
 
 def default_threads() -> int:
@@ -47,7 +49,8 @@ def default_threads() -> int:
 class MediaFile:
     """An open container and the first real video stream in it.
 
-    Decoding goes on slice threads only: frame threads can deadlock beside other libraries when decoding stops early.
+    Decoding goes on slice threads. Frame threads are faster, but can deadlock when a decoder is left with work in it:
+    see [`MediaFile.frame_threads`].
 
     Raises:
         VideoReadError: not a video, or no video stream.
@@ -61,10 +64,25 @@ class MediaFile:
         self._reformatter = VideoReformatter()
         self._open()
 
-    def _open(self) -> None:
+    def _open(self, plain: bool = False) -> None:
+        # Looking at a file, FFmpeg decodes a first picture, which costs more than all the rest and, where the headers
+        # say how frames are reordered, tells nothing new.
+        quick = not plain and self._starts_like_mp4()
+        self._open_container({"skip_frame": "all"} if quick else {})
+        if quick and not self._reordering_is_known():
+            self.container.close()
+            self._rewind_source()
+            self._open_container({})
+        self.codec.thread_type = "SLICE"
+        self.codec.thread_count = self.thread_count
+        self.time_base: Fraction = self.stream.time_base
+        self.untouched = True
+        self._has_frame_threads = False
+
+    def _open_container(self, options: dict[str, str]) -> None:
         # `file:` forces the plain file protocol, whatever the name looks like.
         target = f"file:{self.source.path}" if self.source.path is not None else self.source.file
-        options = {"format_whitelist": FORMATS}
+        options = {"format_whitelist": FORMATS, **options}
         if self.source.path is not None:
             options["protocol_whitelist"] = "file"
         try:
@@ -77,10 +95,24 @@ class MediaFile:
             self.container.close()
             raise
         self.codec = self.stream.codec_context
-        self.codec.thread_type = "SLICE"
-        self.codec.thread_count = self.thread_count
-        self.time_base: Fraction = self.stream.time_base
-        self.untouched = True
+
+    def _starts_like_mp4(self) -> bool:
+        if not self.source.seekable:
+            return False
+        if self.source.path is not None:
+            with open(self.source.path, "rb") as file:
+                return file.read(8)[4:] == b"ftyp"
+        head = self.source.file.read(8)
+        self._rewind_source()
+        return head[4:] == b"ftyp"
+
+    def _rewind_source(self) -> None:
+        if self.source.file is not None:
+            self.source.file.seek(0)
+
+    def _reordering_is_known(self) -> bool:
+        """Whether the headers alone told the decoder how many frames to hold back."""
+        return self.codec.name == "hevc" or (self.codec.name == "h264" and bool(self.codec.has_b_frames))
 
     def _video_stream(self) -> Any:
         pictures = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -89,6 +121,11 @@ class MediaFile:
         if not streams:
             raise VideoReadError(f"{self.name}: no video stream (audio only, or a cover picture).")
         return streams[0]
+
+    @property
+    def aspect(self) -> Fraction | None:
+        """Width over height of a stored pixel: the container's word, else the codec's, which needs a decoded frame."""
+        return self.stream.sample_aspect_ratio or self.codec.sample_aspect_ratio
 
     @property
     def format(self) -> str:
@@ -114,9 +151,8 @@ class MediaFile:
         if not self.source.seekable:
             raise VideoReadError(f"{self.name}: a stream cannot be rewound.")
         self.container.close()
-        if self.source.file is not None:
-            self.source.file.seek(0)
-        self._open()
+        self._rewind_source()
+        self._open(plain=True)
 
     def packets(self) -> Iterator[av.Packet]:
         """Packets of the stream from here on, in decoding order; a read error ends them and is noted as damage."""
@@ -137,6 +173,27 @@ class MediaFile:
         except (av.FFmpegError, ValueError) as error:
             self.note(f"undecodable data ({reason(error)})")
             return []
+
+    @contextmanager
+    def frame_threads(self) -> Iterator[None]:
+        """Decode on frame threads inside the block, where the codec has them; behind it no thread has work left."""
+        codec = self.codec
+        if self.thread_count == 1 or codec.is_open or codec.name not in FRAME_THREADED:
+            yield
+            return
+        codec.thread_type = "FRAME"
+        self._has_frame_threads = True
+        try:
+            yield
+        finally:
+            # The file may have been opened anew meanwhile; both decoders are emptied.
+            for each in {id(codec): codec, id(self.codec): self.codec}.values():
+                drain(each)
+
+    def leave_frame_threads(self) -> None:
+        """Go back to slice threads, for decoding that may stop anywhere."""
+        if self._has_frame_threads:
+            self.rewind()
 
     def note(self, damage: str) -> None:
         """Remember something wrong with the file, once."""
@@ -191,7 +248,7 @@ class MediaFile:
         """Height and width of `pixels(frame)`."""
         if as_stored:
             return frame.height, frame.width
-        width, height = square_size(frame.width, frame.height, self.stream.sample_aspect_ratio)
+        width, height = square_size(frame.width, frame.height, self.aspect)
         return (width, height) if orientation(frame)[0] else (height, width)
 
     def pixels(self, frame: av.VideoFrame, as_stored: bool = False) -> np.ndarray:
@@ -200,16 +257,24 @@ class MediaFile:
         Interlaced frames stay woven. `as_stored` leaves the pixel grid as it is coded.
         """
         width, height, interpolation = frame.width, frame.height, None
-        if not as_stored:
-            width, height = square_size(width, height, self.stream.sample_aspect_ratio)
-        if (width, height) != (frame.width, frame.height):
-            interpolation = Interpolation.BICUBIC
+        if not as_stored and self.aspect not in (None, 1):
+            width, height = square_size(width, height, self.aspect)
+            if (width, height) != (frame.width, frame.height):
+                interpolation = Interpolation.BICUBIC
         if frame.is_corrupt:
             self.note("damaged pictures were concealed by the decoder")
         picture = self._reformatter.reformat(
             frame, width, height, "rgb24", interpolation=interpolation, threads=self.thread_count
         ).to_ndarray()
         return picture if as_stored else oriented(picture, *orientation(frame))
+
+
+def drain(codec: Any) -> None:
+    """Take out all that a decoder still holds, so that its threads rest, and make it ready for another start."""
+    if codec.is_open:
+        with suppress(av.FFmpegError, ValueError):
+            codec.decode(None)
+        codec.flush_buffers()
 
 
 def reason(error: BaseException) -> str:

@@ -225,6 +225,8 @@ def _exchange(parts: SplitResult, port: int, addresses: list[str], deadline: flo
         headers = {"User-Agent": "hf-zsar", "Accept": "video/*, */*;q=0.5", "Accept-Encoding": "identity"}
         connection.request("GET", target, headers=headers)
         connection.response = connection.getresponse()
+        if time.monotonic() >= deadline:
+            raise TimeoutError("timed out")  # the guard cut the headers short
         return connection
     except BaseException:
         raw.close()

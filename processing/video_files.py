@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import av
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from .video_clips import FLOAT_SLACK, Shown, VideoClip, VideoInfo, VideoReader
 from .video_decoding import MediaFile, orientation
-from .video_seeking import PlanFailed, Timed, frames_at, key_frames_near
+from .video_seeking import PlanFailed, Timed, frames_at, key_frames_near, split_targets
 from .video_sources import MediaSource, VideoReadError, VideoReadWarning
 from .video_timeline import Timeline, read_through, read_timeline
 
@@ -59,18 +60,16 @@ class MediaReader(VideoReader):
             exact=self._timeline.exact,
         )
 
-    def _shown(self, frames: Iterable[Timed]) -> Iterator[Shown]:
-        """Time, number and pixels of each frame; one that comes several times in a row is converted once."""
-        last, pixels = None, None
+    def _shown(self, frames: Iterable[Timed], media: MediaFile | None = None) -> Iterator[Shown]:
+        """Each frame with its picture; one that comes several times in a row is converted once."""
+        media = media or self._media
+        last, picture = None, None
         for tick, frame in frames:
             if last != tick:
-                self._see(frame)
-                last, pixels = tick, torch.from_numpy(np.ascontiguousarray(self._media.pixels(frame, self._as_stored)))
-            yield self._seconds(tick), self._timeline.index_of(tick), pixels
-
-    def _see(self, frame: av.VideoFrame) -> None:
-        if self._shape is None:
-            self._shape = (*self._media.shape(frame, self._as_stored), rotation_of(frame))
+                if self._shape is None:
+                    self._shape = (*media.shape(frame, self._as_stored), rotation_of(frame))
+                last, picture = tick, media.pixels(frame, self._as_stored)
+            yield self._seconds(tick), self._timeline.index_of(tick), picture
 
     def _seconds(self, tick: int) -> float:
         base = self._media.time_base
@@ -104,7 +103,7 @@ class FileReader(MediaReader):
             first = next(self._media.frames(), None)
             if first is None:
                 raise self._nothing()
-            self._see(first[1])
+            next(self._shown([first]))
         return self._info()
 
     @property
@@ -120,7 +119,7 @@ class FileReader(MediaReader):
         ticks = [self._tick(float(time)) for time in timestamps]
         wanted = sorted(set(ticks))
         found = self._key_frames(wanted) if mode == "keyframe" else None
-        found = found or dict(zip(wanted, self._shown(frames_at(self._media, wanted)), strict=False))
+        found = found or self._exact_frames(wanted)
         if not found:
             raise self._nothing()
         if self._media.damage:
@@ -135,6 +134,33 @@ class FileReader(MediaReader):
         except PlanFailed:
             return None
 
+    def _exact_frames(self, wanted: Sequence[int]) -> dict[int, Shown]:
+        """Target -> frame. Groups of pictures that do not depend on each other are decoded side by side."""
+        threads = self._media.thread_count
+        parts = split_targets(self._media, wanted, threads)
+        if len(parts) == 1 or self._media.source.again() is None:
+            return self._part(self._media, wanted)
+        with ThreadPoolExecutor(len(parts) - 1) as pool:
+            others = [pool.submit(self._side_part, part, threads // len(parts)) for part in parts[1:]]
+            found = self._part(self._media, parts[0])
+            for other in others:
+                more, damage = other.result()
+                found.update(more)
+                for each in damage:
+                    self._media.note(each)
+        return found
+
+    def _side_part(self, wanted: Sequence[int], threads: int) -> tuple[dict[int, Shown], list[str]]:
+        media = MediaFile(self._media.source.again(), threads)
+        try:
+            return self._part(media, wanted), media.damage
+        finally:
+            media.close()
+
+    def _part(self, media: MediaFile, wanted: Sequence[int]) -> dict[int, Shown]:
+        with media.frame_threads():
+            return dict(zip(wanted, self._shown(frames_at(media, wanted), media), strict=False))
+
     def _cut_at(self, last: float, asked: int) -> None:
         """Shorten the timeline of a damaged file when frames were asked for behind `last`, the last that decodes."""
         end = self._tick(last) + round(self._timeline.step or self._media.frame_step)
@@ -143,11 +169,12 @@ class FileReader(MediaReader):
 
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
         self._media.rewind()
-        for time, _, pixels in self._shown(self._media.frames()):
-            yield time, pixels
+        for time, _, picture in self._shown(self._media.frames()):
+            yield time, torch.from_numpy(np.ascontiguousarray(picture))
         self._warn()
 
     def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
+        self._media.leave_frame_threads()
         yield from self._shown(frames_at(self._media, (self._tick(time + self.clock_tick) for time in times)))
         self._warn()
 

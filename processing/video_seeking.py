@@ -9,7 +9,7 @@ is not as expected: see [`sparse_access`] and [`PlanFailed`].
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import av
 
@@ -25,6 +25,8 @@ TIMED_CONTAINERS = {"mov", "matroska", "mpegts", "flv"}
 KEYED_CODECS = {"vp8", "vp9", "av1", "libdav1d", "mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc"}
 # Without an index of key frames a jump is a guess, worth it only over a longer distance.
 BLIND_JUMP_SECONDS = 5.0
+# Opening a file once more, in a thread of its own, pays from about so many decoded pixels on.
+SPLIT_PIXELS = 8_000_000
 
 
 class PlanFailed(Exception):
@@ -98,10 +100,12 @@ class SparseDecoder:
     def __init__(self, media: MediaFile) -> None:
         self.media = media
         self._skips = skips_exactly(media)
+        self._skipping: bool | None = None
         self._reordering = media.format != "avi"
         self._packets: Iterator[av.Packet] = iter(())
         self._held: deque[av.Packet] = deque()  # read, not yet decoded
-        self._times: list[int] = []  # of packets read, from the wanted one on
+        self._best: int | None = None  # time of the last frame read that is not after the target
+        self._later: list[int] = []  # times of the frames read that are after it
         self._wanted: deque[int] = deque()  # times of frames to give, not yet decoded
         self._ready: dict[int, av.VideoFrame] = {}
         self._position: int | None = None  # decoding time of the last packet read; None: not started
@@ -137,10 +141,11 @@ class SparseDecoder:
         for packet in self._key_packets(target):
             if packet.pts is not None and packet.pts <= target and opens_decoding(self.media, packet):
                 self._held.clear()
-                self._times.clear()
+                self._later.clear()
                 self._ready.clear()
+                self._best = None
                 self._delay = max(self._delay, packet.pts - (packet.dts if packet.dts is not None else packet.pts))
-                self._take(packet)
+                self._take(packet, target)
                 return
         raise PlanFailed("no key frame to start from")
 
@@ -177,55 +182,54 @@ class SparseDecoder:
 
     def _read_ahead(self, target: int) -> int:
         """Read until no later packet can be shown at `target`; the time of the frame that is."""
-        best = self._best(target)
-        while not self._at_end and (best is None or self._position is None or self._position <= target):
+        self._best = max((time for time in self._later if time <= target), default=self._best)
+        self._later = [time for time in self._later if time > target]
+        while not self._at_end and (self._best is None or self._position <= target):
             packet = next(self._packets, None)
             if packet is None:
                 self._at_end = True
                 break
-            self._take(packet)
-            best = self._best(target)
-            self._release(best)
-        if best is None:
+            self._take(packet, target)
+            self._release()
+        if self._best is None:
             raise PlanFailed("no frame at or before the time asked for")
-        self._release(best)
-        while self._held and self._held[0].pts == best:
+        self._release()
+        while self._held and self._held[0].pts == self._best:
             self._feed(self._held.popleft(), skip=False)
-        return best
+        return self._best
 
-    def _take(self, packet: av.Packet) -> None:
-        if packet.pts is None or (packet.dts is not None and packet.dts > packet.pts):
+    def _take(self, packet: av.Packet, target: int) -> None:
+        shown, decoded = packet.pts, packet.dts
+        if shown is None or (decoded is not None and decoded > shown):
             raise PlanFailed("packets without proper times")
-        if not packet.is_discard:
-            self._times.append(packet.pts)
-        if packet.dts is not None or self._position is None:
-            self._position = packet.dts if packet.dts is not None else packet.pts
+        if shown > target:
+            self._later.append(shown)
+        elif not packet.is_discard and (self._best is None or shown > self._best):
+            self._best = shown
+        if decoded is not None:
+            self._position = decoded
+        elif self._position is None:
+            self._position = shown
         self._held.append(packet)
 
-    def _best(self, target: int) -> int | None:
-        """Time of the last frame read that is not after `target`; forgets those before it."""
-        best = max((time for time in self._times if time <= target), default=None)
-        if best is not None:
-            self._times = [time for time in self._times if time >= best]
-        return best
-
-    def _release(self, best: int | None) -> None:
+    def _release(self) -> None:
         """Decode held packets up to the one that may be wanted. Those shown before it can be skipped, now that it is
         known to come after them; those shown later may be wanted next."""
-        while self._held and self._held[0].pts != best:
-            packet = self._held.popleft()
-            self._feed(packet, skip=best is not None and packet.pts < best)
+        best, held = self._best, self._held
+        while held and (time := held[0].pts) != best:
+            self._feed(held.popleft(), skip=best is not None and time < best)
 
     def _feed(self, packet: av.Packet | None, skip: bool) -> None:
         media = self.media
-        if self._skips:
+        if self._skips and skip != self._skipping:
             media.codec.skip_frame = "NONREF" if skip else "DEFAULT"
-        oldest = self._wanted[0] if self._wanted else None
+            self._skipping = skip
         for frame in media.decode(packet):
             if not self._reordering and frame.pict_type == av.video.frame.PictureType.B:
                 raise PlanFailed("reordered frames in a container without their times")
-            if frame.pts is not None and (oldest is None or frame.pts >= oldest):
-                self._ready[frame.pts] = frame
+            time = frame.pts
+            if time is not None and (not self._wanted or time >= self._wanted[0]):
+                self._ready[time] = frame
         if media.damage:
             raise PlanFailed("damaged data")
 
@@ -242,6 +246,38 @@ class SparseDecoder:
             yield from self._matched()
         if self._wanted:
             raise PlanFailed("a packet gave no frame")
+
+
+# Several decoders ----------------------------------------------------------------------------------------------------
+
+
+def split_targets(media: MediaFile, targets: Sequence[int], parts: int) -> list[Sequence[int]]:
+    """Ascending targets in up to `parts` runs of about equal decoding work that need no frame in common; one run where
+    the work is small or the key frames are unknown."""
+    entries = media.stream.index_entries
+    if parts < 2 or len(targets) < 2 or not len(entries) or not sparse_access(media):
+        return [targets]
+    runs: list[
+        tuple[int, int]
+    ] = []  # first target of each run that starts at a key frame of its own; frames to decode
+    last_key = None
+    for number, target in enumerate(targets):
+        key = entries.search_timestamp(target, backward=True, any_frame=False)
+        frames = max(0, target - entries[max(key, 0)].timestamp) // media.frame_step + 1
+        if key != last_key:
+            runs.append((number, frames))
+            last_key = key
+        else:
+            runs[-1] = (runs[-1][0], frames)
+    total = sum(frames for _, frames in runs)
+    if total * media.codec.width * media.codec.height < SPLIT_PIXELS:
+        return [targets]
+    cuts, done = [0], 0
+    for first, frames in runs:
+        if first and len(cuts) < parts and done + frames / 2 >= total * len(cuts) / parts:
+            cuts.append(first)
+        done += frames
+    return [targets[start:end] for start, end in zip(cuts, [*cuts[1:], len(targets)], strict=True)]
 
 
 # Key frames only -----------------------------------------------------------------------------------------------------
@@ -305,4 +341,4 @@ def _key_packet(media: MediaFile, place: int) -> av.Packet | None:
     return None
 
 
-__all__ = ["PlanFailed", "frames_at", "key_frames_near", "sequential_at", "sparse_access"]
+__all__ = ["PlanFailed", "frames_at", "key_frames_near", "sequential_at", "sparse_access", "split_targets"]

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import torch
 from PIL import Image
+
+
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 class VideoReadError(ValueError):
@@ -28,11 +31,13 @@ class VideoReadWarning(UserWarning):
 
 @dataclass
 class MediaSource:
-    """An encoded video: a local `path`, or a binary `file` (not closed here unless `on_close` does it)."""
+    """An encoded video: a local `path`, or a binary `file`, which stays open unless `on_close` closes it; `data` are
+    the bytes of the file when they are in memory."""
 
     name: str
     path: str | None = None
     file: Any = None
+    data: bytes | None = None
     on_close: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -43,14 +48,22 @@ class MediaSource:
         probe = getattr(self.file, "seekable", None)
         return bool(probe()) if callable(probe) else hasattr(self.file, "seek")
 
+    def again(self) -> MediaSource | None:
+        """The same video to be opened beside this one; None where that is impossible."""
+        if self.path is not None:
+            return MediaSource(self.name, path=self.path)
+        if self.data is not None:
+            return MediaSource(self.name, file=io.BytesIO(self.data), data=self.data)
+        return None
+
     def close(self) -> None:
         while self.on_close:
             self.on_close.pop()()
 
 
 def is_url(source: Any) -> bool:
-    """Whether `source` is a string with a network scheme (a Windows drive letter is not one)."""
-    return isinstance(source, str) and "://" in source and len(urlsplit(source).scheme) > 1
+    """Whether `source` is a string that starts like `scheme://`."""
+    return isinstance(source, str) and URL.match(source) is not None
 
 
 def source_name(source: Any) -> str:
@@ -77,7 +90,7 @@ def media_source(source: Any) -> MediaSource | None:
     if isinstance(source, (bytes, bytearray, memoryview)):
         if len(source) == 0:
             raise VideoReadError(f"{name}: empty (0 bytes).")
-        return MediaSource(name, file=io.BytesIO(source))
+        return MediaSource(name, file=io.BytesIO(source), data=source if isinstance(source, bytes) else None)
     if isinstance(source, (str, os.PathLike)):
         return MediaSource(name, path=_checked_path(os.fspath(source)))
     if callable(getattr(source, "read", None)):

@@ -105,8 +105,8 @@ class LiveReader(MediaReader):
             raise self._nothing()
 
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
-        for time, _, pixels in self._shown(self._frames()):
-            yield time, pixels
+        for time, _, picture in self._shown(self._frames()):
+            yield time, torch.from_numpy(np.ascontiguousarray(picture))
         self._warn()
 
     def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
@@ -159,7 +159,7 @@ class IteratorReader(VideoReader):
                 current, ahead, number = ahead, next(frames, None), number + 1
             if ahead is None and time >= self._end:
                 return
-            yield current[0], number, current[1]
+            yield current[0], number, current[1].numpy()
 
 
 __all__ = ["IteratorReader", "LiveReader", "StreamReader"]

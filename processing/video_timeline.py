@@ -64,7 +64,10 @@ def read_timeline(media: MediaFile) -> Timeline:
     Raises:
         VideoReadError: no packets.
     """
-    return (_from_both_ends(media) if _is_long(media) else None) or read_through(media)
+    found = _from_avi_index(media) if media.format == "avi" else None
+    if found is None and _is_long(media):
+        found = _from_both_ends(media)
+    return found or read_through(media)
 
 
 def _is_long(media: MediaFile) -> bool:
@@ -79,7 +82,7 @@ def read_through(media: MediaFile) -> Timeline:
     declared, packets = media.stream.frames, 0
     times: list[int] = []
     last, length, opens, sound = None, 0, None, True
-    for packets, packet in enumerate(media.packets(), start=1):
+    for packets, packet in enumerate(media.packets(), start=1):  # noqa: B007
         if opens is None:
             opens = opens_decoding(media, packet)
         sound = sound and not packet.is_corrupt and well_formed(media, packet)
@@ -122,6 +125,20 @@ def _first_shown(media: MediaFile, default: int) -> int:
     """Time of the first frame that decodes, in a file that starts with something undecodable."""
     media.rewind()
     return next((time for time, _ in media.frames()), default)
+
+
+def _from_avi_index(media: MediaFile) -> Timeline | None:
+    """The timeline of an AVI from its index of all frames; None when that is not complete or frames are reordered."""
+    entries, declared = media.stream.index_entries, media.stream.frames
+    if not len(entries) or not declared - 2 <= len(entries) <= declared or not sparse_access(media):
+        return None
+    if not entries[0].is_keyframe or entries[-1].pos + entries[-1].size > media.container.size:
+        return None
+    times = np.array([entry.timestamp for entry in entries if entry.size], dtype=np.int64)
+    if not len(times) or (np.diff(times) <= 0).any():
+        return None
+    first, end = int(times[0]), int(times[-1]) + media.frame_step
+    return Timeline(first, end, (end - first) / len(times), len(times), times)
 
 
 def _from_both_ends(media: MediaFile) -> Timeline | None:
