@@ -45,8 +45,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         """
         Args:
             precision: `"fp32"` computes as the weights are; `"bf16"` turns the matrices of a float32 model into
-                bfloat16 (scalars, buffers and all scoring stay float32), not for models with batch norms; `"auto"` does
-                so on a CPU that multiplies bfloat16, above 50 million parameters, unless a `dtype` was asked for.
+                bfloat16 (scalars, buffers and all scoring stay float32), not for models with batch norms; `"auto"`
+                does so on a CPU that multiplies bfloat16, above 50 million parameters, unless a `dtype` was asked for.
             compile: `torch.compile` the video side; the first call is slow, and so is each new shape.
             args, kwargs: as any pipeline's, and defaults of the options of a call.
         """
@@ -296,8 +296,8 @@ def bf16_pays(model: torch.nn.Module) -> bool:
 
 
 def to_bf16(model: torch.nn.Module) -> None:
-    """Turn a float32 model into bfloat16, in place; scalars (such as the logit scale, which a coarser type would shift)
-    and buffers stay.
+    """Turn a float32 model into bfloat16, in place; scalars (such as the logit scale, which a coarser type would
+    shift) and buffers stay.
 
     Raises:
         ValueError: the model has batch norms, whose statistics do not survive it.
