@@ -262,6 +262,8 @@ class ZSARPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    # The loss is a mean over videos already; `Trainer` must not hand down a count to divide by.
+    accepts_loss_kwargs = False
 
     output_class: type[ZSAROutput] = ZSAROutput
     # What `prepare_labels` of the method's processor gives, hence what `encode_labels` takes besides `labels`.
@@ -403,7 +405,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
             seen: dict[int, int] = {}
             for position, label in enumerate(label_ids.tolist()):
                 seen.setdefault(label, position)
-            first = list(seen.values())
+            first = [seen[label] for label in sorted(seen)]  # the same order on any number of processes
             bank, label_ids = bank.select(first), label_ids[first]
         return bank, label_ids
 

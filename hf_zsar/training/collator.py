@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from hf_zsar.processing.processing_zsar import ZSARProcessor
 from hf_zsar.processing.video_reading import VideoReadError
 
 from .augmentation import ClipAugmentation
+from .optimization import method_of
 
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ class VideoTextCollator:
         sampling, sampling_options: a sampler of `SAMPLERS`; random ones draw anew each epoch. `None` is the
             processor's own.
         num_frames: per clip; `None` is the processor's own.
-        seed, epoch: what randomness starts from; `set_epoch` before each epoch.
+        seed: what randomness starts from; call `set_epoch` before each epoch.
         on_error: `"raise"` on a video that cannot be read, or `"skip"` it with a warning that names it.
 
     An example may bring its frames as JPEG bytes (`{"frames": [...], "label"}`, see the frame cache) instead of a
@@ -71,7 +73,7 @@ class VideoTextCollator:
         self.label_bank, self.augmentation = label_bank, augmentation
         self.video_options = {
             "sampling": sampling,
-            "sampling_options": dict(sampling_options) if sampling_options else None,
+            "sampling_options": None if sampling is None else dict(sampling_options or {}),
             "num_frames": num_frames,
         }
         self.seed, self.epoch, self.on_error = seed, 0, on_error
@@ -82,9 +84,10 @@ class VideoTextCollator:
         cls, model: PreTrainedModel, processor: ZSARProcessor, label_names: Sequence[str], **options: Any
     ) -> VideoTextCollator:
         """With the text mode that the method's loss wants."""
-        return cls(
-            processor, label_names, **{"text": "per_sample" if model.text_per_sample else "distinct", **options}
-        )
+        # STDD chooses among all training classes, as does DA-STI on request; ResT's class head does that by itself.
+        over_all = method_of(model) == "stdd" or getattr(model.config, "loss_mode", None) == "all_classes"
+        text: TextMode = "all" if over_all else "per_sample" if model.text_per_sample else "distinct"
+        return cls(processor, label_names, **{"text": text, **options})
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other frames, crops and templates than in other epochs."""
@@ -119,30 +122,25 @@ class VideoTextCollator:
     def _entropy(self, example: Mapping[str, Any]) -> list[int]:
         key = example.get("index")
         if key is None:
-            video = example.get("video")
-            path = video.get("path") if isinstance(video, Mapping) else video
-            data = (
-                example["frames"][0]
-                if "frames" in example
-                else video.get("bytes")
-                if isinstance(video, Mapping)
-                else b""
-            )
-            text = f"{path}".encode() if isinstance(path, str) or hasattr(path, "__fspath__") else bytes(data or b"")
-            key = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+            key = int.from_bytes(hashlib.blake2b(content_key(example), digest_size=8).digest(), "little")
         return [self.seed, self.epoch, int(key)]
 
     def _clip(self, example: Mapping[str, Any], generator: np.random.Generator) -> torch.Tensor:
         processor, options = self.processor.video_processor, self.video_options
-        video = (
-            example["video"]
-            if "frames" not in example
-            else cached_frames(example["frames"], options["num_frames"] or processor.num_frames, generator)
-        )
-        given = {} if "frames" not in example else {"do_sample_frames": False}
-        frames = processor.sample(video, generator=generator, **(given or options)).frames
+        if example.get("frames"):
+            random = generator if options["sampling"] is not None else None
+            video = cached_frames(example["frames"], options["num_frames"] or processor.num_frames, random)
+            options = {"do_sample_frames": False}
+        elif "video" in example:
+            video = example["video"]
+        else:
+            raise KeyError(
+                f"An example has {sorted(example)}, but neither 'video' nor 'frames': with Trainer, set "
+                "remove_unused_columns=False in TrainingArguments."
+            )
+        frames = processor.sample(video, generator=generator, num_views=1, **options).frames
         if self.augmentation is None:
-            return processor.normalize(processor.resize_crop(frames)[0])
+            return processor.normalize(processor.resize_crop(frames, num_crops=1)[0])
         return processor.normalize(self.augmentation(frames, generator))
 
     def _text(self, classes: Sequence[int], generators: Sequence[np.random.Generator]) -> dict[str, Any]:
@@ -161,10 +159,33 @@ class VideoTextCollator:
         return {**tokens, "label_ids": torch.tensor(wanted)}
 
 
-def cached_frames(frames: Sequence[bytes], num_frames: int, generator: np.random.Generator) -> list[Image.Image]:
-    """`num_frames` of the candidate frames of a cache, one drawn from each of as many segments, decoded."""
-    places = (np.arange(num_frames) + generator.random(num_frames)) * len(frames) / num_frames
-    return [Image.open(io.BytesIO(frames[int(place)])).convert("RGB") for place in places]
+def content_key(example: Mapping[str, Any]) -> bytes:
+    """What tells an example without `index` from others: its path, else its bytes."""
+    video = example.get("video")
+    path = video.get("path") if isinstance(video, Mapping) else video
+    if isinstance(path, (str, os.PathLike)):
+        return os.fspath(path).encode()
+    data = video.get("bytes") if isinstance(video, Mapping) else b"".join(example.get("frames") or ())
+    return bytes(data or b"")
+
+
+def cached_frames(
+    frames: Sequence[bytes], num_frames: int, generator: np.random.Generator | None = None
+) -> list[Image.Image]:
+    """`num_frames` of the candidate frames of a cache, one from each of as many equal segments, decoded.
+
+    Args:
+        generator: draws the place in each segment; without it, the middle.
+
+    Raises:
+        VideoReadError: bytes that are no picture.
+    """
+    within = generator.random(num_frames) if generator is not None else 0.5
+    places = (np.arange(num_frames) + within) * len(frames) / num_frames
+    try:
+        return [Image.open(io.BytesIO(frames[int(place)])).convert("RGB") for place in places]
+    except OSError as error:
+        raise VideoReadError(f"a cached frame cannot be read: {error}") from error
 
 
 __all__ = ["VideoTextCollator", "cached_frames"]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,272 +9,238 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from .optimization import parameter_groups
+from .checkpoints import (
+    Progress,
+    checkpoints,
+    clean_up,
+    load_checkpoint,
+    read_progress,
+    save_checkpoint,
+    save_final,
+)
+from .history import write_history
+from .optimization import parameter_groups, schedule_factor
 from .prototypes import batches_of, fit_prototypes
-from .recipe import Recipe
+from .recipe import Recipe, RecipeError
+from .sampler import SeededShuffle
 from .setup import Run, prepare_run
 from .weight_averaging import average_checkpoints, averaging_weights
-
-
-CHECKPOINT = "checkpoint-epoch-"
-
-
-class SeededShuffle(Sampler[int]):
-    """A permutation of the data set drawn from (seed, epoch): this process's part of each global batch.
-
-    With P processes and batches of B, process r takes places r * B .. r * B + B of every P * B: P processes see, step
-    by step, the videos that one process with batches of P * B sees. The last incomplete batch is left out.
-    """
-
-    def __init__(self, length: int, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
-        self.length, self.batch_size, self.seed, self.rank, self.world = length, batch_size, seed, rank, world
-        self.epoch = 0
-
-    @property
-    def steps(self) -> int:
-        """Batches of an epoch."""
-        return self.length // (self.batch_size * self.world)
-
-    def __len__(self) -> int:
-        return self.steps * self.batch_size
-
-    def __iter__(self) -> Any:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.length, generator=generator).tolist()
-        for step in range(self.steps):
-            first = (step * self.world + self.rank) * self.batch_size
-            yield from order[first : first + self.batch_size]
-
-
-def schedule_factor(step: int, warmup: int, total: int, min_ratio: float) -> float:
-    """Linear from 0 over `warmup` steps, then a cosine down to `min_ratio` at `total`."""
-    if step < warmup:
-        return step / max(warmup, 1)
-    progress = min(1.0, (step - warmup) / max(total - warmup, 1))
-    return min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def train(recipe: Recipe, resume: bool = False, max_steps: int | None = None) -> Path:
     """Run a recipe.
 
     Args:
-        resume: go on from the last complete checkpoint in the output folder, if there is one.
-        max_steps: leave after so many updates in all, as a kill would; for tests of resuming.
+        resume: go on from the last checkpoint in the output folder, if there is one.
+        max_steps: leave after so many updates in all, without another checkpoint, as a kill would.
 
     Returns:
         the folder of the final model and processor.
 
     Raises:
-        ValueError: an output folder with checkpoints and no `resume`.
+        RecipeError: an output folder with checkpoints and no `resume`, or fewer videos than a batch.
     """
-    optimization = recipe.optimization
-    accelerator = Accelerator(
-        mixed_precision=optimization.precision,
-        gradient_accumulation_steps=optimization.accumulation,
-        log_with=recipe.report_to or None,
-        project_dir=recipe.output,
-    )
-    set_seed(recipe.seed)
-    output = Path(recipe.output)
-    last = last_checkpoint(output)
-    if last is not None and not resume:
-        raise ValueError(f"{output} has checkpoints already: pass resume, or choose another output.")
-    run = prepare_run(recipe)
-    model = run.model.train()
-    model.gather_loss = accelerator.num_processes > 1
-    sampler = SeededShuffle(
-        len(run.train_dataset),
-        optimization.batch_size,
-        recipe.seed,
-        accelerator.process_index,
-        accelerator.num_processes,
-    )
-    updates_per_epoch = sampler.steps // optimization.accumulation
-    if not updates_per_epoch:
-        raise ValueError(f"{len(run.train_dataset)} videos do not fill one batch: make batch_size smaller.")
-    total, warmup = optimization.epochs * updates_per_epoch, round(optimization.warmup_epochs * updates_per_epoch)
-    groups = parameter_groups(model, optimization.learning_rates, optimization.weight_decay, optimization.decay_all)
-    optimizer = torch.optim.AdamW(groups, betas=tuple(optimization.betas), eps=optimization.eps)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: schedule_factor(step, warmup, total, optimization.min_lr_ratio)
-    )
-    # The sampler shares the data out itself, so the loader is not prepared.
-    model, optimizer = accelerator.prepare(model, optimizer)
-    accelerator.init_trackers("hf_zsar")
-    accelerator.register_for_checkpointing(scheduler)
-    first_epoch, step = 0, 0
-    if last is not None:
-        accelerator.load_state(str(last))
-        state = json.loads((last / "progress.json").read_text(encoding="utf-8"))
-        first_epoch, step = state["epoch"], state["step"]
-    history = _history(output, first_epoch)
-    bar = tqdm(total=total, initial=step, unit="step", disable=None if accelerator.is_main_process else True)
-    for epoch in range(first_epoch, optimization.epochs):
-        sampler.epoch = epoch
-        run.collator.set_epoch(epoch)
-        loader = DataLoader(
-            run.train_dataset,
-            batch_size=optimization.batch_size,
-            sampler=sampler,
-            collate_fn=run.collator,
-            num_workers=recipe.data.workers,
-            drop_last=True,
-            multiprocessing_context="spawn" if recipe.data.workers else None,
+    return Loop(recipe, resume).run(max_steps)
+
+
+class Loop:
+    """A run of a recipe: what it is made of, and how far it has come.
+
+    Args:
+        recipe, resume: see [`train`].
+    """
+
+    def __init__(self, recipe: Recipe, resume: bool = False) -> None:
+        self.recipe, self.output = recipe, Path(recipe.output)
+        options = recipe.optimization
+        self.accelerator = Accelerator(
+            mixed_precision=options.precision,
+            gradient_accumulation_steps=options.accumulation,
+            log_with=recipe.report_to or None,
+            project_dir=recipe.output,
         )
-        losses = []
-        for number, batch in enumerate(loader):
-            if number >= updates_per_epoch * optimization.accumulation:
+        found = checkpoints(self.output)
+        if found and not resume:
+            raise RecipeError(f"{self.output} has checkpoints already: pass resume, or choose another output.")
+        set_seed(recipe.seed)
+        self.parts = prepare_run(recipe)
+        self._prepare()
+        self.progress = Progress()
+        if self.accelerator.is_main_process:
+            clean_up(self.output)
+        if found:
+            self.progress = load_checkpoint(self.accelerator, found[-1])
+
+    def _prepare(self) -> None:
+        options, accelerator = self.recipe.optimization, self.accelerator
+        model = self.parts.model.train()
+        model.gather_loss = accelerator.num_processes > 1
+        rank, world = accelerator.process_index, accelerator.num_processes
+        self.sampler = SeededShuffle(len(self.parts.train_dataset), options.batch_size, self.recipe.seed, rank, world)
+        self.updates = self.sampler.steps // options.accumulation
+        if not self.updates:
+            needed = options.batch_size * world * options.accumulation
+            raise RecipeError(
+                f"{self.sampler.length} videos do not fill one update of {needed}: make optimization.batch_size or "
+                "accumulation smaller."
+            )
+        self.total = options.epochs * self.updates
+        warmup, ratio = round(options.warmup_epochs * self.updates), options.min_lr_ratio
+        groups = parameter_groups(model, options.learning_rates, options.weight_decay, options.decay_all)
+        optimizer = torch.optim.AdamW(groups, betas=tuple(options.betas), eps=options.eps)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: schedule_factor(step, warmup, self.total, ratio)
+        )
+        # The sampler shares the data out itself, so the loader is not prepared.
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        accelerator.register_for_checkpointing(self.scheduler)
+        accelerator.init_trackers("hf_zsar")
+
+    def run(self, max_steps: int | None = None) -> Path:
+        """Train to the end, or to `max_steps`."""
+        progress = self.progress
+        hidden = None if self.accelerator.is_main_process else True
+        with tqdm(total=self.total, initial=progress.step, unit="step", disable=hidden) as self.bar:
+            if not progress.history:
+                self._record(0)
+            while progress.epoch < self.recipe.optimization.epochs:
+                if not self._epoch(max_steps):
+                    return self.output
+        self._finish()
+        self.accelerator.end_training()
+        return self.output
+
+    def _epoch(self, max_steps: int | None) -> bool:
+        """The rest of an epoch; whether it came to its end."""
+        progress, recipe = self.progress, self.recipe
+        wanted = self.updates * recipe.optimization.accumulation
+        self.sampler.set_place(progress.epoch, progress.batches)
+        self.parts.collator.set_epoch(progress.epoch)
+        for batch in self._loader():
+            if progress.batches == wanted:
                 break
-            with accelerator.accumulate(model):
-                loss = model(**_to_device(batch, accelerator.device)).loss
-                accelerator.backward(loss)
-                if accelerator.sync_gradients and optimization.clip_grad:
-                    accelerator.clip_grad_norm_(model.parameters(), optimization.clip_grad)
-                optimizer.step()
-                if accelerator.sync_gradients:
-                    scheduler.step()
-                    step += 1
-                    bar.update()
-                optimizer.zero_grad()
-            losses.append(loss.detach())
-            if accelerator.sync_gradients and step % recipe.log_steps == 0:
-                rates = {f"lr/{group['role']}": group["lr"] for group in optimizer.param_groups}
-                accelerator.log({"loss": losses[-1].item(), **rates}, step=step)
-            if max_steps is not None and step >= max_steps:
-                bar.close()
-                return output
-        record = {"epoch": epoch + 1, "step": step, "loss": torch.stack(losses).mean().item()}
-        record |= evaluate_accuracy(run, accelerator.unwrap_model(model), accelerator)
-        history.append(record)
-        accelerator.log({k: v for k, v in record.items() if k != "step"}, step=step)
-        bar.set_postfix({k: f"{v:.3f}" for k, v in record.items() if isinstance(v, float)})
-        if (epoch + 1) % recipe.save_epochs == 0 or epoch + 1 == optimization.epochs:
-            save_checkpoint(accelerator, run, output, epoch + 1, step, history)
-    bar.close()
-    _finish(accelerator, run, output)
-    accelerator.end_training()
-    return output
+            updated = self._step(batch)
+            if updated and max_steps is not None and progress.step >= max_steps:
+                return False
+            if updated and recipe.save_steps and progress.step % recipe.save_steps == 0 and progress.batches < wanted:
+                save_checkpoint(self.accelerator, self.model, self.parts, progress)
+        record_loss = progress.loss_sum / wanted
+        progress.epoch, progress.batches, progress.loss_sum = progress.epoch + 1, 0, 0.0
+        self._record(progress.epoch, loss=record_loss)
+        if progress.epoch % recipe.save_epochs == 0 or progress.epoch == recipe.optimization.epochs:
+            save_checkpoint(self.accelerator, self.model, self.parts, progress)
+        return True
+
+    def _loader(self) -> DataLoader:
+        workers = self.recipe.data.workers
+        return DataLoader(
+            self.parts.train_dataset,
+            batch_size=self.recipe.optimization.batch_size,
+            sampler=self.sampler,
+            collate_fn=self.parts.collator,
+            num_workers=workers,
+            drop_last=True,
+            multiprocessing_context="spawn" if workers else None,
+            # Its own, so that starting a loader draws nothing from the model's random numbers.
+            generator=torch.Generator().manual_seed(self.recipe.seed),
+        )
+
+    def _step(self, batch: dict[str, Any]) -> bool:
+        """One batch; whether the weights changed."""
+        accelerator, progress, limit = self.accelerator, self.progress, self.recipe.optimization.clip_grad
+        with accelerator.accumulate(self.model):
+            loss = self.model(**to_device(batch, accelerator.device)).loss
+            accelerator.backward(loss)
+            if accelerator.sync_gradients and limit:
+                accelerator.clip_grad_norm_(self.model.parameters(), limit)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        value = accelerator.reduce(loss.detach(), "mean").item()
+        if not torch.isfinite(torch.tensor(value)) and self.recipe.optimization.precision != "fp16":
+            raise FloatingPointError(
+                f"The loss is {value} at step {progress.step}: lower optimization.learning_rates, or set clip_grad."
+            )
+        progress.batches += 1
+        progress.loss_sum += value
+        if not accelerator.sync_gradients:
+            return False
+        self.scheduler.step()
+        progress.step += 1
+        self.bar.update()
+        if progress.step % self.recipe.log_steps == 0:
+            rates = {f"lr/{group['role']}": group["lr"] for group in self.optimizer.param_groups}
+            accelerator.log({"loss": value, **rates}, step=progress.step)
+        return True
+
+    def _record(self, epoch: int, **values: float) -> None:
+        values |= evaluate_accuracy(self.parts, self.accelerator.unwrap_model(self.model), self.accelerator)
+        if values:
+            self.progress.history.append({"epoch": epoch, "step": self.progress.step, **values})
+            self.accelerator.log(values, step=self.progress.step)
+            self.bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
+
+    def _finish(self) -> None:
+        """Average, fit prototypes, and save model, processor, history and curve at the top of the output folder."""
+        recipe, accelerator = self.recipe, self.accelerator
+        model = accelerator.unwrap_model(self.model)
+        if recipe.averaging is not None:
+            self._average(model)
+        if recipe.method == "rest" and recipe.prototypes:
+            fit_prototypes(
+                model,
+                self.parts.processor,
+                self.parts.train_dataset,
+                self.parts.label_names,
+                batch_size=recipe.optimization.batch_size,
+                state_file=self.output / ".prototypes",
+                accelerator=accelerator,
+            )
+        if accelerator.is_main_process:
+            save_final(model, self.parts.processor, self.output)
+            write_history(self.progress.history, self.output)
+        accelerator.wait_for_everyone()
+
+    def _average(self, model: torch.nn.Module) -> None:
+        recipe, folder = self.recipe.averaging, self.output / "average"
+        if self.accelerator.is_main_process:
+            states = [(read_progress(path), path) for path in checkpoints(self.output)]
+            used = [(s.epoch, path) for s, path in states if s.batches == 0 and s.epoch >= recipe.first_epoch]
+            epochs, paths = zip(*used, strict=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            average_checkpoints(paths, folder, averaging_weights(recipe.mode, epochs))
+        self.accelerator.wait_for_everyone()
+        model.load_state_dict(type(model).from_pretrained(folder).state_dict())
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            shutil.rmtree(folder)
 
 
-def _to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Tensors and label banks of a batch moved."""
     return {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
 
 
 @torch.no_grad()
 def evaluate_accuracy(run: Run, model: torch.nn.Module, accelerator: Accelerator) -> dict[str, float]:
-    """Top-1 on the evaluation set with its own classes as candidates; every process does its share."""
+    """`top1` on the evaluation set with its own classes as candidates; every process does its share. A method without
+    prototypes yet is not measured."""
     if run.eval_dataset is None:
         return {}
     model.eval()
     shard = run.eval_dataset.shard(accelerator.num_processes, accelerator.process_index)
+    names = run.eval_collator.label_names
+    bank = model.encode_labels(**run.processor.prepare_labels(names).to(accelerator.device), labels=names)
     counts = torch.zeros(2, device=accelerator.device)
-    bank = None
     for batch in batches_of(shard, run.eval_collator, run.recipe.optimization.batch_size):
-        batch = _to_device(batch, accelerator.device)
-        features = model.encode_videos(batch["pixel_values_videos"])
-        if bank is None:
-            text = {name: batch[name] for name in model.text_input_names if name in batch}
-            bank = model.encode_labels(**text, labels=run.eval_collator.label_names)
-        right = model.score(features, bank).argmax(1) == batch["labels"]
+        features = model.encode_videos(batch["pixel_values_videos"].to(accelerator.device))
+        right = model.score(features, bank).argmax(1).cpu() == batch["labels"]
         counts += torch.tensor([right.sum(), len(right)], device=accelerator.device)
     model.train()
     correct, seen = accelerator.reduce(counts).tolist()
     return {"top1": correct / max(seen, 1)}
-
-
-def save_checkpoint(
-    accelerator: Accelerator, run: Run, output: Path, epoch: int, step: int, history: list[dict[str, Any]]
-) -> None:
-    """Everything that a resume needs, under a temporary name until it is whole."""
-    temporary, final = output / f".{CHECKPOINT}{epoch}", output / f"{CHECKPOINT}{epoch}"
-    if accelerator.is_main_process:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(temporary))
-    if accelerator.is_main_process:
-        accelerator.unwrap_model(run.model).save_pretrained(temporary)
-        run.processor.save_pretrained(temporary)
-        (temporary / "history.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
-        (temporary / "progress.json").write_text(json.dumps({"epoch": epoch, "step": step}), encoding="utf-8")
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(temporary, final)
-    accelerator.wait_for_everyone()
-
-
-def last_checkpoint(output: Path) -> Path | None:
-    """The newest whole checkpoint of a run."""
-    found = [path for path in output.glob(f"{CHECKPOINT}*") if (path / "progress.json").is_file()]
-    return max(found, key=lambda path: int(path.name.removeprefix(CHECKPOINT)), default=None)
-
-
-def _history(output: Path, epoch: int) -> list[dict[str, Any]]:
-    file = output / f"{CHECKPOINT}{epoch}" / "history.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-
-
-def _finish(accelerator: Accelerator, run: Run, output: Path) -> None:
-    """Average, fit prototypes, and save model, processor, history and curve at the top of the output folder."""
-    recipe, model = run.recipe, accelerator.unwrap_model(run.model)
-    if recipe.averaging is not None:
-        folders = sorted(
-            (path for path in output.glob(f"{CHECKPOINT}*") if _epoch(path) >= recipe.averaging.first_epoch),
-            key=_epoch,
-        )
-        if accelerator.is_main_process:
-            shutil.rmtree(output / "average", ignore_errors=True)
-            weights = averaging_weights(recipe.averaging.mode, [_epoch(path) for path in folders])
-            average_checkpoints(folders, output / "average", weights)
-        accelerator.wait_for_everyone()
-        model.load_state_dict(type(model).from_pretrained(output / "average").state_dict())
-    if recipe.prototypes and hasattr(model, "fit_prototypes") and run.recipe.method == "rest":
-        fit_prototypes(
-            model,
-            run.processor,
-            run.train_dataset,
-            run.label_names,
-            batch_size=recipe.optimization.batch_size,
-            state_file=output / "prototypes-state",
-            accelerator=accelerator,
-        )
-    if accelerator.is_main_process:
-        model.eval().save_pretrained(output)
-        run.processor.save_pretrained(output)
-        last = last_checkpoint(output)
-        if last is not None:
-            shutil.copyfile(last / "history.json", output / "history.json")
-            draw_history(output / "history.json", output / "curve.png")
-    accelerator.wait_for_everyone()
-
-
-def _epoch(path: Path) -> int:
-    return int(path.name.removeprefix(CHECKPOINT))
-
-
-def draw_history(history: Path, picture: Path) -> None:
-    """Loss, and accuracy where it was measured, over the epochs."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return
-    records = json.loads(history.read_text(encoding="utf-8"))
-    epochs = [record["epoch"] for record in records]
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
-    axis = figure.subplots()
-    axis.plot(epochs, [record["loss"] for record in records], color="#4477aa", marker=".")
-    axis.set(xlabel="epoch", ylabel="loss")
-    axis.yaxis.label.set_color("#4477aa")
-    axis.spines[["top"]].set_visible(False)
-    if all("top1" in record for record in records):
-        right = axis.twinx()
-        right.plot(epochs, [100 * record["top1"] for record in records], color="#ee6677", marker=".")
-        right.set(ylabel="top-1 (%)", ylim=(0, 100))
-        right.yaxis.label.set_color("#ee6677")
-        right.spines[["top"]].set_visible(False)
-    figure.savefig(picture, dpi=150)
 
 
 __all__ = ["train"]

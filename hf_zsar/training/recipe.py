@@ -29,6 +29,8 @@ class ModelRecipe:
         tokenizer: folder or Hub id; default: that of `pretrained` or `clip`.
         processor: options of the method's processor.
         video_processor: options of the video processor.
+        teacher: folder or Hub id of the CLIP whose frame embeddings STDD stays near (`distill_weight`); default:
+            `clip`, else the model itself as it starts.
     """
 
     pretrained: str | None = None
@@ -38,6 +40,7 @@ class ModelRecipe:
     tokenizer: str | None = None
     processor: dict[str, Any] = field(default_factory=dict)
     video_processor: dict[str, Any] = field(default_factory=dict)
+    teacher: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,9 @@ class Recipe:
         prototypes: fit the seen prototypes when training is over (ResT).
         seed: all randomness starts from it.
         report_to: trackers, `tensorboard` or `wandb`.
-        log_steps, save_epochs: how often.
+        log_steps: updates between two lines of the trackers.
+        save_epochs: epochs between two checkpoints that stay; save_steps: updates between two that replace each other
+            within an epoch (0: none).
     """
 
     method: str
@@ -137,6 +142,7 @@ class Recipe:
     report_to: list[str] = field(default_factory=list)
     log_steps: int = 10
     save_epochs: int = 1
+    save_steps: int = 0
 
 
 def load_recipe(path: str | os.PathLike, overrides: Mapping[str, Any] | None = None) -> Recipe:

@@ -11,12 +11,12 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 from hf_zsar.data.video_datasets import few_shot, load_video_dataset, with_classes
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
-from hf_zsar.registration import METHODS
+from hf_zsar.registration import METHODS, MethodSpec
 
 from .augmentation import ClipAugmentation
 from .collator import VideoTextCollator
 from .optimization import freeze
-from .recipe import Recipe, RecipeError
+from .recipe import ModelRecipe, Recipe, RecipeError
 
 
 @dataclass
@@ -55,10 +55,10 @@ def prepare_run(recipe: Recipe) -> Run:
     torch.manual_seed(recipe.seed)  # weights that start at random
     names = train.features["label"].names
     model, processor = build_model(recipe, names)
-    freeze(model, recipe.optimization.freeze)
+    freeze(model, [*recipe.optimization.freeze, *unused_roles(model)])
     if recipe.optimization.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    bank = static_bank(model, processor, names) if recipe.method == "stdd" else None
+    bank = static_bank(model, processor, names) if unused_roles(model) else None
     options = {"seed": recipe.seed, "on_error": data.on_error}
     collator = VideoTextCollator.for_model(
         model,
@@ -89,34 +89,43 @@ def build_model(recipe: Recipe, label_names: list[str]) -> tuple[PreTrainedModel
         RecipeError: a model of another method, or no way to get a tokenizer.
     """
     spec, origin = METHODS[recipe.method], recipe.model
-    fields = dict(origin.fields)
-    if recipe.method == "rest" and (origin.config or {}).get("cross_modal", True) and origin.pretrained is None:
-        fields = {"seen_class_names": label_names, **fields}
     if origin.pretrained is not None:
-        model = AutoModel.from_pretrained(_resolved(origin.pretrained), **fields)
-        if not isinstance(model, spec.model_class):
-            raise RecipeError(
-                f"model.pretrained: {origin.pretrained} is a {type(model).__name__}, not {recipe.method}."
-            )
-        options = dict(origin.processor)
-        processor = spec.processor_class.from_pretrained(_resolved(origin.pretrained), **options)
-        for name, value in origin.video_processor.items():
-            setattr(processor.video_processor, name, value)
-        return model, processor
-    if origin.clip is not None:
-        if not hasattr(spec.model_class, "from_clip"):
-            raise RecipeError(f"model.clip: {recipe.method} does not stand on a CLIP; use config or pretrained.")
+        model, processor = _saved(spec, origin)
+    else:
+        fields = dict(origin.fields)
+        if recipe.method == "rest" and (origin.config or {}).get("cross_modal", True):
+            fields = {"seen_class_names": label_names, **fields}
+        model, processor = _new(spec, origin, fields)
+    if getattr(model.config, "distill_weight", 0):
+        model.set_teacher(origin.teacher or origin.clip)
+    return model, processor
+
+
+def _saved(spec: MethodSpec, origin: ModelRecipe) -> tuple[PreTrainedModel, ZSARProcessor]:
+    folder = _resolved(origin.pretrained)
+    model = AutoModel.from_pretrained(folder, **origin.fields)
+    if not isinstance(model, spec.model_class):
+        raise RecipeError(f"model.pretrained: {origin.pretrained} is a {type(model).__name__}.")
+    return model, spec.processor_class.from_pretrained(folder, **origin.processor, **origin.video_processor)
+
+
+def _new(spec: MethodSpec, origin: ModelRecipe, fields: dict[str, Any]) -> tuple[PreTrainedModel, ZSARProcessor]:
+    if origin.clip is None:
+        model = spec.model_class(spec.config_class(**{**origin.config, **fields}))
+    elif hasattr(spec.model_class, "from_clip"):
         model = spec.model_class.from_clip(origin.clip, **fields)
     else:
-        model = spec.model_class(spec.config_class(**{**origin.config, **fields}))
+        raise RecipeError("model.clip: this method does not stand on a CLIP; use config or pretrained.")
     tokenizer = origin.tokenizer or origin.clip
     if tokenizer is None:
         raise RecipeError("model.tokenizer: a model from a config needs the folder or Hub id of a tokenizer.")
     video_processor = ZSARVideoProcessor(**{"num_frames": model.config.num_frames, **origin.video_processor})
-    processor = spec.processor_class(video_processor, AutoTokenizer.from_pretrained(tokenizer), **origin.processor)
-    if recipe.method == "stdd" and model.config.distill_weight:
-        model.set_teacher(origin.clip)
-    return model, processor
+    return model, spec.processor_class(video_processor, AutoTokenizer.from_pretrained(tokenizer), **origin.processor)
+
+
+def unused_roles(model: PreTrainedModel) -> list[str]:
+    """Parts that training never reaches: frozen, so that several processes do not wait for their gradients."""
+    return ["text"] if getattr(model.config, "train_text_tower", True) is False else []
 
 
 def _resolved(name: str) -> str:
@@ -129,7 +138,7 @@ def _resolved(name: str) -> str:
 
 @torch.no_grad()
 def static_bank(model: PreTrainedModel, processor: ZSARProcessor, label_names: list[str]) -> Any:
-    """The text side of all classes, computed once: STDD's text tower is not trained."""
+    """The text side of all classes, computed once: a text tower that is not trained gives the same at every step."""
     training = model.training
     bank = model.eval().encode_labels(**processor.prepare_labels(label_names), labels=label_names)
     model.train(training)

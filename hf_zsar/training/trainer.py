@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,9 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import rotate_checkpoints
 
 from .optimization import freeze, parameter_groups
 from .weight_averaging import average_checkpoints, averaging_weights
+
+
+STAGING = ".saving"
 
 
 class EpochCallback(TrainerCallback):
@@ -51,7 +57,7 @@ class ZSARTrainer(Trainer):
         average_mode: str = "mean",
         **kwargs: Any,
     ) -> None:
-        self.learning_rates, self.decay_all = learning_rates, decay_all
+        self.learning_rates, self.decay_all, self._staging = learning_rates, decay_all, False
         super().__init__(*args, **kwargs)
         self.args.remove_unused_columns = False  # the collator reads columns that the model does not name
         freeze(self.model, frozen)
@@ -73,6 +79,34 @@ class ZSARTrainer(Trainer):
         if self.average_from is not None:
             self._load_average()
         return result
+
+    def _get_output_dir(self, trial: Any) -> str:
+        folder = super()._get_output_dir(trial)
+        return os.path.join(folder, STAGING) if self._staging else folder
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """As the base class, under another name until the checkpoint is whole: a kill leaves no half of one."""
+        self._staging = True
+        try:
+            super()._save_checkpoint(model, trial)
+            staged = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
+        finally:
+            self._staging = False
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            output = Path(self._get_output_dir(trial))
+            best = self.state.best_model_checkpoint
+            if best is not None:
+                self.state.best_model_checkpoint = str(output / Path(best).name)
+                self.state.save_to_json(str(staged / "trainer_state.json"))
+            final = output / staged.name
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(staged, final)
+            shutil.rmtree(staged.parent, ignore_errors=True)
+            rotate_checkpoints(
+                str(output), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True
+            )
+        self.accelerator.wait_for_everyone()
 
     def _load_average(self) -> None:
         folders = []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from transformers import TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
 
+from .checkpoints import save_final
 from .prototypes import fit_prototypes
-from .recipe import Recipe
+from .recipe import Recipe, RecipeError
 from .setup import prepare_run
 from .trainer import ZSARTrainer
 
@@ -15,54 +18,81 @@ from .trainer import ZSARTrainer
 def train_with_trainer(recipe: Recipe, resume: bool = False) -> Path:
     """Run a recipe with [`ZSARTrainer`]; checkpoints are the Trainer's own.
 
+    Args:
+        resume: go on from the last checkpoint in the output folder, if there is one.
+
     Returns:
         the folder of the final model and processor.
+
+    Raises:
+        RecipeError: an output folder with checkpoints and no `resume`.
     """
-    optimization = recipe.optimization
+    output = Path(recipe.output)
+    last = get_last_checkpoint(recipe.output) if output.is_dir() else None
+    if last is not None and not resume:
+        raise RecipeError(f"{output} has checkpoints already: pass resume, or choose another output.")
     run = prepare_run(recipe)
-    arguments = TrainingArguments(
-        output_dir=recipe.output,
-        num_train_epochs=optimization.epochs,
-        per_device_train_batch_size=optimization.batch_size,
-        gradient_accumulation_steps=optimization.accumulation,
-        learning_rate=max(optimization.learning_rates.values()),
-        weight_decay=optimization.weight_decay,
-        adam_beta1=optimization.betas[0],
-        adam_beta2=optimization.betas[1],
-        adam_epsilon=optimization.eps,
-        max_grad_norm=optimization.clip_grad,
-        warmup_steps=optimization.warmup_epochs / optimization.epochs,
-        lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": optimization.min_lr_ratio},
-        bf16=optimization.precision == "bf16",
-        fp16=optimization.precision == "fp16",
-        save_strategy="epoch",
-        logging_steps=recipe.log_steps,
-        report_to=recipe.report_to or "none",
-        seed=recipe.seed,
-        dataloader_num_workers=recipe.data.workers,
-        dataloader_drop_last=True,
-        remove_unused_columns=False,
-        label_names=["labels"],
-    )
+    averaging = recipe.averaging
     trainer = ZSARTrainer(
         model=run.model,
-        args=arguments,
+        args=training_arguments(recipe),
         train_dataset=run.train_dataset,
         data_collator=run.collator,
-        learning_rates=optimization.learning_rates,
-        decay_all=optimization.decay_all,
-        frozen=optimization.freeze,
-        average_from=recipe.averaging.first_epoch if recipe.averaging else None,
-        average_mode=recipe.averaging.mode if recipe.averaging else "mean",
+        learning_rates=recipe.optimization.learning_rates,
+        decay_all=recipe.optimization.decay_all,
+        average_from=averaging.first_epoch if averaging else None,
+        average_mode=averaging.mode if averaging else "mean",
     )
-    trainer.train(resume_from_checkpoint=resume or None)
+    trainer.train(resume_from_checkpoint=last)
     if recipe.prototypes and recipe.method == "rest":
-        fit_prototypes(run.model, run.processor, run.train_dataset, run.label_names, accelerator=trainer.accelerator)
+        fit_prototypes(
+            run.model,
+            run.processor,
+            run.train_dataset,
+            run.label_names,
+            batch_size=recipe.optimization.batch_size,
+            accelerator=trainer.accelerator,
+        )
     if trainer.is_world_process_zero():
-        run.model.eval().save_pretrained(recipe.output)
-        run.processor.save_pretrained(recipe.output)
-    return Path(recipe.output)
+        save_final(run.model, run.processor, output)
+    trainer.accelerator.wait_for_everyone()
+    return output
 
 
-__all__ = ["train_with_trainer"]
+def training_arguments(recipe: Recipe, **others: Any) -> TrainingArguments:
+    """What a recipe says, in the words of the Trainer.
+
+    Args:
+        others: arguments that win.
+    """
+    optimization = recipe.optimization
+    saving = {"save_strategy": "steps", "save_steps": recipe.save_steps} if recipe.save_steps else {}
+    arguments = {
+        "output_dir": recipe.output,
+        "num_train_epochs": optimization.epochs,
+        "per_device_train_batch_size": optimization.batch_size,
+        "gradient_accumulation_steps": optimization.accumulation,
+        "learning_rate": max(optimization.learning_rates.values()),
+        "weight_decay": optimization.weight_decay,
+        "adam_beta1": optimization.betas[0],
+        "adam_beta2": optimization.betas[1],
+        "adam_epsilon": optimization.eps,
+        "max_grad_norm": optimization.clip_grad,
+        "warmup_steps": optimization.warmup_epochs / optimization.epochs,
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr_rate": optimization.min_lr_ratio},
+        "bf16": optimization.precision == "bf16",
+        "fp16": optimization.precision == "fp16",
+        "save_strategy": "epoch",
+        "logging_steps": recipe.log_steps,
+        "report_to": recipe.report_to or "none",
+        "seed": recipe.seed,
+        "dataloader_num_workers": recipe.data.workers,
+        "dataloader_drop_last": True,
+        "remove_unused_columns": False,
+        "label_names": ["labels"],
+    }
+    return TrainingArguments(**{**arguments, **saving, **others})
+
+
+__all__ = ["train_with_trainer", "training_arguments"]

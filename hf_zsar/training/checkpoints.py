@@ -1,0 +1,114 @@
+"""Checkpoints of the Accelerate loop: whole or not there, whatever moment the run is killed at."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from .setup import Run
+
+
+PREFIX = "checkpoint-"
+_PROGRESS = "progress.json"
+_STATE = "state"  # what Accelerate keeps: optimiser, scheduler, random states, its own copy of the weights
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Args:
+        epoch: complete epochs.
+        batches: batches of the next one that are done already, per process.
+        step: updates in all.
+        loss_sum: of those batches.
+        history: a record for each complete epoch.
+    """
+
+    epoch: int = 0
+    batches: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save_checkpoint(accelerator: Accelerator, model: torch.nn.Module, run: Run, progress: Progress) -> None:
+    """Everything that a resume needs, and a folder that `from_pretrained` reads; under a hidden name until it is whole.
+
+    Checkpoints within an epoch make room for the next one; those at its end stay.
+    """
+    output = Path(run.recipe.output)
+    final = output / f"{PREFIX}{progress.step}"
+    temporary = output / f".{final.name}"
+    if accelerator.is_main_process:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(temporary / _STATE))
+    weights = accelerator.get_state_dict(model)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        accelerator.unwrap_model(model).save_pretrained(temporary, state_dict=weights)
+        run.processor.save_pretrained(temporary)
+        (temporary / _PROGRESS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
+        if not final.exists():
+            os.replace(temporary, final)
+        shutil.rmtree(temporary, ignore_errors=True)
+        for older in checkpoints(output):
+            if older != final and read_progress(older).batches:
+                remove(older)
+    accelerator.wait_for_everyone()
+
+
+def load_checkpoint(accelerator: Accelerator, folder: Path) -> Progress:
+    """Bring model, optimiser, schedule and random states back to where they were, and say where that is."""
+    accelerator.load_state(str(folder / _STATE))
+    return read_progress(folder)
+
+
+def checkpoints(output: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    found = [path for path in output.glob(f"{PREFIX}*") if (path / _PROGRESS).is_file()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
+
+
+def read_progress(folder: Path) -> Progress:
+    """What a checkpoint says of itself."""
+    return Progress(**json.loads((folder / _PROGRESS).read_text(encoding="utf-8")))
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder so that no part of it can be taken for the whole."""
+    hidden = folder.with_name(f".removed-{folder.name}")
+    shutil.rmtree(hidden, ignore_errors=True)
+    os.replace(folder, hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def clean_up(output: Path) -> None:
+    """Take away what a killed run was about to write or to delete."""
+    for pattern in (f".{PREFIX}*", f".removed-{PREFIX}*", ".final", "average"):
+        for folder in output.glob(pattern):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def save_final(model: Any, processor: Any, output: Path) -> None:
+    """Model and processor at the top of the output folder, file by file; the configuration last, so that a folder
+    that has one is whole."""
+    temporary = output / ".final"
+    shutil.rmtree(temporary, ignore_errors=True)
+    processor.save_pretrained(temporary)
+    model.eval().save_pretrained(temporary)
+    for file in sorted(temporary.iterdir(), key=lambda path: path.name == "config.json"):
+        os.replace(file, output / file.name)
+    temporary.rmdir()
+
+
+__all__ = ["Progress", "checkpoints", "load_checkpoint", "read_progress", "save_checkpoint", "save_final"]

@@ -1,0 +1,49 @@
+"""The course of a run: a record for each epoch, and a picture of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+BLUE, RED = "#4477aa", "#ee6677"
+
+
+def write_history(records: list[dict[str, Any]], output: Path) -> None:
+    """`history.json` and, with matplotlib, `curve.png`."""
+    temporary = output / ".history.json"
+    temporary.write_text(json.dumps(records, indent=1), encoding="utf-8")
+    os.replace(temporary, output / "history.json")
+    draw_history(records, output / "curve.png")
+
+
+def draw_history(records: list[dict[str, Any]], picture: Path) -> None:
+    """Mean loss of every epoch and, where it was measured, top-1 accuracy (from epoch 0, before training)."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axis = figure.subplots()
+    _line(axis, records, "loss", 1, BLUE)
+    axis.set(xlabel="epoch", ylabel="training loss")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.yaxis.label.set_color(BLUE)
+    axis.spines[["top", "right"]].set_visible(False)
+    if any("top1" in record for record in records):
+        right = axis.twinx()
+        _line(right, records, "top1", 100, RED)
+        right.set(ylabel="top-1 on the evaluation set (%)", ylim=(0, 100))
+        right.yaxis.label.set_color(RED)
+        right.spines[["top"]].set_visible(False)
+    figure.savefig(picture, dpi=150)
+
+
+def _line(axis: Any, records: list[dict[str, Any]], name: str, scale: float, colour: str) -> None:
+    known = [record for record in records if name in record]
+    axis.plot([r["epoch"] for r in known], [scale * r[name] for r in known], color=colour, marker="o", markersize=3)
+
+
+__all__ = ["draw_history", "write_history"]
