@@ -14,8 +14,7 @@ EXAMPLE = """examples:
   hf-zsar evaluate --list
   hf-zsar evaluate --manifest clips/manifest.json --json result.json --plot result.png
   hf-zsar evaluate --model org/name --protocol half_e2e --dataset ucf101 --videos UCF-101/
-  accelerate launch --num-processes 4 -m hf_zsar.cli evaluate --model org/name \\
-    --protocol full --dataset hmdb51 --videos hmdb51/
+  accelerate launch --num_processes 4 -m hf_zsar.cli evaluate ...   (GPUs; on CPUs: torchrun --nproc-per-node 4)
 
 A killed run goes on where it was when it is started again: features of videos are kept (see --store), and other
 protocols and label sets use them too. Exit status 1: some clips were missing or unreadable; the others were scored.
@@ -71,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
     processes = Processes.current()
     if processes.device is not None and args.device is None:
         args.device = str(processes.device)
+    if processes.count > 1 and processes.is_main:
+        common.say(f"{processes.count} processes, this one on {processes.device}")
     pipe = common.load_pipeline(args)
     if args.dtype:
         import torch

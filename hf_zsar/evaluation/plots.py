@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .records import main_metric
-from .reports import dataset_title, percent
+from .reports import METRIC_TITLES, dataset_title, percent
 
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ def draw_confusion(axes: Axes, record: Mapping[str, Any]) -> None:
     used = (counts.sum(axis=0) + counts.sum(axis=1)) > 0
     counts, names = counts[used][:, used], np.array(record["classes"]["names"])[used]
     share = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    axes.plot([0, len(names) - 1], [0, len(names) - 1], color=_GREY, linewidth=0.4)
-    picture = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100, interpolation="nearest", aspect="auto")
+    picture = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
     if len(names) <= _NAMED_CLASSES:
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
         axes.set_yticks(range(len(names)), names, fontsize=6)
@@ -85,20 +84,21 @@ def draw_stacking(axes: Axes, record: Mapping[str, Any]) -> None:
         # 1/S + 1/U = 2/H
         seen = np.linspace(level / 2 + 1e-3, limit, 200)
         unseen = level * seen / (2 * seen - level)
-        axes.plot(seen, unseen, color=_GREY, linewidth=0.5, linestyle=":")
+        axes.plot(seen, unseen, color=_GREY, linewidth=0.7, linestyle=":")
         if level < limit:
-            axes.annotate(f"H {level}", (level, level), fontsize=6, color=_GREY)
+            axes.annotate(f"H {level}", (level, level), fontsize=7, color=_GREY)
     axes.set_xlim(0, limit)
     axes.set_ylim(0, limit)
     axes.set_xlabel("accuracy on seen classes, %")
     axes.set_ylabel("accuracy on unseen classes, %")
     axes.set_title("calibrated stacking", fontsize=10)
+    axes.set_aspect("equal")
     axes.legend(fontsize=7, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def result_figure(record: Mapping[str, Any]) -> Figure:
-    """All pictures that the record allows, side by side.
+    """All pictures that the record allows: bars on the left, the others on the right.
 
     Raises:
         ValueError: no clip was scored.
@@ -108,20 +108,21 @@ def result_figure(record: Mapping[str, Any]) -> Figure:
 
     if not record["clips"]["scored"]:
         raise ValueError("There is nothing to draw: no clip was scored.")
-    counts = confusion_matrix(record)
-    bars = int((counts.sum(axis=1) > 0).sum())
-    drawings = [draw_class_accuracy, draw_confusion]
+    bars = int((confusion_matrix(record).sum(axis=1) > 0).sum())
+    on_the_right = [draw_confusion]
     if any("curve" in entry for entry in record["results"]):
-        drawings.append(draw_stacking)
-    height = min(40.0, max(5.0, 1.6 + 0.16 * bars))
-    figure = Figure(figsize=(6.5 * len(drawings), height), layout="constrained")
-    for axes, draw in zip(figure.subplots(1, len(drawings)), drawings, strict=True):
+        on_the_right.append(draw_stacking)
+    height = min(40.0, max(6.5 * len(on_the_right), 1.6 + 0.16 * bars))
+    figure = Figure(figsize=(14, height), layout="constrained")
+    left, right = figure.subfigures(1, 2)
+    draw_class_accuracy(left.subplots(), record)
+    for axes, draw in zip(right.subplots(len(on_the_right), squeeze=False)[:, 0], on_the_right, strict=True):
         draw(axes, record)
     name, value, std = main_metric(record)
     number = percent(value) + (f" ± {percent(std)}" if std is not None else "")
     figure.suptitle(
-        f"{record['model']['id']}   {dataset_title(record)}, {record['protocol']['id']}   {name} {number} %   "
-        f"{record['clips']['scored']} of {record['clips']['expected']} clips"
+        f"{record['model']['id']}   {dataset_title(record)}, {record['protocol']['id']}   "
+        f"{METRIC_TITLES[name]} {number} %   {record['clips']['scored']} of {record['clips']['expected']} clips"
     )
     return figure
 

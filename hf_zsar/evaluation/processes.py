@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ import torch
 
 T = TypeVar("T")
 
-# A rank may wait long for one with slow videos. A rank that died is noticed by the launcher, not by this limit.
-_TIMEOUT = timedelta(hours=6)
+# How long a rank waits for the others. Work is shared out evenly; a run that fails for this goes on where it was.
+_TIMEOUT = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,17 @@ class Processes:
         if not launched and not torch.distributed.is_initialized():
             return cls()
         from accelerate import PartialState
+        from accelerate.utils import parse_flag_from_env
 
-        state = PartialState(timeout=_TIMEOUT)
+        started_here = not torch.distributed.is_initialized()
+        # PartialState must be told: on its own it takes a CPU run of several processes for several runs of one.
+        on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+        state = PartialState(cpu=on_cpu, timeout=_TIMEOUT)
+        if launched and state.num_processes == 1:
+            raise ValueError("Several processes were launched, but accelerate set up one: see `accelerate env`.")
+        if started_here:
+            # Left to the end of the interpreter, a process group aborts the process.
+            atexit.register(state.destroy_process_group)
         return cls(rank=state.process_index, count=state.num_processes, device=state.device)
 
     @property

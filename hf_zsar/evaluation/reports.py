@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult, EvalResultEntry
 
 _LISTED = 5
-_TITLES = {
+METRIC_TITLES = {
     "top1": "top-1",
     "top5": "top-5",
     "mean_class": "mean class",
@@ -92,10 +92,10 @@ def _trouble(clips: Mapping[str, Any]) -> list[str]:
 
 def _table(record: Mapping[str, Any]) -> list[str]:
     results, summary = record["results"], record["summary"]
-    shown = [name for name in _TITLES if any(name in entry["metrics"] for entry in results)]
+    shown = [name for name in METRIC_TITLES if any(name in entry["metrics"] for entry in results)]
     if len(results) == 1:
         return _one_split(results[0], shown)
-    rows = [["split", "candidates", "clips", *(_TITLES[name] for name in shown)]]
+    rows = [["split", "candidates", "clips", *(METRIC_TITLES[name] for name in shown)]]
     for entry in results:
         expected, scored = entry["clips"]["expected"], entry["clips"]["scored"]
         clips = str(scored) if scored == expected else f"{scored}/{expected}"
@@ -117,7 +117,7 @@ def _one_split(entry: Mapping[str, Any], shown: Sequence[str]) -> list[str]:
         right = ""
         if name in ("top1", "top5"):
             right = f"{sum(rank <= int(name.removeprefix('top')) for rank in ranks)}/{len(ranks)}"
-        rows.append([_TITLES[name], percent(entry["metrics"].get(name)), interval, right])
+        rows.append([METRIC_TITLES[name], percent(entry["metrics"].get(name)), interval, right])
     lines, lacking = aligned(rows), counts["expected"] - counts["scored"]
     if lacking:
         bound = percent(entry["metrics"]["top1_if_missing_wrong"])
@@ -139,7 +139,7 @@ def markdown_table(records: Sequence[Mapping[str, Any]]) -> str:
             record["protocol"]["id"],
             record["sampling"]["frames_x_views"],
             f"{record['clips']['scored']} of {record['clips']['expected']}",
-            _TITLES[name],
+            METRIC_TITLES[name],
             percent(value) + (f" ± {percent(std)}" if std is not None else ""),
         )
         lines.append(f"| {' | '.join(cells)} |")
@@ -215,7 +215,7 @@ def model_index_results(record: Mapping[str, Any]) -> list[EvalResult]:
 
     _value(record)
     entries = []
-    for name, title in _TITLES.items():
+    for name, title in METRIC_TITLES.items():
         value = record["summary"].get(name)
         value = value["mean"] if isinstance(value, Mapping) else value
         if value is None or value != value:

@@ -65,7 +65,7 @@ def evaluate_zero_shot(
     """Score a model by a protocol.
 
     Every video is decoded and encoded once, whatever the number of splits and candidate sets. Under `accelerate
-    launch` the videos are shared out over the processes; every process returns the same record.
+    launch` or `torchrun` the videos are shared out over the processes; every process returns the same record.
 
     Args:
         protocol: an id of `PROTOCOLS`, or a `Protocol` of your own.
@@ -255,7 +255,7 @@ def _prompts_section(
     descriptions: Any,
 ) -> dict[str, Any]:
     used = [templates] if isinstance(templates, str) else list(templates or processor.prompt_templates)
-    known = processor._as_descriptions(descriptions)
+    known = processor.read_descriptions(descriptions)
     return {
         "templates": used,
         "clean_labels": processor.clean_labels,

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from hf_zsar.data import load_class_names
 from hf_zsar.evaluation import evaluate_zero_shot
+from hf_zsar.evaluation.processes import Processes
 from hf_zsar.evaluation.records import record_json, without_clock
 from tests.evaluation.toy import colour_pair
 
@@ -118,6 +119,7 @@ def processes(videos: Path, work: Path) -> dict:
             names = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=count, LOCAL_WORLD_SIZE=count, MASTER_PORT=port)
             os.environ.update({name: str(value) for name, value in names.items()})
             os.environ.update(MASTER_ADDR="127.0.0.1", ACCELERATE_USE_CPU="true")
+            assert Processes.current().count == count
             record = evaluate(videos, work / str(count))
             (work / f"{count}-{rank}.json").write_text(record_json(without_clock(record)))
 

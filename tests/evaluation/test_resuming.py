@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -60,9 +61,17 @@ def test_one_two_and_four_processes_give_the_same_record(videos, tmp_path, repo_
     assert result["shards"] > 4  # every process had work
 
 
+LAUNCHERS = {
+    "one": [],
+    # On CPUs `accelerate launch --cpu` starts one process unless there is MPI; torchrun starts as many as it is told.
+    "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+    "accelerate": ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"],
+}
+
+
 @pytest.mark.slow
-def test_accelerate_launch_and_the_command_line(tmp_path, repo_root):
-    """The documented way: `accelerate launch -m hf_zsar.cli evaluate`."""
+def test_launchers_and_the_command_line(tmp_path, repo_root):
+    """The documented ways: `torchrun -m hf_zsar.cli evaluate`, and `accelerate launch` with GPUs."""
     from tests.tiny_models import tiny_folder
 
     model = tiny_folder("rest", tmp_path / "model")
@@ -72,12 +81,18 @@ def test_accelerate_launch_and_the_command_line(tmp_path, repo_root):
         write_clip(tmp_path / f"{i}.avi", 20 * i, frames=6)
     (tmp_path / "manifest.json").write_text(json.dumps({"labels": labels, "clips": clips}))
     arguments = ["-m", "hf_zsar.cli", "evaluate", "--model", str(model), "--manifest", str(tmp_path / "manifest.json")]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--main_process_port", "0"]
-    for name, start in (("one", [sys.executable]), ("two", launch)):
+    records = []
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    for name, launcher in LAUNCHERS.items():
         output = ["--batch-size", "1", "--store", str(tmp_path / name), "--json", str(tmp_path / f"{name}.json")]
-        done = subprocess.run([*start, *arguments, *output], capture_output=True, text=True, timeout=300)
+        if name == "accelerate":
+            launcher = [*launcher, "--main_process_port", port]
+        command = [sys.executable, *launcher, *arguments, *output]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
         assert done.stdout.count("top-1") == 1  # one process speaks
-    one, two = (without_clock(load_record(tmp_path / f"{name}.json")) for name in ("one", "two"))
-    assert one == two
+        assert ("2 processes" in done.stderr) == (name != "one")
+        records.append(without_clock(load_record(tmp_path / f"{name}.json")))
+    assert records[0] == records[1] == records[2]

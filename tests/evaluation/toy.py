@@ -91,7 +91,7 @@ class ColourProcessor:
     def check_labels(self, labels: Sequence[str]) -> list[str]:
         return list(labels)
 
-    def _as_descriptions(self, descriptions: Any) -> Any:
+    def read_descriptions(self, descriptions: Any) -> Any:
         return descriptions
 
     def prepare_labels(self, labels: Sequence[str], **options: Any) -> dict[str, torch.Tensor]:
