@@ -22,6 +22,7 @@ from .common import CommandError
 # In the order of `hf-zsar --help`; the module is the name with "_" for "-".
 COMMANDS = (
     "classify",
+    "demo",
     "embed",
     "search",
     "evaluate",
@@ -31,6 +32,9 @@ COMMANDS = (
     "explain-transfer",
     "filter-overlap",
     "convert",
+    "export-onnx",
+    "push",
+    "push-space",
 )
 
 
@@ -68,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (`| head`) has left; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (CommandError, ValueError, OSError, ImportError) as error:
+    except (CommandError, ValueError, OSError, ImportError, RuntimeError) as error:
         if args.traceback:
             raise
         print(f"hf-zsar {args.command}: {error}", file=sys.stderr)

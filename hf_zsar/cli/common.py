@@ -189,22 +189,15 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     """
     import transformers
 
-    import hf_zsar  # noqa: F401 - registers the task
+    import hf_zsar
 
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
-    model = args.model
-    if model is None:
-        from hf_zsar.embedded import embedded_model_path
-
-        model = str(embedded_model_path())
     options = {"revision": args.revision, "device": args.device}
-    return transformers.pipeline(
-        "zero-shot-video-classification",
-        model=model,
-        trust_remote_code=args.trust_remote_code or None,
-        **{name: value for name, value in options.items() if value is not None},
-    )
+    options = {name: value for name, value in options.items() if value is not None}
+    if args.model is None or not args.trust_remote_code:
+        return hf_zsar.pipeline(args.model, **options)
+    return transformers.pipeline("zero-shot-video-classification", model=args.model, trust_remote_code=True, **options)
 
 
 def progress(items: Sequence[Item], unit: str = "video") -> Iterable[Item]:

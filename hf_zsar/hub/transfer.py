@@ -200,7 +200,9 @@ def _patiently(run: Callable[[], T], repo_id: str) -> T:
         except (_HTTPError, OSError, RuntimeError, ValueError) as error:
             cause = _transient_cause(error)
             if cause is None:
-                raise PushError(_explain(error, repo_id)) from error
+                raise PushError(
+                    f"Could not push to {repo_id}: {reason(error)}. The repository is as it was."
+                ) from error
             if attempt == ATTEMPTS:
                 raise PushError(
                     f"Could not push to {repo_id}: {cause}, {ATTEMPTS} times in a row. The repository is as it was. "
@@ -247,7 +249,8 @@ def _retry_after(error: Exception) -> float:
     return 0.0
 
 
-def _explain(error: Exception, repo_id: str) -> str:
+def reason(error: Exception) -> str:
+    """What a refusal of the Hub means, and what to do about it."""
     status = next(
         (part.response.status_code for part in _chain(error) if getattr(part, "response", None) is not None), None
     )
@@ -257,8 +260,7 @@ def _explain(error: Exception, repo_id: str) -> str:
         404: "it does not exist, or your token may not see it",
         412: "somebody else committed at the same time: look at the change, then push again",
     }
-    reason = advice.get(status or 0, str(error).strip())
-    return f"Could not push to {repo_id}: {reason}. The repository is as it was."
+    return advice.get(status or 0, str(error).strip())
 
 
 def _compare(api: HfApi, files: dict[str, Path], target: Target, commit: CommitInfo) -> None:
