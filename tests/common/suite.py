@@ -10,6 +10,7 @@ It is fetched once per version with pip, unpacked into the user's cache and impo
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import os
@@ -56,18 +57,30 @@ def suite_folder() -> Path:
         SuiteUnavailable: no network, no pip, or the override names a folder without the suites.
     """
     override = os.environ.get(OVERRIDE)
-    if override:
-        folder = Path(override)
-        if not all((folder / name).is_file() for name in NEEDED):
-            raise SuiteUnavailable(f"{OVERRIDE}={override} has no {', '.join(NEEDED)}")
+    found = _named_folder(Path(override)) if override else _fetched_folder()
+    if isinstance(found, SuiteUnavailable):
+        raise found
+    return found
+
+
+def _named_folder(folder: Path) -> Path | SuiteUnavailable:
+    if all((folder / name).is_file() for name in NEEDED):
         return folder
+    return SuiteUnavailable(f"{OVERRIDE}={folder} has no {', '.join(NEEDED)}")
+
+
+@functools.cache  # a failure as well: trying again would only take its time again
+def _fetched_folder() -> Path | SuiteUnavailable:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hf_zsar" / "transformers-tests"
     folder = cache / transformers.__version__
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / ".lock"):  # test processes start together, one of them fetches
-            if not folder.is_dir():
-                _fetch(folder)
+            try:
+                if not folder.is_dir():
+                    _fetch(folder)
+            except SuiteUnavailable as error:
+                return error
     return folder
 
 
