@@ -105,12 +105,13 @@ class Protocol:
     @property
     def split_hash(self) -> str:
         """Digest of what is scored against what, by name: the order of clips and candidates does not matter."""
-        parts = [
-            [split.name, sorted(split.candidates), sorted(split.seen)]
-            + [sorted([clip, *sorted(self.labels_of[clip])] for clip in split.clips)]
+        order = sorted(self.clips)
+        numbers = {clip: number for number, clip in enumerate(order)}
+        splits = [
+            [split.name, sorted(split.candidates), sorted(split.seen), sorted(numbers[clip] for clip in split.clips)]
             for split in self.splits
         ]
-        return digest(parts)
+        return digest({"clips": [[clip, *sorted(self.labels_of[clip])] for clip in order], "splits": splits})
 
     @property
     def class_hash(self) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,26 +93,19 @@ def evaluate_zero_shot(
     protocol = resolve_protocol(protocol, dataset, manifest)
     protocol = protocol.only(splits) if splits else protocol
     options = EncodingOptions(dict(video_options or {}), batch_size, num_workers or _default_workers(), progress)
-    was_training = model.training
-    model.eval()
-    if processes.device is not None:
-        model.to(processes.device)
-    try:
-        with ExitStack() as stack:
-            root = store if store is not None else stack.enter_context(_temporary_store(processes))
-            settings = feature_settings(model, processor, options.video_options)
-            features = FeatureStore(root, settings, model.config.model_type)
-            found = processes.from_main(lambda: _find(protocol, videos, manifest))
-            files = processes.from_main(lambda: _open(features, protocol, found))
-            features.refresh()
-            broken = encode_clips(model, processor, files, features, options, processes)
-            good = [file for file in files if file.clip not in broken]
-            bank = encode_candidates(model, processor, protocol, templates, descriptions)
-            scores = score_splits(model, features, bank, protocol, good, batch_size, processes)
-            partial = {file.clip: features.notes[file.key] for file in good if file.key in features.notes}
-    finally:
-        model.train(was_training)
-    record = {
+    with _evaluation_mode(model, processes.device), ExitStack() as stack:
+        root = store if store is not None else stack.enter_context(_temporary_store(processes))
+        settings = feature_settings(model, processor, options.video_options)
+        features = FeatureStore(root, settings, model.config.model_type)
+        found = processes.from_main(lambda: _find(protocol, videos, manifest))
+        files = processes.from_main(lambda: _open(features, protocol, found))
+        features.refresh()
+        broken = encode_clips(model, processor, files, features, options, processes)
+        good = [file for file in files if file.clip not in broken]
+        bank = encode_candidates(model, processor, protocol, templates, descriptions)
+        scores = score_splits(model, features, bank, protocol, good, batch_size, processes)
+    partial = {file.clip: features.notes[file.key] for file in good if file.key in features.notes}
+    return {
         "format": FORMAT,
         "created": now(),
         "model": _model_section(model, facts or ModelFacts()),
@@ -125,7 +118,19 @@ def evaluate_zero_shot(
         "versions": library_versions(),
         "seconds": round(time.monotonic() - started, 2),
     }
-    return record
+
+
+@contextmanager
+def _evaluation_mode(model: PreTrainedModel, device: torch.device | None) -> Iterator[None]:
+    """The model in evaluation mode, on this rank's device; its mode is given back."""
+    was_training = model.training
+    model.eval()
+    if device is not None:
+        model.to(device)
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def encode_candidates(

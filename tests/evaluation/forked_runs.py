@@ -85,7 +85,7 @@ def kill(videos: Path, work: Path) -> dict:
         killed += killed_after(generator.randint(1, 5), generator.uniform(0, SECONDS), videos, store)
         shards.append(len(contents(store)))
     killed += killed_while_writing(videos, store)
-    half_written = len(list(store.glob("*/.*.tmp")))
+    half_written = len(list(store.glob("*/.*.tmp"))), len(contents(store)) - shards[-1]
     resumed = evaluate(videos, store)
     return {
         "killed": killed,

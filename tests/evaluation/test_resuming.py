@@ -46,7 +46,7 @@ def run(mode: str, videos, work, repo_root) -> dict:
 def test_killed_ten_times_and_resumed_equals_uninterrupted(videos, tmp_path, repo_root):
     result = run("kill", videos, tmp_path, repo_root)
     assert result["killed"] == 11
-    assert result["half_written"] == 1
+    assert result["half_written"] == [1, 0]  # a temporary file, and nothing under a shard's name
     assert result["shards"] == sorted(result["shards"])  # work done stays done
     assert len(set(result["shards"])) > 2  # the kills came at different stages
     assert result["equal"] and result["same_shards"]
