@@ -32,7 +32,7 @@ SERVICE_KEYS = {
 READ_OPTIONS = ("timeout", "max_bytes", "allow_private_urls", "thread_count")
 
 
-class ZSARVideosKwargs(VideosKwargs, total=False):
+class ZSARVideoProcessorKwargs(VideosKwargs, total=False):
     """Options of [`ZSARVideoProcessor`]; see there."""
 
     resample: str | int | None
@@ -67,7 +67,7 @@ class ZSARVideoProcessor(VideoProcessorMixin):
     """
 
     model_input_names = ["pixel_values_videos"]
-    valid_kwargs = ZSARVideosKwargs
+    valid_kwargs = ZSARVideoProcessorKwargs
 
     do_resize = True
     size = {"shortest_edge": 256}

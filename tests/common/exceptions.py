@@ -3,8 +3,7 @@
 `test_exceptions.py` proves that each entry still names a test of the suites and that the test still fails.
 
 Not used at all: the pipeline mixin (its table of tasks is fixed and has no zero-shot video classification), the memory
-mixin (it frees accelerators between tests), the video processor's mixin (it starts from torchvision and from fields
-with other defaults; tests/processing has its subjects), the tensor, expert and FSDP mixins (they need accelerators).
+mixin (it frees accelerators between tests), the tensor, expert and FSDP mixins (they need several accelerators).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ class CommonTestException:
     """One common test that is not run as it is.
 
     Args:
-        suite: `"model"` or `"processor"`.
+        suite: `"model"`, `"processor"` or `"video_processor"`.
         test: its name.
         reason: why it does not fit.
         replaced: our suite has a test of that name in its place.
@@ -62,6 +61,17 @@ EXCEPTIONS: tuple[CommonTestException, ...] = (
         "The suite passes text, which is tokenised as it is; all inputs of a model come out of labels.",
         replaced=True,
     ),
+    CommonTestException(
+        "video_processor",
+        "test_call_numpy_4_channels",
+        "Pictures come out as RGB whatever they were, arrays must be RGB, and their shape says where the channels are.",
+    ),
+    CommonTestException(
+        "video_processor",
+        "test_call_sample_frames",
+        "Frames are sampled by their times while a video is read, with other samplers than transformers', and a clip "
+        "that is too short repeats frames. tests/processing has the samplers.",
+    ),
 )
 if not is_torchvision_available():
     EXCEPTIONS += (
@@ -70,6 +80,11 @@ if not is_torchvision_available():
             "test_processor_from_and_save_pretrained_as_nested_dict",
             "The suite loads the video processor through AutoVideoProcessor, which needs torchvision.",
             replaced=True,
+        ),
+        CommonTestException(
+            "video_processor",
+            "test_video_processor_save_load_with_autovideoprocessor",
+            "AutoVideoProcessor needs torchvision.",
         ),
     )
 
