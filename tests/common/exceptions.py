@@ -64,7 +64,7 @@ EXCEPTIONS: tuple[CommonTestException, ...] = (
     CommonTestException(
         "video_processor",
         "test_call_numpy_4_channels",
-        "Pictures come out as RGB whatever they were, arrays must be RGB, and their shape says where the channels are.",
+        "Pictures come out as RGB always; arrays must be RGB, and their shape says where the channels are.",
     ),
     CommonTestException(
         "video_processor",
