@@ -159,14 +159,16 @@ class VideoReader:
         stride = window if stride is None else stride
         if not (window > 0 and stride > 0 and num_frames > 0):
             raise ValueError(f"window, stride and num_frames must be positive, got {window}, {stride}, {num_frames}.")
-        parts = sliding_windows(
-            self._frames_at, window, stride, num_frames, self._known_duration(), lambda: self.duration
-        )
+        parts = sliding_windows(self._frames_at, window, stride, num_frames, self._known_duration(), self._ending)
         return (VideoWindow(start, end, self._clip(frames)) for start, end, frames in parts)
 
     def _known_duration(self) -> float | None:
         """The duration, or None when it shows only at the end."""
         return self.duration
+
+    def _ending(self) -> tuple[float, Shown]:
+        """Of a video that showed its duration only at the end: the duration and the last frame."""
+        raise NotImplementedError
 
     def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
         """The frame at each of the ascending `times`."""

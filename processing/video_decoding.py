@@ -33,6 +33,8 @@ FORMATS = (
 # Containers that store no presentation times: their readers guess, and with B-frames guess wrong.
 GUESSED_CLOCKS = {"avi", "m4v", "mpegvideo", "h261", "h263", "h264", "hevc", "vc1", "obu"}
 REORDER_DEPTH = 16
+# What PyAV raises at broken files; a stream list that does not fit its file gives an IndexError.
+READ_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError)
 FRAME_THREADED = {"h264", "hevc", "vp8", "vp9"}
 
 
@@ -87,7 +89,7 @@ class MediaFile:
             options["protocol_whitelist"] = "file"
         try:
             self.container = av.open(target, options=options, metadata_errors="ignore")
-        except (av.FFmpegError, ValueError, OSError) as error:
+        except READ_ERRORS as error:
             raise VideoReadError(f"{self.name}: not a readable video ({reason(error)}).") from error
         try:
             self.stream = self._video_stream()
@@ -161,7 +163,7 @@ class MediaFile:
             for packet in self.container.demux(self.stream):
                 if packet.size:
                     yield packet
-        except (av.FFmpegError, OSError) as error:
+        except READ_ERRORS as error:
             self.note(f"reading stops early ({reason(error)})")
 
     def decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
@@ -170,7 +172,7 @@ class MediaFile:
             return self.codec.decode(packet)
         except av.EOFError:
             return []
-        except (av.FFmpegError, ValueError) as error:
+        except READ_ERRORS as error:
             self.note(f"undecodable data ({reason(error)})")
             return []
 
@@ -234,15 +236,25 @@ class MediaFile:
         self.untouched = False
         try:
             self.container.seek(ticks, stream=self.stream, backward=True)
-        except (av.FFmpegError, OSError):
+        except READ_ERRORS:
             return False
         return True
 
     @property
-    def frame_step(self) -> int:
-        """Ticks of one frame at the declared rate, at least 1."""
+    def frame_length(self) -> float:
+        """Ticks of one frame at the declared rate; 1 when no rate is declared."""
         rate = self.stream.guessed_rate or self.stream.average_rate
-        return max(1, round(1 / (rate * self.time_base))) if rate else 1
+        return float(1 / (rate * self.time_base)) if rate else 1.0
+
+    @property
+    def frame_step(self) -> int:
+        """`frame_length` in whole ticks, at least 1."""
+        return max(1, round(self.frame_length))
+
+    def length_of(self, packet: av.Packet) -> float:
+        """Ticks for which a packet's frame is shown. Coarse clocks cut lengths off; then the declared rate tells."""
+        length = self.frame_length
+        return length if not packet.duration or abs(packet.duration - length) < 1 else packet.duration
 
     def shape(self, frame: av.VideoFrame, as_stored: bool = False) -> tuple[int, int]:
         """Height and width of `pixels(frame)`."""
@@ -272,7 +284,7 @@ class MediaFile:
 def drain(codec: Any) -> None:
     """Take out all that a decoder still holds, so that its threads rest, and make it ready for another start."""
     if codec.is_open:
-        with suppress(av.FFmpegError, ValueError):
+        with suppress(*READ_ERRORS):
             codec.decode(None)
         codec.flush_buffers()
 

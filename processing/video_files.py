@@ -38,8 +38,7 @@ class MediaReader(VideoReader):
 
     @property
     def fps(self) -> float | None:
-        step = self._timeline.step
-        return 1 / (step * float(self._media.time_base)) if step else None
+        return 1 / (self._timeline.step * float(self._media.time_base))
 
     @property
     def clock_tick(self) -> float:
@@ -163,7 +162,7 @@ class FileReader(MediaReader):
 
     def _cut_at(self, last: float, asked: int) -> None:
         """Shorten the timeline of a damaged file when frames were asked for behind `last`, the last that decodes."""
-        end = self._tick(last) + round(self._timeline.step or self._media.frame_step)
+        end = self._tick(last) + round(self._timeline.step)
         if asked > end:
             self._timeline = self._timeline.cut(end)
 
@@ -175,7 +174,12 @@ class FileReader(MediaReader):
 
     def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
         self._media.leave_frame_threads()
-        yield from self._shown(frames_at(self._media, (self._tick(time + self.clock_tick) for time in times)))
+        shown = None
+        ticks = (self._tick(time + self.clock_tick) for time in times)
+        for shown in self._shown(frames_at(self._media, ticks)):
+            yield shown
+        if shown is None:
+            raise self._nothing()
         self._warn()
 
 

@@ -25,11 +25,14 @@ def opens_decoding(media: MediaFile, packet: av.Packet) -> bool:
     return True
 
 
+def has_length_prefixes(media: MediaFile) -> bool:
+    """Whether `well_formed` has something to check."""
+    return _prefix_size(media) > 0
+
+
 def well_formed(media: MediaFile, packet: av.Packet) -> bool:
-    """Whether length-prefixed units fill the packet exactly; True where there is nothing to check."""
+    """Whether the length-prefixed units of a packet fill it exactly."""
     size = _prefix_size(media)
-    if not size:
-        return True
     data, place = memoryview(packet), 0
     while place + size < len(data):
         place += size + int.from_bytes(data[place : place + size], "big")
@@ -88,4 +91,4 @@ def _sei_number(payload: bytes, place: int) -> tuple[int, int]:
     return value + (payload[place] if place < len(payload) else 0), place + 1
 
 
-__all__ = ["exact_recovery_point", "opens_decoding", "well_formed"]
+__all__ = ["exact_recovery_point", "has_length_prefixes", "opens_decoding", "well_formed"]

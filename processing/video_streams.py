@@ -12,7 +12,7 @@ from .video_clips import FLOAT_SLACK, Shown, VideoClip, VideoInfo, VideoReader
 from .video_decoding import MediaFile
 from .video_download import spool
 from .video_files import FileReader, MediaReader, open_file
-from .video_seeking import sequential_at
+from .video_seeking import Timed, sequential_at
 from .video_sources import MediaSource, VideoReadError, as_frames
 from .video_timeline import Timeline
 
@@ -85,6 +85,7 @@ class LiveReader(MediaReader):
     def __init__(self, media: MediaFile, as_stored: bool) -> None:
         super().__init__(media, as_stored)
         self._timeline = Timeline(0, 0, float(media.frame_step), None)
+        self._last: Timed | None = None
 
     @property
     def info(self) -> VideoInfo:
@@ -93,16 +94,19 @@ class LiveReader(MediaReader):
     def _known_duration(self) -> None:
         return None
 
-    def _frames(self) -> Iterator[tuple[int, Any]]:
+    def _frames(self) -> Iterator[Timed]:
         """The frames, while the timeline grows with them."""
-        started = False
         for tick, frame in self._media.frames():
-            if not started:
-                self._timeline.first, started = tick, True
+            if self._last is None:
+                self._timeline.first = tick
             self._timeline.end = tick + self._media.frame_step
+            self._last = tick, frame
             yield tick, frame
-        if not started:
+        if self._last is None:
             raise self._nothing()
+
+    def _ending(self) -> tuple[float, Shown]:
+        return self.duration, next(self._shown([self._last]))
 
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
         for time, _, picture in self._shown(self._frames()):
@@ -126,6 +130,7 @@ class IteratorReader(VideoReader):
         self._declared = fps
         self._end = 0.0
         self._shape = (0, 0)
+        self._last: Shown | None = None
 
     @property
     def info(self) -> VideoInfo:
@@ -148,18 +153,20 @@ class IteratorReader(VideoReader):
             yield float(time) - start, frames[0]
 
     def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
-        number = 0
-        frames = self.iter_frames()
-        current = next(frames, None)
-        if current is None:
+        frames = ((time, number, picture.numpy()) for number, (time, picture) in enumerate(self.iter_frames()))
+        self._last = next(frames, None)
+        if self._last is None:
             raise VideoReadError(f"{self.name}: no frames.")
         ahead = next(frames, None)
         for time in times:
             while ahead is not None and ahead[0] <= time + FLOAT_SLACK:
-                current, ahead, number = ahead, next(frames, None), number + 1
+                self._last, ahead = ahead, next(frames, None)
             if ahead is None and time >= self._end:
                 return
-            yield current[0], number, current[1].numpy()
+            yield self._last
+
+    def _ending(self) -> tuple[float, Shown]:
+        return self._end, self._last
 
 
 __all__ = ["IteratorReader", "LiveReader", "StreamReader"]

@@ -12,7 +12,7 @@ import av
 import numpy as np
 
 from .video_decoding import MediaFile
-from .video_nal import opens_decoding, well_formed
+from .video_nal import has_length_prefixes, opens_decoding, well_formed
 from .video_seeking import sparse_access
 from .video_sources import VideoReadError
 
@@ -29,14 +29,14 @@ class Timeline:
     Attributes:
         first: of the first frame shown.
         end: when the last frame shown ends.
-        step: mean ticks between frames; None when unknown.
+        step: mean ticks between frames.
         count: number of frames; None when unknown.
         times: of every frame, ascending; None when the file was not read through.
     """
 
     first: int
-    end: int
-    step: float | None
+    end: float
+    step: float
     count: int | None
     times: np.ndarray | None = None
 
@@ -49,9 +49,9 @@ class Timeline:
         """Number of the frame shown at `tick`: counted, or else worked out from the mean rate."""
         if self.times is not None:
             return max(0, int(np.searchsorted(self.times, tick, side="right")) - 1)
-        return max(0, round((tick - self.first) / self.step)) if self.step else 0
+        return max(0, round((tick - self.first) / self.step))
 
-    def cut(self, end: int) -> Timeline:
+    def cut(self, end: float) -> Timeline:
         """The timeline of a file of which nothing can be shown from `end` on."""
         times = None if self.times is None else self.times[self.times < end]
         count = None if times is None else len(times)
@@ -76,41 +76,60 @@ def _is_long(media: MediaFile) -> bool:
 
 
 def read_through(media: MediaFile) -> Timeline:
-    """The timeline from all packets. Damage that shows in them is noted."""
+    """The timeline from all packets. Damage that shows in them is noted.
+
+    Raises:
+        VideoReadError: no packets.
+    """
     media.rewind()
     missing = _entries_beyond_the_end(media)
-    declared, packets = media.stream.frames, 0
-    times: list[int] = []
-    last, length, opens, sound = None, 0, None, True
-    for packets, packet in enumerate(media.packets(), start=1):  # noqa: B007
-        if opens is None:
-            opens = opens_decoding(media, packet)
-        sound = sound and not packet.is_corrupt and well_formed(media, packet)
-        if packet.is_discard:
-            continue
-        time = packet.pts if packet.pts is not None else packet.dts
-        if time is None:
-            time = times[-1] + media.frame_step if times else 0
-        times.append(time)
-        if last is None or time > last:
-            last, length = time, packet.duration or 0
-    if last is None:
+    survey = _Survey(media)
+    for packet in media.packets():
+        survey.add(packet)
+    times = sorted(survey.times)
+    if not times:
         raise VideoReadError(f"{media.name}: the video stream holds no data.")
     # A header may be a frame or two off without anything being lost.
-    if missing or declared - packets > max(2, declared // 100):
-        media.note(f"the file ends early: it holds {packets} frames and declares {max(declared, packets)}")
-    elif not sound:
+    declared = media.stream.frames
+    if missing or declared - survey.packets > max(2, declared // 100):
+        held, promised = survey.packets, max(declared, survey.packets)
+        media.note(f"the file ends early: it holds {held} frames and declares {promised}")
+    elif not survey.sound:
         media.note("damaged packets")
-    times.sort()
-    if not opens:
+    if not survey.opens:
         first = _first_shown(media, times[0])
         times = [time for time in times if time >= first] or [first]
-    end = times[-1] + (length or _typical_step(media, times))
+    end = times[-1] + survey.last_length
     return Timeline(times[0], end, (end - times[0]) / len(times), len(times), np.array(times, dtype=np.int64))
 
 
-def _typical_step(media: MediaFile, times: list[int]) -> int:
-    return max(1, round((times[-1] - times[0]) / (len(times) - 1))) if len(times) > 1 else media.frame_step
+class _Survey:
+    """What the packets of a file say, one after the other."""
+
+    def __init__(self, media: MediaFile) -> None:
+        self.times: list[int] = []
+        self.packets = 0
+        self.last_length = 1.0
+        self.opens = True
+        self.sound = True
+        self._media = media
+        self._last: int | None = None
+        self._prefixed = has_length_prefixes(media)
+
+    def add(self, packet: av.Packet) -> None:
+        if not self.packets:
+            self.opens = opens_decoding(self._media, packet)
+        self.packets += 1
+        if packet.is_corrupt or (self._prefixed and not well_formed(self._media, packet)):
+            self.sound = False
+        if packet.is_discard:
+            return
+        time = packet.pts if packet.pts is not None else packet.dts
+        if time is None:
+            time = self.times[-1] + self._media.frame_step if self.times else 0
+        self.times.append(time)
+        if self._last is None or time > self._last:
+            self._last, self.last_length = time, self._media.length_of(packet)
 
 
 def _entries_beyond_the_end(media: MediaFile) -> int:
@@ -158,16 +177,14 @@ def _from_both_ends(media: MediaFile) -> Timeline | None:
         if packet.pts is None:
             return None
         if not packet.is_discard and (last_time is None or packet.pts > last_time):
-            last_time, end = packet.pts, packet.pts + (packet.duration or media.frame_step)
+            last_time, end = packet.pts, packet.pts + media.length_of(packet)
     if media.damage or last_time is None or last_time <= first:
         return None
     count = None
     if media.format == "mov" and len(entries) == media.stream.frames:
         count = sum(not entry.is_discard for entry in entries)
-    if count:
-        return Timeline(first, end, (last_time - first) / (count - 1), count)
-    rate = media.stream.guessed_rate or media.stream.average_rate
-    return Timeline(first, end, float(1 / (rate * media.time_base)) if rate else None, None)
+    step = (last_time - first) / (count - 1) if count else media.frame_length
+    return Timeline(first, end, step, count)
 
 
 def _first_time(media: MediaFile) -> int | None:

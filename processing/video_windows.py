@@ -55,14 +55,14 @@ def sliding_windows(
     stride: float,
     num_frames: int,
     duration: float | None,
-    live_end: Callable[[], float],
+    ending: Callable[[], tuple[float, Shown]],
 ) -> Iterator[tuple[float, float, list[Shown]]]:
     """(start, end, frames) of each window.
 
     Args:
         frames_at: gives the frame at each of the ascending times; may stop early when `duration` is None.
         duration: seconds, None while nobody knows.
-        live_end: asked after an early stop: where the video ended.
+        ending: asked after an early stop: where the video ended, and its last frame.
     """
     asked: deque[int] = deque()
 
@@ -72,30 +72,27 @@ def sliding_windows(
             yield time
 
     open_windows: dict[int, list[Shown]] = {}
-    last: Shown | None = None
-    for last in frames_at(times()):
+    for frame in frames_at(times()):
         number = asked.popleft()
         frames = open_windows.setdefault(number, [])
-        frames.append(last)
+        frames.append(frame)
         if len(frames) == num_frames:
             start = number * stride
-            yield (
-                start,
-                start + window if duration is None else min(start + window, duration),
-                open_windows.pop(number),
-            )
-    if duration is None and last is not None:
-        yield from _closed(open_windows, asked, last, window, stride, num_frames, live_end())
+            end = start + window if duration is None else min(start + window, duration)
+            yield start, end, open_windows.pop(number)
+    if duration is None:
+        end, last = ending()
+        yield from _cut_short(open_windows, asked, window, stride, num_frames, end, last)
 
 
-def _closed(
+def _cut_short(
     open_windows: dict[int, list[Shown]],
     asked: Iterable[int],
-    last: Shown,
     window: float,
     stride: float,
     num_frames: int,
     end: float,
+    last: Shown,
 ) -> Iterator[tuple[float, float, list[Shown]]]:
     """The windows that the end of a live source cut short, filled up with its last frame."""
     for number in sorted({*open_windows, *asked}):
