@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from transformers import CLIPModel
 
-from hf_zsar.cli import main
+from hf_zsar.cli import COMMANDS, main
 from hf_zsar.embedded import embedded_model_path
 from tests.tiny_models import tiny_clip_config, tiny_clip_tokenizer
 from tests.videos import write_video
@@ -119,3 +119,9 @@ def test_extras_and_methods_named_in_the_readme_exist():
     extras = set(re.findall(r"`(\w+)`", named)) | {"embedded", "plot"}
     assert extras == set(project["optional-dependencies"])
     assert set(re.findall(r"\| `(\w+)Model` \|", README)) == {spec.prefix for spec in hf_zsar.METHODS.values()}
+
+
+def test_the_table_of_commands_is_complete():
+    table = re.search(r"\| command \|.*?\n\n", README, flags=re.DOTALL).group(0)
+    named = [name for row in table.strip().splitlines()[2:] for name in re.findall(r"`([\w-]+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(COMMANDS)
