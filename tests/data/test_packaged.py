@@ -10,6 +10,7 @@ import pytest
 
 from hf_zsar import data
 
+
 NUM_CLASSES = {
     "activitynet200": 200,
     "hmdb51": 51,
