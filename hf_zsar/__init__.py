@@ -25,6 +25,7 @@ _NAMES = {
     "VideoReadError": "processing.video_reading",
     "VideoReadWarning": "processing.video_reading",
     "Descriptions": "processing.descriptions",
+    "VideoIndex": "retrieval",
     "ZeroShotVideoClassificationPipeline": "pipeline_zero_shot_video_classification",
     "embedded_model_path": "embedded",
     "pipeline": "hub.loading",

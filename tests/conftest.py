@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+
 # Before anything imports torch: `make test` runs one process per core, so more threads only fight for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
@@ -18,6 +19,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
+
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
 
