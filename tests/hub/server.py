@@ -16,10 +16,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
+from huggingface_hub import constants
 
 from tests.hub.store import Blob, Commit, HubError, HubStore, Repo
 
@@ -121,6 +123,14 @@ class LoopbackHub:
     def environment(self, home: str) -> dict[str, str]:
         """Variables for a process that shall use this Hub and keep everything under `home`."""
         return {"HF_ENDPOINT": self.url, "HF_TOKEN": self.token, "HF_HOME": home, "HF_HUB_DISABLE_XET": "1"}
+
+    def become_default(self, patch: Any, cache: Path) -> None:
+        """Let every library of this process talk to this Hub, with its own cache; `patch` undoes it."""
+        template = self.url + "/{repo_id}/resolve/{revision}/{filename}"
+        patch.setattr(constants, "ENDPOINT", self.url)
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 
     def fail(self, pattern: str, **what: Any) -> Fault:
         fault = Fault(pattern, **what)

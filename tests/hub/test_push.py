@@ -63,11 +63,7 @@ def elsewhere(shelf: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> d
 @pytest.fixture
 def here(shelf: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
     """This process, which has the package, talks to the Hub with an empty cache and no token."""
-    template = shelf.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", shelf.url)
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    shelf.become_default(monkeypatch, tmp_path / "cache")
     return shelf
 
 
