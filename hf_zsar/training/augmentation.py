@@ -50,6 +50,12 @@ class ClipAugmentation:
             raise ValueError(
                 f"cropping must be random_resized, multi_scale, short_side or center, got {self.cropping!r}"
             )
+        if self.size < 1:
+            raise ValueError(f"size is a number of pixels, got {self.size}.")
+        for name in ("short_side", "area", "aspect"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} is a smallest and a largest value, got {getattr(self, name)}.")
         for name in ("flip", "grayscale", "jitter"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a probability, got {getattr(self, name)}")

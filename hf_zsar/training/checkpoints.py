@@ -40,7 +40,7 @@ class Progress:
 
 
 def save_checkpoint(accelerator: Accelerator, model: torch.nn.Module, run: Run, progress: Progress) -> None:
-    """Everything that a resume needs, and a folder that `from_pretrained` reads; under a hidden name until it is whole.
+    """Everything that a resume needs, in a folder that `from_pretrained` reads; hidden until it is whole.
 
     Checkpoints within an epoch make room for the next one; those at its end stay.
     """

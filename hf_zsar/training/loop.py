@@ -135,15 +135,13 @@ class Loop:
         return True
 
     def _loader(self) -> DataLoader:
-        workers = self.recipe.data.workers
         return DataLoader(
             self.parts.train_dataset,
             batch_size=self.recipe.optimization.batch_size,
             sampler=self.sampler,
             collate_fn=self.parts.collator,
-            num_workers=workers,
+            num_workers=self.recipe.data.workers,
             drop_last=True,
-            multiprocessing_context="spawn" if workers else None,
             # Its own, so that starting a loader draws nothing from the model's random numbers.
             generator=torch.Generator().manual_seed(self.recipe.seed),
         )
@@ -160,7 +158,7 @@ class Loop:
             self.optimizer.zero_grad()
         value = accelerator.reduce(loss.detach(), "mean").item()
         if not torch.isfinite(torch.tensor(value)) and self.recipe.optimization.precision != "fp16":
-            raise FloatingPointError(
+            raise ValueError(
                 f"The loss is {value} at step {progress.step}: lower optimization.learning_rates, or set clip_grad."
             )
         progress.batches += 1

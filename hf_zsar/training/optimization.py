@@ -15,6 +15,15 @@ _DUAL_ENCODER = {
     "text": ("backbone.model.text_model.", "backbone.model.text_projection."),
     "scale": ("backbone.model.logit_scale",),
 }
+_TABLES = (
+    "position_embedding.weight",
+    "position_embeddings.weight",
+    "position_embeddings",
+    "time_embedding",
+    "space_embedding",
+    "vis_token",
+    "cls_token",
+)
 _REST = {"vision": ("backbone.",), "text": ("text_model.",), "scale": ("logit_scale",)}
 
 
@@ -85,7 +94,7 @@ def schedule_factor(step: int, warmup: int, total: int, min_ratio: float) -> flo
 
 def is_table(name: str) -> bool:
     """Whether a parameter is a table of positions or a learned token, which decay no more than a bias does."""
-    return name.endswith(("position_embedding.weight", "time_embedding", "space_embedding", "vis_token"))
+    return name.endswith(_TABLES)
 
 
 def method_of(model: nn.Module) -> str:

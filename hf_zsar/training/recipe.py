@@ -6,11 +6,15 @@ import dataclasses
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from hf_zsar.registration import METHODS
+
+
+# As in `weight_averaging`, which imports torch.
+AVERAGES = ("mean", "gaussian", "beta", "exponential")
 
 
 class RecipeError(ValueError):
@@ -169,8 +173,17 @@ def load_recipe(path: str | os.PathLike, overrides: Mapping[str, Any] | None = N
         *parents, last = name.split(".")
         target = content
         for parent in parents:
-            target = target.setdefault(parent, {})
+            target[parent] = target = dict(target.get(parent) or {})
         target[last] = value
+    return recipe_from(content)
+
+
+def recipe_from(content: Mapping[str, Any]) -> Recipe:
+    """A recipe from fields and values.
+
+    Raises:
+        RecipeError: as [`load_recipe`].
+    """
     return check_recipe(_build(Recipe, content, ""))
 
 
@@ -184,15 +197,8 @@ def check_recipe(recipe: Recipe) -> Recipe:
     from .augmentation import ClipAugmentation
     from .optimization import check_roles
 
-    if recipe.method not in METHODS:
-        raise RecipeError(f"method: {recipe.method!r} is none of {sorted(METHODS)}.")
-    origins = [n for n in ("pretrained", "clip", "config") if getattr(recipe.model, n) is not None]
-    if len(origins) != 1:
-        raise RecipeError(f"model: give exactly one of pretrained, clip and config, got {origins or 'none'}.")
-    if recipe.optimization.precision not in ("no", "bf16", "fp16"):
-        raise RecipeError(f"optimization.precision: {recipe.optimization.precision!r} is none of no, bf16, fp16.")
-    if recipe.averaging and not 1 <= recipe.averaging.first_epoch <= recipe.optimization.epochs:
-        raise RecipeError("averaging.first_epoch: must lie between 1 and optimization.epochs.")
+    for problem in (*_problems(recipe), *_limits(recipe)):
+        raise RecipeError(problem)
     try:
         check_roles(set(recipe.optimization.learning_rates) - {"default"})
         check_roles(recipe.optimization.freeze)
@@ -203,6 +209,48 @@ def check_recipe(recipe: Recipe) -> Recipe:
     except (TypeError, ValueError) as error:
         raise RecipeError(f"recipe: {error}") from error
     return recipe
+
+
+def _problems(recipe: Recipe) -> Iterator[str]:
+    optimization = recipe.optimization
+    if recipe.method not in METHODS:
+        yield f"method: {recipe.method!r} is none of {sorted(METHODS)}."
+    origins = [n for n in ("pretrained", "clip", "config") if getattr(recipe.model, n) is not None]
+    if len(origins) != 1:
+        yield f"model: give exactly one of pretrained, clip and config, got {origins or 'none'}."
+    choices = (
+        ("optimization.precision", optimization.precision, ("no", "bf16", "fp16")),
+        ("data.on_error", recipe.data.on_error, ("raise", "skip")),
+        ("data.on_missing", recipe.data.on_missing, ("error", "report")),
+        ("averaging.mode", recipe.averaging.mode if recipe.averaging else "mean", AVERAGES),
+    )
+    for name, value, allowed in choices:
+        if value not in allowed:
+            yield f"{name}: {value!r} is none of {', '.join(allowed)}."
+    if not optimization.learning_rates:
+        yield "optimization.learning_rates: give at least one, such as default."
+    if len(optimization.betas) != 2:
+        yield "optimization.betas: two numbers are needed."
+
+
+def _limits(recipe: Recipe) -> Iterator[str]:
+    optimization = recipe.optimization
+    if recipe.averaging and not 1 <= recipe.averaging.first_epoch <= optimization.epochs:
+        yield "averaging.first_epoch: must lie between 1 and optimization.epochs."
+    smallest = {
+        "optimization.epochs": (optimization.epochs, 1),
+        "optimization.batch_size": (optimization.batch_size, 1),
+        "optimization.accumulation": (optimization.accumulation, 1),
+        "optimization.warmup_epochs": (optimization.warmup_epochs, 0),
+        "optimization.clip_grad": (optimization.clip_grad, 0),
+        "save_epochs": (recipe.save_epochs, 1),
+        "save_steps": (recipe.save_steps, 0),
+        "log_steps": (recipe.log_steps, 1),
+        "data.workers": (recipe.data.workers, 0),
+    }
+    for name, (value, least) in smallest.items():
+        if value < least:
+            yield f"{name}: must be at least {least}, got {value}."
 
 
 def _build(kind: type, content: Any, where: str) -> Any:
@@ -236,12 +284,14 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             (kind,) = typing.get_args(option) or (Any,)
             return [_value(kind, v, f"{where}[{i}]") for i, v in enumerate(value)]
         if origin is Any or (
-            isinstance(origin, type) and isinstance(value, origin) and not (origin is int and value is True)
+            isinstance(origin, type) and isinstance(value, origin) and not (origin is int and isinstance(value, bool))
         ):
             return value
     names = " or ".join(getattr(o, "__name__", str(o)) for o in options)
-    hint = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(value, str) and _is_number(value) else ""
-    raise RecipeError(f"{where}: expected {names}, got {value!r}{hint}.")
+    advice = ""
+    if float in options and isinstance(value, str) and _is_number(value):
+        advice = f" (YAML reads it as text: write {value.replace('e', '.0e')})"
+    raise RecipeError(f"{where}: expected {names}, got {value!r}{advice}.")
 
 
 def _is_number(text: str) -> bool:
@@ -252,4 +302,4 @@ def _is_number(text: str) -> bool:
     return True
 
 
-__all__ = ["Recipe", "RecipeError", "load_recipe"]
+__all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_from"]

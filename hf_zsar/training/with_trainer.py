@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -89,6 +90,7 @@ def training_arguments(recipe: Recipe, **others: Any) -> TrainingArguments:
         "seed": recipe.seed,
         "dataloader_num_workers": recipe.data.workers,
         "dataloader_drop_last": True,
+        "dataloader_pin_memory": torch.cuda.is_available(),
         "remove_unused_columns": False,
         "label_names": ["labels"],
     }

@@ -1,0 +1,216 @@
+"""The collator: what a batch holds, and that nothing in it depends on workers, order or neighbours."""
+
+from __future__ import annotations
+
+import io
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from hf_zsar.data.video_datasets import load_video_dataset
+from hf_zsar.processing.video_reading import VideoReadError
+from hf_zsar.training.augmentation import ClipAugmentation
+from hf_zsar.training.collator import VideoTextCollator, cached_frames
+from tests.tiny_models import IMAGE_SIZE, NUM_FRAMES, tiny_model, tiny_processor
+
+
+AUGMENTATION = ClipAugmentation(size=IMAGE_SIZE, flip=0.5, grayscale=0.2, jitter=0.5)
+NAMES = ["red falling", "red rising", "red coming", "red leaving"]
+
+
+@pytest.fixture(scope="module")
+def dataset(rendered):
+    return load_video_dataset(rendered, label_names=NAMES)
+
+
+def collator_of(method="actionclip", **options):
+    return VideoTextCollator(tiny_processor(method), NAMES, **{"augmentation": AUGMENTATION, "seed": 3, **options})
+
+
+def jpeg(colour, size=(40, 30)):
+    data = io.BytesIO()
+    Image.new("RGB", size, colour).save(data, "JPEG", quality=95)
+    return data.getvalue()
+
+
+# -- randomness ------------------------------------------------------------------------------------------------------
+
+
+def test_a_clip_depends_on_seed_epoch_and_index_alone(dataset):
+    collator = collator_of(text="per_sample")
+    rows = [dataset[i] for i in range(6)]
+    whole = collator(rows)["pixel_values_videos"]
+    assert whole.shape == (6, NUM_FRAMES, 3, IMAGE_SIZE, IMAGE_SIZE)
+    torch.manual_seed(99), random.seed(99), np.random.seed(99)
+    for place in (4, 0):
+        assert torch.equal(collator([rows[place]])["pixel_values_videos"][0], whole[place])
+    assert torch.equal(collator(rows[::-1])["pixel_values_videos"], whole.flip(0))
+    collator.set_epoch(1)
+    assert not torch.equal(collator(rows)["pixel_values_videos"], whole)
+    collator.set_epoch(0)
+    assert torch.equal(collator(rows)["pixel_values_videos"], whole)
+    assert not torch.equal(collator_of(seed=4)(rows)["pixel_values_videos"], whole)
+
+
+def test_without_an_index_path_or_bytes_tell_examples_apart(dataset):
+    collator, path = collator_of(), dataset[0]["video"]["path"]
+    with open(path, "rb") as file:
+        data = file.read()
+
+    def pixels(video):
+        return collator([{"video": video, "label": 0}])["pixel_values_videos"]
+
+    assert torch.equal(pixels(path), pixels({"path": path, "bytes": None}))
+    assert torch.equal(pixels({"path": None, "bytes": data}), pixels({"path": None, "bytes": data}))
+    other = dataset[1]["video"]["path"]
+    assert not torch.equal(pixels(path), pixels(other))
+
+
+def test_workers_change_nothing(dataset):
+    def batches(workers):
+        loader = DataLoader(dataset, batch_size=3, collate_fn=collator_of(text="per_sample"), num_workers=workers)
+        return [(batch["pixel_values_videos"], batch["input_ids"]) for batch in loader]
+
+    for alone, shared in zip(batches(0), batches(2), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
+
+
+# -- text ------------------------------------------------------------------------------------------------------------
+
+
+def test_per_sample_text_keeps_repetitions_and_draws_one_template_each(dataset):
+    collator = collator_of(text="per_sample")
+    rows = [dataset[i] for i in (0, 1, 2, 3, 0)]
+    batch = collator(rows)
+    assert batch["label_ids"].tolist() == batch["labels"].tolist() == [row["label"] for row in rows]
+    assert batch["prompt_index"].shape == (5, 1)
+    texts = collator.processor.tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True)
+    per_video = [texts[row] for row in batch["prompt_index"][:, 0]]
+    assert per_video[0] == per_video[4]  # one draw for one example
+    assert all(NAMES[row["label"]] in text for row, text in zip(rows, per_video, strict=True))
+    drawn = set()
+    for epoch in range(20):
+        collator.set_epoch(epoch)
+        again = collator(rows[:1])
+        drawn.add(collator.processor.tokenizer.batch_decode(again["input_ids"], skip_special_tokens=True)[0])
+    assert len(drawn) > 5
+
+
+def test_distinct_text_holds_each_class_once_and_all_holds_all(dataset):
+    rows = [dataset[i] for i in (0, 1, 2, 9)]
+    labels = [row["label"] for row in rows]
+    batch = collator_of("rest", text="distinct")(rows)
+    assert batch["label_ids"].tolist() == sorted(set(labels)) and batch["labels"].tolist() == labels
+    assert len(batch["prompt_index"]) == len(set(labels)) < len(rows)
+    batch = collator_of("stdd", text="all")(rows)
+    assert batch["label_ids"].tolist() == [0, 1, 2, 3] == list(range(len(batch["prompt_index"])))
+
+
+def test_each_distinct_prompt_is_tokenised_once(dataset):
+    rows = [dataset[0]] * 5
+    assert len(collator_of("rest", text="per_sample")(rows)["input_ids"]) == 1
+
+
+def test_a_label_bank_stands_for_the_text(dataset):
+    model, processor = tiny_model("stdd", train_text_tower=False), tiny_processor("stdd")
+    bank = model.encode_labels(**processor.prepare_labels(NAMES), labels=NAMES)
+    rows = [dataset[i] for i in range(3)]
+    batch = collator_of("stdd", label_bank=bank)(rows)
+    assert "input_ids" not in batch and batch["label_bank"] is bank
+    with torch.no_grad():
+        expected = model(**collator_of("stdd", text="all")(rows))
+        torch.testing.assert_close(model(**batch).loss, expected.loss)
+    with pytest.raises(ValueError, match="4 classes"):
+        collator_of("stdd", label_bank=bank.select([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "text"),
+    [
+        ("actionclip", {}, "per_sample"),
+        ("dasti", {}, "per_sample"),
+        ("dasti", {"loss_mode": "all_classes"}, "all"),
+        ("rest", {}, "distinct"),
+        ("stdd", {}, "all"),
+    ],
+)
+def test_every_loss_gets_the_candidates_it_wants(method, fields, text, dataset):
+    collator = VideoTextCollator.for_model(tiny_model(method, **fields), tiny_processor(method), NAMES)
+    assert collator.text == text
+    assert tiny_model(method, **fields)(**collator([dataset[i] for i in range(4)])).loss.isfinite()
+
+
+def test_wrong_text_mode():
+    with pytest.raises(ValueError, match="per_sample"):
+        collator_of(text="each")
+
+
+# -- frames ----------------------------------------------------------------------------------------------------------
+
+
+def test_without_augmentation_frames_are_those_of_evaluation(dataset):
+    collator = collator_of(augmentation=None, sampling=None)
+    row = dataset[5]
+    expected = collator.processor(videos=row["video"])["pixel_values_videos"]
+    assert torch.equal(collator([row])["pixel_values_videos"], expected)
+
+
+def test_a_processor_of_many_views_trains_on_one(dataset):
+    collator = collator_of()
+    collator.processor.video_processor.num_views = 3
+    collator.processor.video_processor.num_crops = 3
+    assert collator([dataset[0]])["pixel_values_videos"].ndim == 5
+    evaluation = collator_of(augmentation=None, sampling=None)
+    evaluation.processor.video_processor.num_crops = 3
+    assert evaluation([dataset[0]])["pixel_values_videos"].ndim == 5
+
+
+def test_number_and_sampler_of_frames_can_be_chosen(dataset):
+    batch = collator_of(num_frames=2)([dataset[0]])
+    assert batch["pixel_values_videos"].shape[1] == 2
+    with pytest.raises(ValueError, match="Unknown sampling"):
+        collator_of(sampling="nonsense")([dataset[0]])
+
+
+def test_cached_frames_one_of_each_segment():
+    frames = [jpeg((10 * i, 0, 0)) for i in range(12)]
+
+    def numbers(pictures):
+        return [round(np.asarray(picture)[..., 0].mean() / 10) for picture in pictures]
+
+    assert numbers(cached_frames(frames, 4)) == [1, 4, 7, 10]
+    assert numbers(cached_frames(frames[:2], 4)) == [0, 0, 1, 1]
+    for seed in range(20):
+        drawn = numbers(cached_frames(frames, 4, np.random.default_rng(seed)))
+        assert all(3 * i <= number < 3 * (i + 1) for i, number in enumerate(drawn))
+    with pytest.raises(VideoReadError, match="cached frame"):
+        cached_frames([b"no picture"], 2)
+
+
+def test_examples_may_bring_cached_frames():
+    rows = [{"frames": [jpeg((200, 0, 0))] * 6, "label": 1, "index": 0}]
+    batch = collator_of()(rows)
+    assert batch["pixel_values_videos"].shape == (1, NUM_FRAMES, 3, IMAGE_SIZE, IMAGE_SIZE)
+    assert torch.equal(collator_of()(rows)["pixel_values_videos"], batch["pixel_values_videos"])
+
+
+# -- broken videos ---------------------------------------------------------------------------------------------------
+
+
+def test_broken_videos_raise_or_are_named_and_skipped(dataset, tmp_path, caplog):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"this is no video")
+    rows = [dataset[0], {"video": str(broken), "label": 2, "index": 77}, dataset[5]]
+    with pytest.raises(VideoReadError, match=r"broken\.mp4"):
+        collator_of()(rows)
+    skipping = collator_of(on_error="skip", text="per_sample")
+    batch = skipping(rows)
+    assert batch["labels"].tolist() == [rows[0]["label"], rows[2]["label"]]
+    assert len(batch["pixel_values_videos"]) == len(batch["label_ids"]) == 2
+    assert "broken.mp4" in caplog.text
+    with pytest.raises(VideoReadError, match="none of the 1"):
+        skipping(rows[1:2])

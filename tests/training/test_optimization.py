@@ -1,0 +1,114 @@
+"""Parameter groups, freezing and the schedule, as the specifications of the methods say."""
+
+from __future__ import annotations
+
+import pytest
+
+from hf_zsar import METHODS
+from hf_zsar.training.optimization import freeze, parameter_groups, role_of, schedule_factor
+from hf_zsar.training.sampler import SeededShuffle
+from tests.tiny_models import tiny_model
+
+
+RATES = {"vision": 1e-3, "text": 2e-3, "scale": 3e-3, "head": 4e-3}
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_parameter_is_in_one_group_at_its_rate(method):
+    model = tiny_model(method)
+    groups = parameter_groups(model, RATES, weight_decay=0.1)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    seen = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(seen) == sorted(names)
+    for group in groups:
+        assert group["lr"] == RATES[group["role"]]
+        for parameter in group["params"]:
+            assert role_of(names[id(parameter)], method) == group["role"]
+            if parameter.ndim < 2:
+                assert group["weight_decay"] == 0
+    assert {group["role"] for group in groups} >= {"vision", "text", "scale"}
+    decayed = {name for g in groups if g["weight_decay"] for name in (names[id(p)] for p in g["params"])}
+    assert decayed and not [name for name in decayed if "position_embedding" in name or "norm" in name]
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "role"),
+    [
+        ("actionclip", "backbone.model.vision_model.embeddings.class_embedding", "vision"),
+        ("actionclip", "backbone.model.visual_projection.weight", "vision"),
+        ("actionclip", "backbone.model.text_projection.weight", "text"),
+        ("actionclip", "backbone.model.logit_scale", "scale"),
+        ("actionclip", "temporal_head.layers.0.weight", "head"),
+        ("dasti", "temporal_transformer.position_embedding.weight", "head"),
+        ("stdd", "distill_projector.0.weight", "head"),
+        ("rest", "backbone.model.stem.0.weight", "vision"),
+        ("rest", "text_model.encoder.layer.0.output.dense.weight", "text"),
+        ("rest", "class_head.weight", "head"),
+        ("rest", "logit_scale", "scale"),
+    ],
+)
+def test_roles(method, name, role):
+    assert role_of(name, method) == role
+
+
+def test_decay_on_everything_and_a_default_rate():
+    model = tiny_model("actionclip")
+    groups = parameter_groups(model, {"default": 1e-4, "head": 1e-3}, weight_decay=0.2, decay_all=True)
+    assert {group["weight_decay"] for group in groups} == {0.2}
+    assert {group["role"]: group["lr"] for group in groups} == {
+        "vision": 1e-4, "text": 1e-4, "scale": 1e-4, "head": 1e-3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_frozen_parts_are_in_no_group_and_do_not_move(method):
+    model = tiny_model(method)
+    freeze(model, ["vision", "text"])
+    groups = parameter_groups(model, {"default": 1.0})
+    assert {group["role"] for group in groups} <= {"scale", "head"}
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen == {n for n, _ in model.named_parameters() if role_of(n, method) in ("vision", "text")}
+
+
+def test_unknown_and_missing_roles_are_refused():
+    model = tiny_model("actionclip")
+    with pytest.raises(ValueError, match="unknown parameter roles"):
+        parameter_groups(model, {"backbone": 1.0})
+    with pytest.raises(ValueError, match="nor 'default'"):
+        parameter_groups(model, {"head": 1.0})
+    with pytest.raises(ValueError, match="unknown parameter roles"):
+        freeze(model, ["tower"])
+
+
+def test_schedule_is_that_of_the_specifications():
+    """BIKE's checks (5e-5, 939 updates an epoch): 9/939 of the first of 5 warm-up epochs, and half way."""
+    updates = 939
+    assert 5e-5 * schedule_factor(9, 5 * updates, 30 * updates, 0.0) == pytest.approx(9.585e-8, rel=1e-3)
+    assert 5e-5 * schedule_factor(round(17.5 * updates), 5 * updates, 30 * updates, 0.0) == pytest.approx(
+        2.5e-5, rel=1e-3
+    )
+    assert schedule_factor(0, 10, 100, 0.1) == 0
+    assert schedule_factor(10, 10, 100, 0.1) == 1
+    assert schedule_factor(100, 10, 100, 0.1) == pytest.approx(0.1)
+    assert schedule_factor(0, 0, 100, 0.0) == 1
+
+
+def test_processes_share_each_batch_and_an_epoch_can_be_entered_anywhere():
+    alone = SeededShuffle(26, 8, seed=5)
+    parts = [SeededShuffle(26, 4, seed=5, rank=rank, world=2) for rank in (0, 1)]
+    for epoch in (0, 3):
+        for sampler in (alone, *parts):
+            sampler.set_place(epoch)
+        order, shares = list(alone), [list(part) for part in parts]
+        assert len(order) == len(alone) == 24 and len(set(order)) == 24
+        for step in range(3):
+            assert (
+                order[8 * step : 8 * step + 8]
+                == shares[0][4 * step : 4 * step + 4] + shares[1][4 * step : 4 * step + 4]
+            )
+        alone.set_place(epoch, 2)
+        assert list(alone) == order[16:] and len(alone) == 8
+    alone.set_place(0)
+    first = list(alone)
+    alone.set_place(1)
+    assert first != list(alone)

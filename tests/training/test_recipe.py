@@ -1,0 +1,127 @@
+"""Recipes: every published one is sound, and a wrong field is named before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hf_zsar import METHODS
+from hf_zsar.training.recipe import Recipe, RecipeError, load_recipe, recipe_from
+
+
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "train_scripts" / "recipes").glob("*.yaml"))
+SMALL = {
+    "method": "rest",
+    "output": "out",
+    "model": {"pretrained": "embedded"},
+    "data": {"source": "clips"},
+    "optimization": {"learning_rates": {"default": 0.001}},
+}
+
+
+def changed(**fields):
+    """SMALL with dotted names (`__` for the dot) replaced; None removes."""
+    content = {name: dict(value) if isinstance(value, dict) else value for name, value in SMALL.items()}
+    for name, value in fields.items():
+        *parents, last = name.split("__")
+        target = content
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = value
+        if value is None:
+            del target[last]
+    return content
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_published_recipes_are_sound(path):
+    recipe = load_recipe(path)
+    assert recipe.method in METHODS
+    assert recipe.output.startswith("runs/")
+    if path.stem != "quickstart":
+        assert path.stem.split("_")[0] == recipe.method
+
+
+def test_every_method_has_recipes():
+    assert {path.stem.split("_")[0] for path in RECIPES} >= set(METHODS) | {"quickstart"}
+
+
+def test_defaults_and_overrides(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    recipe = load_recipe(path)
+    assert isinstance(recipe, Recipe) and recipe.optimization.epochs == 10 and recipe.augmentation is None
+    changes = {"data.source": "others", "augmentation.size": 32, "optimization.learning_rates.head": 1}
+    recipe = load_recipe(path, changes)
+    assert recipe.data.source == "others" and recipe.augmentation == {"size": 32}
+    assert recipe.optimization.learning_rates == {"default": 0.001, "head": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (dict(methods="rest"), r"recipe: unknown fields \['methods'\]"),
+        (dict(data__sources="x"), r"data: unknown fields \['sources'\]"),
+        (dict(output=None), r"missing fields \['output'\]"),
+        (dict(data__source=None), r"data: missing fields \['source'\]"),
+        (dict(method="clip"), "method: 'clip' is none of"),
+        (dict(optimization__epochs="ten"), "optimization.epochs: expected int, got 'ten'"),
+        (dict(optimization__epochs=2.5), "optimization.epochs: expected int"),
+        (dict(optimization__epochs=True), "optimization.epochs: expected int"),
+        (dict(optimization__batch_size=0), "optimization.batch_size: must be at least 1"),
+        (dict(optimization__epochs=0), "optimization.epochs: must be at least 1"),
+        (dict(save_epochs=0), "save_epochs: must be at least 1"),
+        (dict(log_steps=0), "log_steps: must be at least 1"),
+        (dict(optimization__learning_rates={}), "learning_rates: give at least one"),
+        (dict(optimization__learning_rates={"default": "5e-6"}), "write 5.0e-6"),
+        (dict(optimization__weight_decay="1e-2"), "weight_decay: .*write 1.0e-2"),
+        (dict(optimization__learning_rates={"tower": 1.0}), "unknown parameter roles"),
+        (dict(optimization__freeze=["tower"]), "unknown parameter roles"),
+        (dict(optimization__betas=[0.9]), "betas: two numbers"),
+        (dict(optimization__precision="half"), "optimization.precision"),
+        (dict(model={}), "exactly one of pretrained, clip and config"),
+        (dict(model__clip="x"), "exactly one of pretrained, clip and config"),
+        (dict(model="x"), "model: expected fields and values"),
+        (dict(sampling="sometimes"), "sometimes"),
+        (dict(augmentation={"cropping": "no"}), "cropping must be"),
+        (dict(augmentation={"siz": 3}), "siz"),
+        (dict(averaging={"first_epoch": 11}), "averaging.first_epoch"),
+        (dict(averaging={"mode": "median"}), "averaging.mode"),
+        (dict(data__on_error="ignore"), "data.on_error"),
+        (dict(data__on_missing="ignore"), "data.on_missing"),
+        (dict(data__classes="running"), "data.classes: expected list"),
+        (dict(data__classes=[1, 2]), r"data.classes\[0\]: expected str"),
+        (dict(data__workers=-1), "data.workers"),
+    ],
+)
+def test_a_wrong_field_is_named(fields, message):
+    with pytest.raises(RecipeError, match=message):
+        recipe_from(changed(**fields))
+
+
+def test_the_text_that_yaml_makes_of_a_number(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(SMALL).replace("0.001", "5e-6"))
+    with pytest.raises(RecipeError, match="write 5.0e-6"):
+        load_recipe(path)
+    path.write_text(yaml.safe_dump(SMALL).replace("0.001", "5.0e-6"))
+    assert load_recipe(path).optimization.learning_rates == {"default": 5e-6}
+
+
+def test_files_that_are_no_recipes(tmp_path):
+    with pytest.raises(RecipeError, match="There is no recipe"):
+        load_recipe(tmp_path / "none.yaml")
+    path = tmp_path / "recipe.yaml"
+    path.write_text("a: [1, 2")
+    with pytest.raises(RecipeError, match="not YAML"):
+        load_recipe(path)
+    path.write_text("- 1\n- 2\n")
+    with pytest.raises(RecipeError, match="expected fields"):
+        load_recipe(path)
+
+
+def test_nothing_heavy_is_loaded_for_a_wrong_recipe():
+    with pytest.raises(RecipeError):
+        recipe_from(changed(model__pretrained=None, model__clip="no/such/model", optimization__epochs="x"))

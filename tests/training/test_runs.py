@@ -1,0 +1,277 @@
+"""Whole runs of every method, both ways: they end, load, resume bit for bit, and survive being interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModel, AutoProcessor, Trainer, TrainingArguments
+
+from hf_zsar import METHODS
+from hf_zsar.cli import main
+from hf_zsar.data.video_datasets import load_video_dataset
+from hf_zsar.training import checkpoints as checkpoints_module
+from hf_zsar.training.collator import VideoTextCollator
+from hf_zsar.training.loop import train
+from hf_zsar.training.recipe import RecipeError
+from hf_zsar.training.trainer import ZSARTrainer
+from hf_zsar.training.with_trainer import train_with_trainer
+from tests.tiny_models import tiny_model, tiny_processor
+from tests.training.runs import WAYS, largest_difference, tiny_recipe, weights_of
+
+
+RUN = {"accelerate": train, "trainer": train_with_trainer}
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def whole(rendered, start, tmp_path_factory):
+    """(method, way) -> the recipe of an uninterrupted run and its output."""
+    done = {}
+
+    def run(method, way):
+        if (method, way) not in done:
+            recipe = tiny_recipe(
+                method, rendered, start(method), tmp_path_factory.mktemp("whole") / "out", save_steps=2
+            )
+            done[method, way] = recipe, RUN[way](recipe)
+        return done[method, way]
+
+    return run
+
+
+def stop_at(step, monkeypatch):
+    """Make the Trainer raise when it has made so many updates."""
+    original = Trainer.training_step
+
+    def training_step(self, *args, **kwargs):
+        if self.state.global_step >= step:
+            raise Killed
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(ZSARTrainer, "training_step", training_step)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_method_trains_both_ways_and_its_output_loads(method, way, whole, rendered):
+    recipe, output = whole(method, way)
+    model, processor = AutoModel.from_pretrained(output), AutoProcessor.from_pretrained(output)
+    labels = ["red rising", "green falling"]
+    inputs = processor(videos=str(rendered / "red rising" / "0.mp4"), labels=labels)
+    with torch.no_grad():
+        assert model.eval()(**inputs).logits_per_video.isfinite().all()
+    start = recipe.model.pretrained
+    if start is not None:
+        before = weights_of(Path(start))
+        assert any((tensor != before[name]).any() for name, tensor in weights_of(output).items())
+    if method == "rest":
+        assert model.seen_counts.tolist() == [3, 3, 3, 3]
+        assert model.config.seen_class_names == sorted(path.name for path in rendered.iterdir())
+
+
+@pytest.mark.parametrize(("method", "way"), [("rest", "accelerate"), ("stdd", "accelerate"), ("rest", "trainer")])
+def test_resuming_equals_the_uninterrupted_run_bit_for_bit(method, way, whole, tmp_path, monkeypatch):
+    """ResT draws dropout and negatives, STDD masks: the random states must be back, within an epoch too."""
+    recipe, output = whole(method, way)
+    recipe = dataclasses.replace(recipe, output=str(tmp_path / "out"))
+    if way == "accelerate":
+        train(recipe, max_steps=5)
+    else:
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            stop_at(5, patch)
+            train_with_trainer(recipe)
+    assert not (tmp_path / "out" / "config.json").exists()
+    assert (tmp_path / "out" / "checkpoint-4").is_dir()
+    RUN[way](recipe, resume=True)
+    assert largest_difference(output, tmp_path / "out") == 0
+    if way == "accelerate":
+        assert json.loads((output / "history.json").read_text()) == json.loads(
+            (tmp_path / "out" / "history.json").read_text()
+        )
+
+
+def test_workers_change_nothing(whole, tmp_path):
+    recipe, output = whole("actionclip", "accelerate")
+    data = dataclasses.replace(recipe.data, workers=2)
+    train(dataclasses.replace(recipe, output=str(tmp_path / "out"), data=data))
+    assert largest_difference(output, tmp_path / "out") == 0
+
+
+def test_checkpoints_within_an_epoch_make_room_for_each_other(whole):
+    _, output = whole("rest", "accelerate")
+    assert [path.name for path in checkpoints_module.checkpoints(output)] == ["checkpoint-3", "checkpoint-6"]
+    assert not [path for path in output.iterdir() if path.name.startswith(".")]
+
+
+def test_a_run_is_not_continued_or_overwritten_unasked(whole):
+    for way in WAYS:
+        recipe, _ = whole("rest", way)
+        with pytest.raises(RecipeError, match="resume"):
+            RUN[way](recipe)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("moment", ["weights", "state", "rename"])
+def test_a_checkpoint_is_whole_or_not_there(way, moment, rendered, start, tmp_path, monkeypatch):
+    """Fail at three moments of the second saving: the first checkpoint stands, and the run goes on from it."""
+    recipe = tiny_recipe("actionclip", rendered, start("actionclip"), tmp_path / "out")
+    names = {
+        "accelerate": {
+            "weights": "transformers.PreTrainedModel.save_pretrained",
+            "state": "accelerate.Accelerator.save_state",
+            "rename": "hf_zsar.training.checkpoints.os.replace",
+        },
+        "trainer": {
+            "weights": "transformers.Trainer.save_model",
+            "state": "transformers.Trainer._save_optimizer_and_scheduler",
+            "rename": "hf_zsar.training.trainer.os.replace",
+        },
+    }
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        fail_after(1, names[way][moment], patch)
+        RUN[way](recipe)
+    out = tmp_path / "out"
+    assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-3"]
+    assert AutoModel.from_pretrained(out / "checkpoint-3")
+    RUN[way](recipe, resume=True)
+    assert {path.name for path in out.glob("checkpoint-*")} == {"checkpoint-3", "checkpoint-6"}
+
+
+def fail_after(good, target, monkeypatch):
+    """The function named `target` works `good` times, then raises."""
+    owner, name = target.rsplit(".", 1)
+    parts, owner_object = owner.split("."), None
+    for cut in range(len(parts), 0, -1):
+        try:
+            owner_object = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[cut:]:
+            owner_object = getattr(owner_object, part)
+        break
+    original, calls = getattr(owner_object, name), []
+
+    def function(*args, **kwargs):
+        calls.append(args)
+        if len(calls) > good:
+            raise Killed
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner_object, name, function)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_the_stock_trainer_trains_every_method(method, rendered, tmp_path):
+    """No class of ours but the collator and the model."""
+    dataset = load_video_dataset(rendered)
+    names = dataset.features["label"].names
+    model, processor = tiny_model(method), tiny_processor(method)
+    if method == "rest":
+        model = tiny_model(method, seen_class_names=names, num_seen_classes=len(names))
+        model.seen_counts.zero_()
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path),
+        max_steps=4,
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=2,
+        learning_rate=1e-3,
+        remove_unused_columns=False,
+        report_to="none",
+        save_strategy="no",
+        logging_steps=1,
+        disable_tqdm=True,
+    )
+    collator = VideoTextCollator.for_model(model, processor, names)
+    trainer = Trainer(model=model, args=arguments, train_dataset=dataset, data_collator=collator)
+    result = trainer.train()
+    assert result.global_step == 4
+    losses = [record["loss"] for record in trainer.state.log_history if "loss" in record]
+    assert all(0 < loss < 20 for loss in losses), losses  # a mean over accumulated batches, not their sum
+    moved = [name for name, p in model.named_parameters() if (p != before[name]).any()]
+    assert len(moved) > len(before) / 2
+
+
+def test_the_collator_says_why_columns_are_missing():
+    collator = VideoTextCollator(tiny_processor("rest"), ["a", "b"])
+    with pytest.raises(KeyError, match="remove_unused_columns=False"):
+        collator([{"label": 1}])
+
+
+def test_accumulation_equals_the_large_batch(rendered, start, tmp_path):
+    """STDD's loss is a mean over videos: two batches of 2 give the gradient of one of 4."""
+    config = {**start("stdd")}
+    options = {"learning_rates": {"default": 1.0}, "eps": 1.0, "clip_grad": 0.0, "epochs": 1}
+    fields = {"use_stca": False, "train_text_tower": False}
+    config["fields"] = fields
+    small = tiny_recipe(
+        "stdd", rendered, config, tmp_path / "small", optimization={**options, "batch_size": 2, "accumulation": 2}
+    )
+    large = tiny_recipe("stdd", rendered, config, tmp_path / "large", optimization=options)
+    assert largest_difference(train(small), train(large)) < 1e-5
+
+
+def test_averaging_and_evaluation(rendered, start, tmp_path):
+    recipe = tiny_recipe(
+        "actionclip",
+        rendered,
+        start("actionclip"),
+        tmp_path / "out",
+        averaging={"first_epoch": 1},
+        data={"classes": ["red falling", "red rising"], "eval_classes": ["red coming", "red leaving"]},
+        optimization={"batch_size": 3},
+    )
+    output = train(recipe)
+    first, second = (weights_of(output / f"checkpoint-{step}") for step in (2, 4))
+    for name, tensor in weights_of(output).items():
+        torch.testing.assert_close(tensor, ((first[name].double() + second[name].double()) / 2).float())
+    history = json.loads((output / "history.json").read_text())
+    assert [record["epoch"] for record in history] == [0, 1, 2]
+    assert all(0 <= record["top1"] <= 1 for record in history)
+    assert (output / "curve.png").stat().st_size > 5000
+    trainer_recipe = dataclasses.replace(recipe, output=str(tmp_path / "trainer"))
+    output = train_with_trainer(trainer_recipe)
+    first, second = (weights_of(output / f"checkpoint-{step}") for step in (2, 4))
+    for name, tensor in weights_of(output).items():
+        torch.testing.assert_close(tensor, ((first[name].double() + second[name].double()) / 2).float())
+
+
+def test_the_command_trains(rendered, start, tmp_path, capsys):
+    import yaml
+
+    recipe = dataclasses.asdict(tiny_recipe("rest", rendered, start("rest"), tmp_path / "x"))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    command = ["train", str(tmp_path / "recipe.yaml"), "--set", f"output={tmp_path / 'out'}"]
+    assert main([*command, "--set", "optimization.epochs=1"]) == 0
+    assert str(tmp_path / "out") in capsys.readouterr().out
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    assert main(command) == 2
+    assert "resume" in capsys.readouterr().err
+    assert main([*command, "--set", "optimization.batch_size=100"]) == 2
+    assert (
+        main([*command[:2], "--with-trainer", "--set", f"output={tmp_path / 'two'}", "--set", "optimization.epochs=1"])
+        == 0
+    )
+
+
+def test_too_few_videos_and_divergence_are_said(rendered, start, tmp_path):
+    with pytest.raises(RecipeError, match="do not fill"):
+        train(tiny_recipe("rest", rendered, start("rest"), tmp_path / "a", optimization={"batch_size": 13}))
+    with pytest.raises(ValueError, match="learning_rates"):
+        train(
+            tiny_recipe(
+                "rest",
+                rendered,
+                start("rest"),
+                tmp_path / "b",
+                optimization={"learning_rates": {"default": 1e30}, "warmup_epochs": 0.0, "clip_grad": 0.0},
+            )
+        )
