@@ -8,6 +8,7 @@ transformers.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ SOURCES: dict[str, Source] = {
 
 
 def convert_checkpoint(
-    path: str, source: str, tokenizer: Any = None, templates: list[str] | None = None, **config: Any
+    path: str | os.PathLike, source: str, tokenizer: Any = None, templates: list[str] | None = None, **config: Any
 ) -> Conversion:
     """Convert a checkpoint file.
 
@@ -77,7 +78,7 @@ def convert_checkpoint(
     if source not in SOURCES:
         raise ConversionError(f"Unknown source {source!r}; known: {', '.join(SOURCES)}.")
     try:
-        conversion = SOURCES[source].load()(path, **config)
+        conversion = SOURCES[source].load()(os.fspath(path), **config)
     except StrictDataclassError as error:
         raise ConversionError(f"the configuration is not valid: {str(error).splitlines()[-1].strip()}") from error
     unknown = sorted(set(config) - set(type(conversion.model.config).__dataclass_fields__))

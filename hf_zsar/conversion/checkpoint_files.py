@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import struct
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -27,6 +28,23 @@ if TYPE_CHECKING:
     from transformers.utils import PushToHubMixin
 
 StateDict = dict[str, torch.Tensor]
+
+# What the readers of torch, safetensors and zip archives raise on a damaged file (found by damaging files).
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 
 class ConversionError(ValueError):
@@ -75,7 +93,7 @@ def _read(path: Path) -> Any:
             "containers, which could run code when opened. Ask its author for the state dict alone, or load it where "
             "you trust it and save `model.state_dict()`."
         ) from error
-    except (RuntimeError, SafetensorError, EOFError, KeyError, OSError) as error:
+    except DAMAGE as error:
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConversionError(f"{path} cannot be read as a checkpoint: {first_line}") from error
 

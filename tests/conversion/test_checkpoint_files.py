@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 
 import pytest
 import torch
@@ -44,6 +45,37 @@ def test_truncated_files(tmp_path, suffix):
         cut.write_bytes(content[:end])
         with pytest.raises(ConversionError, match=rf"cut{suffix}"):
             read_checkpoint(cut)
+
+
+def damaged(content: bytes, seed: int) -> bytes:
+    generator = random.Random(seed)
+    changed = bytearray(content)
+    for _ in range(generator.randint(1, 6)):
+        changed[generator.randrange(len(changed))] = generator.randrange(256)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("kind", ["archive", "legacy", "torchscript", "safetensors"])
+def test_damaged_files_are_read_or_refused_but_nothing_else(tmp_path, kind):
+    path = tmp_path / f"whole.{'safetensors' if kind == 'safetensors' else 'pt'}"
+    state = {"model.a": torch.randn(5), "model.b": torch.ones(2, dtype=torch.half)}
+    if kind == "safetensors":
+        save_file(state, path)
+    elif kind == "torchscript":
+        torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(path)
+    else:
+        content = {"model_state_dict": state, "epoch": 3}
+        torch.save(content, path, _use_new_zipfile_serialization=kind == "archive")
+    whole, refused = path.read_bytes(), 0
+    seeds = range(30 if kind == "torchscript" else 150)
+    for seed in seeds:
+        path.write_bytes(damaged(whole, seed))
+        try:
+            read_checkpoint(path)
+        except ConversionError as error:
+            assert path.name in str(error)
+            refused += 1
+    assert refused > len(seeds) // 3
 
 
 def test_what_is_no_checkpoint(tmp_path):
