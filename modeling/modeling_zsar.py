@@ -347,10 +347,8 @@ class ZSARPreTrainedModel(PreTrainedModel):
         text = dict(input_ids=input_ids, attention_mask=attention_mask, prompt_index=prompt_index)
         text.update({name: kwargs.pop(name) for name in self.text_input_names if name in kwargs})
         features = self.encode_videos(pixel_values_videos, **kwargs)
-        if label_bank is None:
-            bank = self.encode_labels(**text)
-        else:
-            bank = label_bank.to(features.video_embeds.device)
+        ready = label_bank is not None
+        bank = label_bank.to(features.video_embeds.device) if ready else self.encode_labels(**text)
         parts, loss = self.score_parts(features, bank), None
         if return_loss or (labels is not None and return_loss is None):
             inputs = dict(text, pixel_values_videos=pixel_values_videos, parts=parts)
