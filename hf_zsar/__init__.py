@@ -6,9 +6,7 @@ the models of this package. It imports neither torch nor transformers; names are
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
+from .lazy import lazy_names
 from .registration import METHODS, register
 
 
@@ -37,17 +35,9 @@ for _spec in METHODS.values():
 
 __all__ = ["METHODS", "__version__", *sorted(_NAMES)]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module 'hf_zsar' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_NAMES})
+__getattr__, __dir__ = lazy_names(
+    __name__, _NAMES, ("data", "descriptions", "evaluation", "hub", "modeling", "processing", "training")
+)
 
 
 register()

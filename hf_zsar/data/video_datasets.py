@@ -98,8 +98,8 @@ def read_list(path: Path, root: Path) -> tuple[list[LabelledFile], list[str] | N
     """The files of a manifest or list, and the class names if it has them.
 
     JSON: `{"labels": [...], "clips": [{"file", "label"}]}` or a list of such clips. JSONL and CSV: rows with `file`
-    (or `video`, `path`) and `label`. Text: UCF101's `Class/v_X.avi 1`, HMDB51's `<class>_test_split1.txt` with its flags,
-    and `path [frames] label` as in the repositories of the field.
+    (or `video`, `path`) and `label`. Text: UCF101's `Class/v_X.avi 1`, HMDB51's `<class>_test_split1.txt` with its
+    flags, and `path [frames] label` as in the repositories of the field.
 
     Raises:
         VideoDatasetError: a row without file or label, with its number.

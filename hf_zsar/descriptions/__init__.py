@@ -6,8 +6,7 @@ imports, checks and draws them. Names are loaded when they are used.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from hf_zsar.lazy import lazy_names
 
 
 _NAMES = {
@@ -35,12 +34,4 @@ _NAMES = {
 
 __all__ = sorted(_NAMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+__getattr__, __dir__ = lazy_names(__name__, _NAMES)

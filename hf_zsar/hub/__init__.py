@@ -7,8 +7,7 @@ push("my-model", "org/my-model", private=True)  # checked in a clean process, th
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from hf_zsar.lazy import lazy_names
 
 
 # public name -> module that defines it; nothing is imported before it is used
@@ -29,12 +28,4 @@ _NAMES = {
 
 __all__ = sorted(_NAMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_NAMES})
+__getattr__, __dir__ = lazy_names(__name__, _NAMES)
