@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import CommitInfo, HfApi
 
+from .cards import EXAMPLE_REPO
 from .exporting import ExportError, export, is_export
+from .facts import CardFacts
 from .licences import check_redistribution, source_licences
 from .transfer import PushError, Target, files_to_push, upload
 from .verification import verify_export
@@ -19,8 +22,6 @@ from .verification import verify_export
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
-
-    from .facts import CardFacts
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +68,13 @@ def push(
         PushError: the Hub refuses or stays out of reach.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        folder = _as_export(source, processor, card, Path(scratch, "export"))
+        folder = _as_export(source, processor, card, repo_id, Path(scratch, "export"))
         if not allow_restricted:
             check_redistribution(source_licences(folder))
         if verify:
             verify_export(folder)
         files = files_to_push(folder)
+        _name_repository(files, repo_id, Path(scratch))
         logger.info("Pushing %d files to %s.", len(files), repo_id)
         target = Target(repo_id, revision=revision, create_pr=create_pr, private=private)
         api = HfApi(endpoint=endpoint, token=token)
@@ -83,12 +85,13 @@ def _as_export(
     source: str | os.PathLike | PreTrainedModel,
     processor: ProcessorMixin | None,
     card: CardFacts | str | None,
+    repo_id: str,
     scratch: Path,
 ) -> Path:
     if not isinstance(source, (str, os.PathLike)):
         if processor is None:
             raise ExportError("A model alone cannot be used by others: pass its processor too.")
-        return export(source, processor, scratch, card=card, verify=False)
+        return export(source, processor, scratch, card=_with_name(card, repo_id), verify=False)
     folder = Path(source)
     if not (folder / "config.json").is_file():
         raise ExportError(f"{folder} is no model folder: it has no config.json.")
@@ -98,9 +101,25 @@ def _as_export(
     readme = folder / "README.md"
     if card is None and readme.is_file():
         card = readme.read_text(encoding="utf-8")
-    export(model, processor, scratch, card=card, verify=False)
+    export(model, processor, scratch, card=_with_name(card, repo_id), verify=False)
     _take_along(folder, scratch)
     return scratch
+
+
+def _with_name(card: CardFacts | str | None, repo_id: str) -> CardFacts | str:
+    """The facts of a card, with the name of the repository unless they have one."""
+    if isinstance(card, str):
+        return card
+    card = card or CardFacts()
+    return card if card.repo_id else dataclasses.replace(card, repo_id=repo_id)
+
+
+def _name_repository(files: dict[str, Path], repo_id: str, scratch: Path) -> None:
+    """Put the repository's name where the card of an export has a placeholder. The export itself is left as it is."""
+    readme = files.get("README.md")
+    if readme is not None and EXAMPLE_REPO in (text := readme.read_text(encoding="utf-8")):
+        files["README.md"] = scratch / "README.md"
+        files["README.md"].write_text(text.replace(EXAMPLE_REPO, repo_id), encoding="utf-8")
 
 
 def _load(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:

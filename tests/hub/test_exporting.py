@@ -155,6 +155,7 @@ def test_restricted_weights_are_pushed_only_when_told(hub: LoopbackHub, waits: l
         push(model, "user/model", **options)
     assert not hub.log, "the Hub was asked before the licence was"
     push(model, "user/model", allow_restricted=True, **options)
+    assert hub.files("user/model")["README.md"].decode().count('"user/model"') == 7, "the snippets name the repository"
     assert json.loads(hub.files("user/model")["config.json"])["source_license"] == "none"
 
 
@@ -177,7 +178,11 @@ def test_a_saved_folder_is_exported_on_the_way(hub: LoopbackHub, tmp_path: Path)
 def test_an_export_is_pushed_as_it_is(hub: LoopbackHub, exported: Path) -> None:
     push(exported, "user/model", verify=False, endpoint=hub.url, token=hub.token)
     remote = {name: data for name, data in hub.files("user/model").items() if name != ".gitattributes"}
-    assert remote == {path.name: path.read_bytes() for path in exported.iterdir()}
+    local = {path.name: path.read_bytes() for path in exported.iterdir()}
+    card = remote.pop("README.md").decode()
+    assert card == local.pop("README.md").decode().replace("your-name/your-model", "user/model")
+    assert card.count('"user/model"') == 7
+    assert remote == local
 
 
 def test_a_push_that_is_not_verified_sends_nothing(hub: LoopbackHub, draft: Path, monkeypatch) -> None:

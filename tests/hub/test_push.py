@@ -23,7 +23,7 @@ import hf_zsar
 from hf_zsar import METHODS
 from hf_zsar.hub import push
 from hf_zsar.hub.method_cards import method_card
-from hf_zsar.hub.verification import PROBE_LABELS, TOLERANCE, probe_videos, run_clean, scores_of
+from hf_zsar.hub.verification import CLEAN_SCRIPT, PROBE_LABELS, TOLERANCE, probe_videos, scores_of
 from tests.hub.server import LoopbackHub
 from tests.tiny_models import tiny_model, tiny_processor
 from tests.videos import write_video
@@ -53,11 +53,41 @@ def expected() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(shelf: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What a process without this package gets out of the repositories, with `trust_remote_code=True`."""
-    variables = shelf.environment(str(tmp_path_factory.mktemp("home")))
-    answers = run_clean([repo(method) for method in METHODS], probe_videos(), PROBE_LABELS, **variables)
-    return dict(zip(METHODS, answers, strict=True))
+def video_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the snippets of the cards find `video.mp4`."""
+    folder = tmp_path_factory.mktemp("videos")
+    write_video(folder / "video.mp4", num_frames=120, fps=15, height=48, width=64)
+    return folder
+
+
+# Every snippet in a namespace of its own, after the scores; nothing here can import this package.
+RUN_SNIPPETS = """
+for name, snippet in json.load(open("snippets.json")):
+    print("snippet of", name)
+    exec(compile(snippet, "card of " + name, "exec"), {})
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(shelf: LoopbackHub, video_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a process without this package gets out of the repositories: scores, and what the snippets print."""
+    scratch = tmp_path_factory.mktemp("elsewhere")
+    foreign = [(m, s) for m in METHODS for s in snippets(method_card(m)) if not needs_package(s)]
+    (video_folder / "snippets.json").write_text(json.dumps(foreign))
+    np.savez(scratch / "probe.npz", videos=probe_videos(), labels=np.array(PROBE_LABELS))
+    arguments = [str(scratch / "probe.npz"), TASK, str(scratch / "answer.json"), *map(repo, METHODS)]
+    done = subprocess.run(
+        [sys.executable, "-c", CLEAN_SCRIPT + RUN_SNIPPETS, *arguments],
+        env={**os.environ, **shelf.environment(str(scratch / "home"))},
+        cwd=video_folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    answers = json.loads((scratch / "answer.json").read_text())
+    return {"printed": done.stdout, "snippets": len(foreign), **{method: answers[repo(method)] for method in METHODS}}
 
 
 @pytest.fixture
@@ -143,29 +173,16 @@ def test_a_revision_is_kept_through_model_processor_and_pipeline(here: LoopbackH
         assert np.abs(np.array(as_labels(answers)) - wanted).max() <= TOLERANCE
 
 
-OFFLINE = """
-import sys
-import hf_zsar
-from hf_zsar.hub.verification import probe_videos
-for name in sys.argv[1:]:
-    try:
-        print(len(hf_zsar.pipeline(name, device="cpu")(probe_videos()[0], candidate_labels=["a", "b"])), "answers")
-    except OSError as error:
-        print("OSError:", str(error).splitlines()[0])
-"""
-
-
 def test_offline_with_a_warm_cache_works_and_with_a_cold_one_says_what_is_missing(
-    here: LoopbackHub, tmp_path: Path
+    here: LoopbackHub, expected: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hf_zsar.pipeline(repo("rest"), device="cpu")
     asked = len(here.log)
-    command = [sys.executable, "-c", OFFLINE, repo("rest"), "your-name/never-loaded"]
-    environment = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
-    warm, cold = done.stdout.splitlines()
-    assert warm == "2 answers"
-    assert cold.startswith("OSError: Cannot load your-name/never-loaded")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    answers = hf_zsar.pipeline(repo("rest"), device="cpu")(probe_videos()[0], candidate_labels=list(PROBE_LABELS))
+    assert np.abs(np.array(as_labels(answers)) - expected["rest"][0]).max() <= TOLERANCE
+    with pytest.raises(OSError, match="Cannot load your-name/never-loaded"):
+        hf_zsar.pipeline("your-name/never-loaded", device="cpu")
     assert len(here.log) == asked
 
 
@@ -219,14 +236,6 @@ def needs_package(snippet: str) -> bool:
     return "hf_zsar" in snippet
 
 
-@pytest.fixture(scope="module")
-def video_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the snippets find `video.mp4`."""
-    folder = tmp_path_factory.mktemp("videos")
-    write_video(folder / "video.mp4", num_frames=120, fps=15, height=48, width=64)
-    return folder
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_snippets_of_the_card_run_with_the_package(
     method: str, here: LoopbackHub, video_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
@@ -241,28 +250,6 @@ def test_snippets_of_the_card_run_with_the_package(
     assert "0.0 s to 4.0 s: " in printed
 
 
-# Every snippet in a namespace of its own, in a process that cannot import the package.
-RUN_SNIPPETS = """
-import json, sys
-sys.modules["hf_zsar"] = None
-for name, snippet in json.load(open(sys.argv[1])):
-    print("snippet of", name)
-    exec(compile(snippet, name, "exec"), {})
-"""
-
-
-def test_snippets_of_the_cards_run_without_the_package(shelf: LoopbackHub, video_folder: Path, tmp_path: Path) -> None:
-    foreign = [(m, s) for m in METHODS for s in snippets(method_card(m)) if not needs_package(s)]
-    assert len(foreign) == 2 * len(METHODS)
-    (tmp_path / "snippets.json").write_text(json.dumps(foreign))
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_SNIPPETS, str(tmp_path / "snippets.json")],
-        env={**os.environ, **shelf.environment(str(tmp_path / "home"))},
-        cwd=video_folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("riding a bike") == len(foreign)
+def test_snippets_of_the_cards_run_without_the_package(elsewhere: dict[str, Any]) -> None:
+    assert elsewhere["snippets"] == 2 * len(METHODS)
+    assert elsewhere["printed"].count("riding a bike") == elsewhere["snippets"]
