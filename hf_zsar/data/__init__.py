@@ -11,6 +11,7 @@ from .packaged import (
     resource_sha256,
 )
 
+
 __all__ = [
     "available_class_lists",
     "available_protocol_files",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_zsar.processing.prompts import clean_label
 
+
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 

@@ -11,7 +11,7 @@ import csv
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SHARD_SUFFIXES = (".parquet", ".tar")
 VIDEO_SUFFIXES = frozenset(".3gp .avi .flv .gif .m4v .mkv .mov .mp4 .mpeg .mpg .ts .webm .wmv".split())
 
 
@@ -52,11 +53,12 @@ def load_video_dataset(
     """Open a source of labelled videos.
 
     Args:
-        source: a folder of class folders; a manifest or list file; a folder or pattern of `.parquet` or `.tar` shards;
-            or a Hub id.
+        source: a folder of class folders; a manifest or list file, or a pattern of several (HMDB51's, one a class); a
+            folder of `.parquet` or `.tar` shards, or one of them; or a Hub id.
         root: where the files of a manifest or list lie; default: beside it.
         label_names: the classes in order. Default: those of the source, sorted (a manifest may say `labels`).
-        split: of a Hub data set or of shards.
+        split: of a Hub data set or of shards; `"train"`, `"validation"` or `"test"` of lists that hold several
+            (HMDB51, Kinetics, ActivityNet).
         streaming: an `IterableDataset`; split it over processes with `split_dataset_by_node`, as the training does.
         on_missing: `"error"`, or `"report"`: files that a list names and that are not there are logged and left out.
         load_options: passed to `datasets.load_dataset` (revision, token, ...).
@@ -71,17 +73,21 @@ def load_video_dataset(
     if on_missing not in ("error", "report"):
         raise ValueError(f"on_missing must be 'error' or 'report', got {on_missing!r}.")
     path = Path(source)
+    lists = sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
     if path.is_dir() and not any(_shards(path)):
         files, names = class_folders(path), None
-    elif path.is_file() and path.suffix not in (".parquet", ".tar"):
-        files, names = read_list(path, Path(root) if root else path.parent)
+    elif lists and all(each.is_file() and each.suffix not in SHARD_SUFFIXES for each in lists):
+        parts = [read_list(each, Path(root) if root else each.parent, split) for each in lists]
+        files, names = [file for part, _ in parts for file in part], parts[0][1]
     else:
         return _load_shards(str(source), path, label_names, split, streaming, load_options)
     if not files:
         raise VideoDatasetError(f"{source} lists no videos.")
     files = _present(files, str(source), on_missing)
     dataset = _as_dataset(files, list(label_names or names or sorted({str(f.label) for f in files})), str(source))
-    return dataset.to_iterable_dataset(num_shards=min(64, len(dataset))) if streaming else dataset
+    # A power of two, so that any usual number of nodes and workers divides it.
+    shards = 1 << min(6, len(dataset).bit_length() - 1)
+    return dataset.to_iterable_dataset(num_shards=shards) if streaming else dataset
 
 
 def class_folders(root: Path) -> list[LabelledFile]:
@@ -94,22 +100,26 @@ def class_folders(root: Path) -> list[LabelledFile]:
     ]
 
 
-def read_list(path: Path, root: Path) -> tuple[list[LabelledFile], list[str] | None]:
+def read_list(path: Path, root: Path, split: str = "train") -> tuple[list[LabelledFile], list[str] | None]:
     """The files of a manifest or list, and the class names if it has them.
 
-    JSON: `{"labels": [...], "clips": [{"file", "label"}]}` or a list of such clips. JSONL and CSV: rows with `file`
-    (or `video`, `path`) and `label`. Text: UCF101's `Class/v_X.avi 1`, HMDB51's `<class>_test_split1.txt` with its
-    flags, and `path [frames] label` as in the repositories of the field.
+    JSON: `{"labels": [...], "clips": [{"file", "label"}]}`, a list of such clips, or ActivityNet's `{"database"}`.
+    JSONL and CSV: rows with `file` (or `video`, `path`) and `label`; Kinetics' CSV with `youtube_id`. Text: UCF101's
+    `Class/v_X.avi 1`, HMDB51's `<class>_test_split1.txt` with its flags, and `path [frames] label` as in the
+    repositories of the field.
 
     Raises:
         VideoDatasetError: a row without file or label, with its number.
     """
-    readers: dict[str, Callable[[Path], tuple[list[tuple[str, Any]], list[str] | None]]] = {
-        ".json": _read_json,
-        ".jsonl": _read_jsonl,
-        ".csv": _read_csv,
-    }
-    rows, names = readers.get(path.suffix.lower(), _read_text)(path)
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        rows, names = _read_json(path, root, split)
+    elif suffix == ".jsonl":
+        rows, names = _read_jsonl(path), None
+    elif suffix == ".csv":
+        rows, names = _read_csv(path, root, split)
+    else:
+        rows, names = _read_text(path, split), None
     return [LabelledFile(str(root / file), label) for file, label in rows], names
 
 
@@ -122,11 +132,13 @@ def _row(record: Any, path: Path, number: int) -> tuple[str, Any]:
     raise VideoDatasetError(f"{path}, entry {number}: expected a 'file' and a 'label', got {record!r}.")
 
 
-def _read_json(path: Path) -> tuple[list[tuple[str, Any]], list[str] | None]:
+def _read_json(path: Path, root: Path, split: str) -> tuple[list[tuple[str, Any]], list[str] | None]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise VideoDatasetError(f"{path} is not JSON: {error}.") from error
+    if isinstance(content, dict) and isinstance(content.get("database"), dict):
+        return _activitynet(content["database"], root, split)
     rows = content.get("clips") if isinstance(content, dict) else content
     if not isinstance(rows, list):
         raise VideoDatasetError(f"{path}: expected a list of clips, or an object with a list 'clips'.")
@@ -134,38 +146,70 @@ def _read_json(path: Path) -> tuple[list[tuple[str, Any]], list[str] | None]:
     return [_row(record, path, number) for number, record in enumerate(rows)], names
 
 
-def _read_jsonl(path: Path) -> tuple[list[tuple[str, Any]], None]:
+def _activitynet(database: dict[str, Any], root: Path, split: str) -> tuple[list[tuple[str, Any]], list[str]]:
+    subset = {"train": "training", "test": "testing"}.get(split, split)
+    labels = {name: [each["label"] for each in entry.get("annotations", ())] for name, entry in database.items()}
+    wanted = [name for name, entry in database.items() if entry.get("subset") == subset and labels[name]]
+    rows = [(_found(root, [f"v_{name}", name], labels[name][0]), labels[name][0]) for name in wanted]
+    return rows, sorted({label for of_video in labels.values() for label in of_video})
+
+
+def _found(root: Path, stems: Sequence[str], label: str) -> str:
+    """The first file that is there under one of these names, in `root` or in its folder of the class."""
+    places = [f"{folder}{stem}" for stem in stems for folder in ("", f"{label}/", f"{label.replace(' ', '_')}/")]
+    for place in places:
+        for suffix in (".mp4", ".mkv", ".webm", ".avi"):
+            if (root / f"{place}{suffix}").is_file():
+                return f"{place}{suffix}"
+    return f"{places[0]}.mp4"
+
+
+def _read_jsonl(path: Path) -> list[tuple[str, Any]]:
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     try:
-        return [_row(json.loads(line), path, number) for number, line in enumerate(lines, start=1)], None
+        return [_row(json.loads(line), path, number) for number, line in enumerate(lines, start=1)]
     except json.JSONDecodeError as error:
         raise VideoDatasetError(f"{path} is not JSON lines: {error}.") from error
 
 
-def _read_csv(path: Path) -> tuple[list[tuple[str, Any]], None]:
+def _read_csv(path: Path, root: Path, split: str) -> tuple[list[tuple[str, Any]], list[str] | None]:
     with path.open(encoding="utf-8", newline="") as file:
-        return [_row(record, path, number) for number, record in enumerate(csv.DictReader(file), start=2)], None
+        records = list(csv.DictReader(file))
+    if not records or "youtube_id" not in records[0]:
+        return [_row(record, path, number) for number, record in enumerate(records, start=2)], None
+    rows = []
+    for record in records:
+        if record.get("split") in (None, "", split, {"validation": "validate"}.get(split)):
+            name, label = record["youtube_id"], record["label"]
+            times = "_".join(f"{int(float(record[key])):06d}" for key in ("time_start", "time_end"))
+            rows.append((_found(root, [f"{name}_{times}", name], label), label))
+    return rows, sorted({record["label"] for record in records})
 
 
-def _read_text(path: Path) -> tuple[list[tuple[str, Any]], None]:
+def _read_text(path: Path, split: str) -> list[tuple[str, Any]]:
     """Lines of `path [numbers...] label`. The label is a name where the first folder of the path is one."""
     hmdb_class = path.stem.partition("_test_split")[0] if "_test_split" in path.stem else None
+    flag = {"train": "1", "test": "2"}.get(split, "2")  # 0 is unused
     rows: list[tuple[str, Any]] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         fields = line.split()
         if not fields:
             continue
         if hmdb_class is not None and len(fields) == 2:
-            if fields[1] == "1":  # 1 trains, 2 tests, 0 is unused
-                rows.append((f"{hmdb_class}/{fields[0]}", hmdb_class))
-        elif "/" in fields[0] and not fields[0].startswith("/") and (len(fields) == 1 or fields[-1].isdigit()):
-            # A number in the list counts from 0 or 1 depending on who wrote it; the folder's name cannot be misread.
-            rows.append((fields[0], fields[0].split("/")[0]))
-        elif len(fields) > 1:
-            rows.append((fields[0], int(fields[-1]) if fields[-1].isdigit() else fields[-1]))
+            rows.extend([(f"{hmdb_class}/{fields[0]}", hmdb_class)] if fields[1] == flag else [])
         else:
-            raise VideoDatasetError(f"{path}, line {number}: expected 'class/file.ext' or 'file label', got {line!r}.")
-    return rows, None
+            rows.append(_text_row(fields, f"{path}, line {number}"))
+    return rows
+
+
+def _text_row(fields: Sequence[str], where: str) -> tuple[str, Any]:
+    first, last = fields[0], fields[-1]
+    if "/" in first and not first.startswith("/") and (len(fields) == 1 or last.isdigit()):
+        # A number in the list counts from 0 or 1 depending on who wrote it; the folder's name cannot be misread.
+        return first, first.split("/")[0]
+    if len(fields) == 1:
+        raise VideoDatasetError(f"{where}: expected 'class/file.ext' or 'file label', got {first!r}.")
+    return first, int(last) if last.isdigit() else last
 
 
 def _present(files: Sequence[LabelledFile], source: str, on_missing: str) -> list[LabelledFile]:
@@ -215,7 +259,7 @@ def _load_shards(
     if shards:
         builder = "parquet" if shards[0].endswith(".parquet") else "webdataset"
         dataset = load_dataset(builder, data_files={split: shards}, split=split, streaming=streaming, **options)
-    elif path.exists() or source.startswith((".", "/")):
+    elif path.exists() or source.startswith((".", "/")) or path.suffix or source.count("/") > 1:
         raise VideoDatasetError(f"{source}: no such folder or file, or nothing in it.")
     else:
         dataset = load_dataset(source, split=split, streaming=streaming, **options)

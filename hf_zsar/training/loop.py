@@ -57,6 +57,7 @@ class Loop:
         self.recipe, self.output = recipe, Path(recipe.output)
         options = recipe.optimization
         self.accelerator = Accelerator(
+            cpu=not torch.accelerator.is_available(),  # else processes on CPUs do not find each other
             mixed_precision=options.precision,
             gradient_accumulation_steps=options.accumulation,
             log_with=recipe.report_to or None,

@@ -91,6 +91,7 @@ def training_arguments(recipe: Recipe, **others: Any) -> TrainingArguments:
         "dataloader_num_workers": recipe.data.workers,
         "dataloader_drop_last": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
+        "use_cpu": not torch.accelerator.is_available(),  # else processes on CPUs do not find each other
         "remove_unused_columns": False,
         "label_names": ["labels"],
     }
