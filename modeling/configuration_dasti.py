@@ -1,7 +1,6 @@
 """DA-STI configuration."""
 
-from __future__ import annotations
-
+# No postponed annotations here: `@strict` could not check the types of the fields.
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -54,27 +53,27 @@ class DASTIConfig(DualEncoderConfig):
     temporal_num_layers: int = 6
     temporal_num_heads: int | None = None
     temporal_max_positions: int = 77
-    temporal_layer_norm_eps: float = 1e-12
+    temporal_layer_norm_eps: float | int = 1e-12
     use_spatial_interaction: bool = True
     use_temporal_interaction: bool = True
     spatial_fusion: Literal["mul", "residual", "softmax", "add", "none"] = "mul"
-    spatial_floor: float = 1e-6
-    saliency_temperature: float = 0.01
+    spatial_floor: float | int = 1e-6
+    saliency_temperature: float | int = 0.01
     patch_projection: Literal["clip", "linear"] = "clip"
     normalize_pooled: bool = True
-    class_score_weight: float = 0.7
+    class_score_weight: float | int = 0.7
     freeze_text: bool = True
     loss_divergence: Literal["ce", "kl"] = "ce"
     loss_target: Literal["soft", "multi_hot", "one_hot"] = "soft"
-    loss_target_gain: float = 10.0
+    loss_target_gain: float | int = 10.0
     loss_mode: Literal["in_batch", "all_classes"] = "in_batch"
-    attribute_loss_weight: float = 1.0
+    attribute_loss_weight: float | int = 1.0
     class_chunk_size: int | None = None
     bike_compat: bool = False
-    initializer_range: float = 0.02
+    initializer_range: float | int = 0.02
 
     @classmethod
-    def bike(cls, **fields: Any) -> DASTIConfig:
+    def bike(cls, **fields: Any) -> "DASTIConfig":
         """BIKE's Video Concept Spotting, exactly: no spatial interaction, class branch only, no normalisation of the
         pooled feature. Goes with [`DASTIProcessor.bike`]."""
         preset = dict(

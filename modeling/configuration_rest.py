@@ -1,7 +1,6 @@
 """ResT configuration."""
 
-from __future__ import annotations
-
+# No postponed annotations here: `@strict` could not check the types of the fields.
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -67,19 +66,19 @@ class ResTConfig(PreTrainedConfig):
     num_seen_classes: int = 0
     seen_class_names: list[str] | tuple[str, ...] = ()
     text_template: str = "{}"
-    logit_scale_init: float = 2.6593
-    align_temperature: float = 0.07
-    loss_weights: dict[str, float] | None = None
-    label_smoothing: float = 0.0
+    logit_scale_init: float | int = 2.6593
+    align_temperature: float | int = 0.07
+    loss_weights: dict[str, float | int] | None = None
+    label_smoothing: float | int = 0.0
     prototype_source: Literal["class_mean", "classifier"] = "class_mean"
     transfer_method: Literal["softmax", "ridge"] = "softmax"
-    transfer_temperature: float = 0.05
+    transfer_temperature: float | int = 0.05
     transfer_top_k: int | None = None
-    transfer_ridge_lambda: float = 1e-2
+    transfer_ridge_lambda: float | int = 1e-2
     exact_match_uses_seen_prototype: bool = True
-    gzsl_offset: float = 0.0
-    inference_logit_scale: float = 20.0
-    initializer_range: float = 0.02
+    gzsl_offset: float | int = 0.0
+    inference_logit_scale: float | int = 20.0
+    initializer_range: float | int = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.seen_class_names and not self.num_seen_classes:

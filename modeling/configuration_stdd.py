@@ -1,7 +1,6 @@
 """STDD configuration."""
 
-from __future__ import annotations
-
+# No postponed annotations here: `@strict` could not check the types of the fields.
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -69,7 +68,7 @@ class STDDConfig(DualEncoderConfig):
     distill_weight: float | int = 2.0
     distill_alpha: float | int = 0.1
     source_license: str | None = None
-    initializer_range: float = 0.02
+    initializer_range: float | int = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
         if isinstance(self.temporal_scales, tuple):

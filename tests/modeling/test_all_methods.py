@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 from accelerate import cpu_offload, disk_offload, infer_auto_device_map
+from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import AutoModel, PreTrainedModel
 
 from hf_zsar import METHODS
-from tests.tiny_models import TINY, tiny_inputs, tiny_model, tiny_videos
+from tests.tiny_models import TINY, tiny_config, tiny_inputs, tiny_model, tiny_videos
 
 
 VARIANTS = [(method, name) for method in METHODS for name in ("default", *TINY[method].variants)]
@@ -139,3 +140,10 @@ def test_low_rank_adapters_train_alone_and_merge(method):
     assert type(merged) is METHODS[method].model_class
     torch.testing.assert_close(score(merged, method), logits, atol=1e-4, rtol=1e-4)
     assert any(not torch.equal(merged.state_dict()[name], before[name]) for name in before)
+
+
+@every_method
+def test_types_of_configuration_fields_are_checked(method):
+    with pytest.raises(StrictDataclassFieldValidationError, match="num_frames"):
+        tiny_config(method, num_frames="many")
+    assert tiny_config(method, initializer_range=1).initializer_range == 1
