@@ -161,6 +161,26 @@ def test_a_refusal_is_one_error_at_once(
     assert (("model", REPO) not in hub.store.repos) or remote(hub) == {}
 
 
+def test_a_commit_that_comes_in_between_is_not_overwritten(
+    hub: LoopbackHub, send: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send()
+    (folder / "modeling_x.py").write_text("x = 2\n")
+    create_commit = HfApi.create_commit
+
+    def interrupted(api: HfApi, *args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(HfApi, "create_commit", create_commit)
+        theirs = CommitOperationAdd("modeling_x.py", b"x = 3\n")
+        HfApi(endpoint=hub.url, token=hub.token).create_commit(REPO, [theirs], commit_message="theirs")
+        return create_commit(api, *args, **options)
+
+    monkeypatch.setattr(HfApi, "create_commit", interrupted)
+    with pytest.raises(PushError, match="somebody else committed"):
+        send()
+    assert commits(hub)[0] == "theirs"
+    assert remote(hub)["modeling_x.py"] == b"x = 3\n"
+
+
 def test_a_namespace_of_somebody_else_is_refused(hub: LoopbackHub, api: HfApi, folder: Path) -> None:
     with pytest.raises(PushError, match="may not write there"):
         upload(api, files_to_push(folder), Target("elsewhere/model"), "a push")
