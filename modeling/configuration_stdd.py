@@ -83,9 +83,9 @@ class STDDConfig(DualEncoderConfig):
             raise ValueError(
                 f"window_size and channel_fold must be at least 1, got {self.window_size} and {self.channel_fold}."
             )
-        if not isinstance(self.mask_rate, (int, float)) or not 0 <= self.mask_rate < 1:
+        if not 0 <= self.mask_rate < 1:
             raise ValueError(f"mask_rate must be at least 0 and below 1, got {self.mask_rate!r}.")
-        if not isinstance(self.temporal_scales, list) or min(self.temporal_scales, default=0) < 1:
+        if min(self.temporal_scales, default=0) < 1:
             raise ValueError(f"temporal_scales must be a list of whole numbers >= 1, got {self.temporal_scales!r}.")
         vision = getattr(self.backbone_config, "vision_config", None)
         if vision is not None:
