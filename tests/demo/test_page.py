@@ -24,7 +24,7 @@ from hf_zsar.demo.answers import Refusal, answer  # noqa: E402
 LABELS = ["riding a bike", "playing guitar", "cooking"]
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
+    "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 )
 PATIENCE = 60
 
@@ -85,6 +85,9 @@ class Page:
         self.wait(lambda: self.find("#video video"))
         self.find("#classify")[0].click()
         self.wait(lambda: self.find("#frames img") or self.find("#problem [role=alert]"))
+
+    def press(self, selector: str, text: str) -> None:
+        self.wait(lambda: [button for button in self.find(selector) if text in button.text])[0].click()
 
     def text(self, selector: str) -> str:
         return "\n".join(element.text for element in self.find(selector))
@@ -167,6 +170,21 @@ def test_a_broken_file_shows_its_message_and_the_next_video_works(
     page.find("#classify")[0].click()
     page.wait(lambda: page.find("#frames img"))
     assert not page.text("#problem")
+
+
+@pytest.mark.slow
+def test_the_camera_records_what_the_model_can_read(driver: Any, serve: Callable) -> None:
+    page = Page(driver, serve()[0])
+    page.find("#video button[aria-label='Capture from camera']")[0].click()
+    page.press("#video button", "Webcam")
+    page.press("#video button", "Record")
+    time.sleep(3)
+    page.press("#video button", "Stop")
+    page.wait(lambda: page.find("#video video[src*='/file=']"))
+    page.find("#classify")[0].click()
+    page.wait(lambda: page.find("#frames img") or page.find("#problem [role=alert]"))
+    assert not page.text("#problem")
+    assert "the model looked at 4 frames" in page.text("#about")
 
 
 @pytest.mark.slow
