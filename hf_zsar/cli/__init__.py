@@ -27,10 +27,12 @@ COMMANDS = (
     "search",
     "evaluate",
     "train",
+    "cache",
     "compare",
     "describe",
     "explain-transfer",
     "filter-overlap",
+    "fit-prototypes",
     "convert",
     "export-onnx",
     "push",
@@ -72,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (`| head`) has left; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (CommandError, ValueError, OSError, ImportError, RuntimeError) as error:
+    except (CommandError, ValueError, OSError, ImportError) as error:
         if args.traceback:
             raise
         print(f"hf-zsar {args.command}: {error}", file=sys.stderr)

@@ -30,6 +30,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
+    from accelerate import PartialState
+
     from hf_zsar.training.recipe import load_recipe
 
     recipe = load_recipe(args.recipe, dict(args.set))
@@ -41,5 +43,7 @@ def run(args: argparse.Namespace) -> int:
         from hf_zsar.training.loop import train
 
         output = train(recipe, resume=args.resume)
-    print(f"model and processor are in {output}")
+    if PartialState().is_main_process:
+        print(f"model and processor are in {output}")
+    PartialState().destroy_process_group()
     return 0

@@ -53,8 +53,9 @@ def load_video_dataset(
     """Open a source of labelled videos.
 
     Args:
-        source: a folder of class folders; a manifest or list file, or a pattern of several (HMDB51's, one a class); a
-            folder of `.parquet` or `.tar` shards, or one of them; or a Hub id.
+        source: a folder of class folders; a frame cache (its rows have `frames` instead of `video`); a manifest or
+            list file, or a pattern of several (HMDB51's, one a class); a folder of `.parquet` or `.tar` shards, or one
+            of them; or a Hub id.
         root: where the files of a manifest or list lie; default: beside it.
         label_names: the classes in order. Default: those of the source, sorted (a manifest may say `labels`).
         split: of a Hub data set or of shards; `"train"`, `"validation"` or `"test"` of lists that hold several
@@ -70,9 +71,13 @@ def load_video_dataset(
     Raises:
         VideoDatasetError: nothing there, unknown labels, or missing files.
     """
+    from .frame_cache import is_frame_cache, load_frame_cache
+
     if on_missing not in ("error", "report"):
         raise ValueError(f"on_missing must be 'error' or 'report', got {on_missing!r}.")
     path = Path(source)
+    if is_frame_cache(path):
+        return load_frame_cache(path, streaming)
     lists = sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
     if path.is_dir() and not any(_shards(path)):
         files, names = class_folders(path), None

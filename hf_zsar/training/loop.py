@@ -111,7 +111,8 @@ class Loop:
                 if not self._epoch(max_steps):
                     return self.output
         self._finish()
-        self.accelerator.end_training()
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
         return self.output
 
     def _epoch(self, max_steps: int | None) -> bool:
