@@ -1,0 +1,85 @@
+"""`hf-zsar fit-prototypes`: seen prototypes of a ResT model from labelled videos, and the setting of its transfer."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from . import common
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command to the parser of `hf-zsar`."""
+    parser = subparsers.add_parser(
+        "fit-prototypes",
+        help="seen prototypes of a ResT model from labelled videos",
+        description="Compute the prototype of every class of a data set, and save the model with them.",
+        epilog="A killed run goes on where it was. Several processes share the work: torchrun -m hf_zsar.cli ...",
+    )
+    parser.add_argument("model", metavar="ID_OR_FOLDER", help="a ResT model")
+    parser.add_argument("out", metavar="OUT", help="folder to write; may be the model's own")
+    parser.add_argument("--data", metavar="SOURCE", help="folder of class folders, manifest, list, shards or Hub id")
+    parser.add_argument("--root", metavar="DIR", help="where the files of a list lie (default: beside it)")
+    parser.add_argument("--batch-size", type=common.positive, default=8, metavar="N")
+    parser.add_argument(
+        "--select-transfer",
+        action="store_true",
+        help="also choose temperature and top-k by cross-validation over the seen classes",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; the exit status."""
+    from accelerate import PartialState
+    from transformers import AutoModel, AutoProcessor
+
+    import hf_zsar  # noqa: F401 - registers the models
+
+    if not args.data and not args.select_transfer:
+        raise common.CommandError("nothing to do: give --data, --select-transfer or both")
+    model, processor = AutoModel.from_pretrained(args.model), AutoProcessor.from_pretrained(args.model)
+    if not hasattr(model, "set_prototypes"):
+        raise common.CommandError(f"{args.model} is a {type(model).__name__}; only ResT models have prototypes")
+    if args.data:
+        _fit(args, model, processor)
+    if args.select_transfer:
+        select(model)
+    if PartialState().is_main_process:
+        model.save_pretrained(args.out)
+        processor.save_pretrained(args.out)
+        print(f"{int((model.seen_counts > 0).sum())} prototypes; model and processor are in {args.out}")
+    return 0
+
+
+def _fit(args: argparse.Namespace, model: Any, processor: Any) -> None:
+    from accelerate import Accelerator
+
+    from hf_zsar.data.video_datasets import load_video_dataset
+    from hf_zsar.training.prototypes import fit_prototypes
+
+    dataset = load_video_dataset(args.data, root=args.root)
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    fit_prototypes(
+        model,
+        processor,
+        dataset,
+        dataset.features["label"].names,
+        batch_size=args.batch_size,
+        state_file=out / ".prototypes-state",
+        accelerator=Accelerator(),
+    )
+
+
+def select(model: Any) -> None:
+    """Set the best temperature and top-k of the transfer, and say what they give."""
+    from hf_zsar.training.transfer_selection import select_transfer
+
+    known = model.seen_counts > 0
+    best = select_transfer(model.seen_prototypes[known], model.seen_text_embeds[known])[0]
+    model.config.transfer_temperature, model.config.transfer_top_k = best.temperature, best.top_k
+    print(
+        f"transfer: temperature {best.temperature}, top-k {best.top_k or 'all'}; held-out seen classes: "
+        f"top-1 {100 * best.top1:.1f} %, mean reciprocal rank {best.mean_reciprocal_rank:.3f}"
+    )
