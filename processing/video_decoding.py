@@ -79,6 +79,7 @@ class MediaFile:
         self.codec.thread_count = self.thread_count
         self.time_base: Fraction = self.stream.time_base
         self.untouched = True
+        self.last_shown: int | None = None  # time of the last frame, once all frames were decoded
         self._has_frame_threads = False
 
     def _open_container(self, options: dict[str, str]) -> None:
@@ -225,6 +226,7 @@ class MediaFile:
                 yield heapq.heappop(times), waiting.pop(0)
         for frame in waiting:
             yield heapq.heappop(times), frame
+        self.last_shown = last
 
     def _raw_frames(self) -> Iterator[av.VideoFrame]:
         for packet in self.packets():

@@ -121,8 +121,7 @@ class FileReader(MediaReader):
         found = found or self._exact_frames(wanted)
         if not found:
             raise self._nothing()
-        if self._media.damage:
-            self._cut_at(max(time for time, _, _ in found.values()), wanted[-1])
+        self._cut_damaged()
         self._warn()
         return self._clip([found[tick] for tick in ticks])
 
@@ -160,11 +159,13 @@ class FileReader(MediaReader):
         with media.frame_threads():
             return dict(zip(wanted, self._shown(frames_at(media, wanted), media), strict=False))
 
-    def _cut_at(self, last: float, asked: int) -> None:
-        """Shorten the timeline of a damaged file when frames were asked for behind `last`, the last that decodes."""
-        end = self._tick(last) + round(self._timeline.step)
-        if asked > end:
-            self._timeline = self._timeline.cut(end)
+    def _cut_damaged(self) -> None:
+        """Shorten the timeline of a damaged file to what turned out to decode."""
+        media = self._media
+        if media.damage and media.last_shown is not None:
+            end = media.last_shown + self._timeline.step
+            if end < self._timeline.end:
+                self._timeline = self._timeline.cut(end)
 
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
         self._media.rewind()

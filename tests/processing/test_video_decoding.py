@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from hf_zsar.processing import video_seeking, video_timeline
+from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
 from hf_zsar.processing.video_reading import VideoReadError, VideoReadWarning, open_video
 from tests.processing.conftest import SYNTHETIC
 from tests.videos import frame_number, repeat_video, sequential_frames, write_video
@@ -64,8 +65,9 @@ def test_frames_come_in_order_of_presentation(synthetic, name):
     assert numbers == list(range(SYNTHETIC[name].get("num_frames", 48)))
 
 
-def test_real_clips_equal_a_full_decode(clips_dir):
-    for path in ok_files(clips_dir, "clips"):
+@pytest.mark.parametrize("part", range(4))
+def test_real_clips_equal_a_full_decode(clips_dir, part):
+    for path in ok_files(clips_dir, "clips")[part::4]:
         assert_exact(path, rounds=1)
 
 
@@ -331,6 +333,51 @@ def test_one_warning_names_the_file_and_the_damage(synthetic, tmp_path):
     assert len(caught) == 1
     assert "cut.mp4" in str(caught[0].message) and "ends early" in str(caught[0].message)
     assert before < 2.0, "only the part that is there counts"
+
+
+def test_frames_are_spread_over_the_part_that_decodes(tmp_path):
+    """The packets of a cut file may reach further than what decodes: the last ones lack what they refer to."""
+    path = write_video(tmp_path / "front.mp4", 96, container_options={"movflags": "faststart"}, gop=250)
+    shortened = 0
+    for share in (0.5, 0.55, 0.6, 0.65, 0.7):
+        cut(path, tmp_path / "cut.mp4", share)
+        with pytest.warns(VideoReadWarning), open_video(tmp_path / "cut.mp4") as reader:
+            before = reader.duration
+            last = reader.read_at([before]).timestamps[0]
+            assert reader.duration == pytest.approx(last + 1 / 24)
+            shortened += reader.duration < before
+        with pytest.warns(VideoReadWarning) as caught:
+            clip = ZSARVideoProcessor().sample(tmp_path / "cut.mp4")
+        assert len(caught) == 1
+        expected = [int((place + 0.5) * (last * 24 + 1) / 8 + 0.05) for place in range(8)]
+        numbers = [frame_number(picture) for picture in clip.frames]
+        assert numbers[:7] == expected[:7]
+        assert expected[7] - 3 <= numbers[7] <= expected[7], "a frame near the cut may be missing"
+    assert shortened
+
+
+def test_a_file_that_starts_between_key_frames(synthetic, tmp_path):
+    """What cannot be decoded at the start is no part of the video."""
+    data = synthetic("h264.ts").read_bytes()
+    start = len(data) // 8 // 188 * 188
+    (tmp_path / "middle.ts").write_bytes(data[start:])
+    with warnings.catch_warnings(), open_video(tmp_path / "middle.ts") as reader:
+        warnings.simplefilter("ignore", VideoReadWarning)
+        frames = list(reader.iter_frames())
+        assert frame_number(frames[0][1]) == 12, "the first key frame that is there"
+        assert len(reader.timestamps) == len(frames) == 36
+        assert [frame_number(picture) for picture in reader.read_at([0.0, 1.0]).frames] == [12, 36]
+
+
+def test_concealed_damage_is_told(synthetic, tmp_path):
+    with av.open(str(synthetic("mpeg4.avi"))) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(synthetic("mpeg4.avi").read_bytes())
+    for place, size in packets[3:]:
+        data[place + 8 + size // 2 : place + 8 + size // 2 + 12] = b"\xff" * 12
+    (tmp_path / "rot.avi").write_bytes(data)
+    with pytest.warns(VideoReadWarning, match="concealed|undecodable"), open_video(tmp_path / "rot.avi") as reader:
+        assert len(reader.read_at(np.linspace(0, 1.9, 8))) == 8
 
 
 def test_a_damaged_packet_is_noticed_without_decoding_it(synthetic, tmp_path):
