@@ -134,8 +134,11 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             return function(*args, **kwargs)
         try:
             return function(*args, **kwargs)
-        except (ValueError, OSError) as error:  # VideoReadError is a ValueError
-            return error
+        except ValueError as error:
+            # By name, since this file stands alone; any other error is the caller's and concerns all videos.
+            if any(each.__name__ == "VideoReadError" for each in type(error).__mro__):
+                return error
+            raise
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         preprocess, forward, postprocess = {}, {}, {}

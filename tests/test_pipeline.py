@@ -96,6 +96,13 @@ def test_a_bad_file_raises_or_stands_in_its_place(classifier, video, tmp_path):
     assert isinstance(timeline, VideoReadError)
 
 
+def test_a_wrong_option_is_no_bad_file(classifier, video):
+    with pytest.raises(ValueError, match="sampling"):
+        classifier([video, video], candidate_labels=LABELS, sampling="nosuch", on_error="return")
+    error = classifier([video.with_name("missing.mp4")], candidate_labels=LABELS, on_error="return")[0]
+    assert isinstance(error, VideoReadError)
+
+
 def test_label_set_is_encoded_once(classifier, video, monkeypatch):
     calls = []
     encode = classifier.model.encode_labels
