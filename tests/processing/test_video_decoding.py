@@ -344,7 +344,7 @@ def test_frames_are_spread_over_the_part_that_decodes(tmp_path):
         with pytest.warns(VideoReadWarning), open_video(tmp_path / "cut.mp4") as reader:
             before = reader.duration
             last = reader.read_at([before]).timestamps[0]
-            assert reader.duration == pytest.approx(last + 1 / 24)
+            assert reader.duration == pytest.approx(last + 1 / 24, abs=0.01)
             shortened += reader.duration < before
         with pytest.warns(VideoReadWarning) as caught:
             clip = ZSARVideoProcessor().sample(tmp_path / "cut.mp4")
