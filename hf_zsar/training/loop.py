@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -56,7 +56,10 @@ class Loop:
     def __init__(self, recipe: Recipe, resume: bool = False) -> None:
         self.recipe, self.output = recipe, Path(recipe.output)
         options = recipe.optimization
+        # As transformers' Trainer: backbones bring parts that no method uses, such as the last norm of a ViT.
+        unused = DistributedDataParallelKwargs(find_unused_parameters=not options.gradient_checkpointing)
         self.accelerator = Accelerator(
+            kwargs_handlers=[unused],
             cpu=not torch.accelerator.is_available(),  # else processes on CPUs do not find each other
             mixed_precision=options.precision,
             gradient_accumulation_steps=options.accumulation,
