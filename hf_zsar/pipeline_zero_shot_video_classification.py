@@ -92,12 +92,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             ValueError: no labels, a bad option.
             VideoReadError: a video that cannot be read.
         """
-        if candidate_labels is None and "label_bank" not in kwargs and "label_bank" not in self._forward_params:
-            candidate_labels = self._forward_params.get("candidate_labels")
-            if candidate_labels is None:
-                raise ValueError("candidate_labels is missing: pass the class names to choose among.")
-        if candidate_labels is not None:
-            kwargs["candidate_labels"] = candidate_labels
+        kwargs = self._with_labels(candidate_labels, kwargs)
         if is_one_video(videos):
             return next(self.stream([videos], **kwargs))
         results = self.stream(videos, **kwargs)
@@ -108,14 +103,12 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
     ) -> Iterator[Any]:
         """Results one by one, in the order of the videos; see `__call__`. Holds a bounded number of decoded videos."""
         batch_size = batch_size or self._batch_size or 1
-        preprocess, forward, postprocess = self._sanitize_parameters(**kwargs)
-        preprocess = {**self._preprocess_params, **preprocess}
-        forward = {**self._forward_params, **forward}
-        postprocess = {**self._postprocess_params, **postprocess}
+        preprocess, forward, postprocess = self._options_of(kwargs)
         on_error = preprocess.pop("on_error", "raise")
         if preprocess.get("window") is not None:
+            options = (batch_size, preprocess, forward, postprocess)
             for video in videos:
-                yield self._guard(on_error, self._timeline, video, batch_size, preprocess, forward, postprocess)
+                yield self._guard(on_error, lambda v: list(self._timeline(v, *options)), video)
             return
         workers = num_workers or self._num_workers or min(4, os.cpu_count() or 1)
         batch: list[Any] = []
@@ -127,6 +120,55 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
                 yield from self._run_batch(batch, forward, postprocess)
                 batch = []
         yield from self._run_batch(batch, forward, postprocess)
+
+    def timeline(
+        self,
+        video: Any,
+        candidate_labels: Sequence[str] | None = None,
+        *,
+        window: float,
+        stride: float | None = None,
+        live: bool = False,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> Iterator[dict[str, Any]]:
+        """Score the windows of one video as they come, also of a source without end.
+
+        Args:
+            video: as in `__call__`; a pipe or another file object that can be read only once is read as it flows.
+            window, stride: in seconds; `stride` defaults to `window`.
+            live: the URL is a stream or camera that never ends.
+            batch_size: windows per forward pass; an entry waits until its batch is full.
+            candidate_labels, kwargs: as in `__call__`.
+
+        Yields:
+            `{"start", "end", "labels"}` in seconds, each as soon as it is scored. Only the windows under way are held.
+
+        Raises:
+            ValueError: no labels, a bad option.
+            VideoReadError: while iterating, where the source cannot be read (further).
+        """
+        kwargs = self._with_labels(candidate_labels, {**kwargs, "window": window, "stride": stride})
+        preprocess, forward, postprocess = self._options_of(kwargs)
+        if preprocess.pop("on_error", "raise") != "raise":
+            raise ValueError("timeline has no on_error: what was scored was given already when a source breaks off.")
+        preprocess = {**preprocess, "live": live}
+        return self._timeline(video, batch_size or self._batch_size or 1, preprocess, forward, postprocess)
+
+    def _with_labels(self, candidate_labels: Sequence[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The options of a call with its labels, which may be missing where the pipeline has some or a bank."""
+        if candidate_labels is not None:
+            return {**kwargs, "candidate_labels": candidate_labels}
+        defaults = {**self._forward_params, **kwargs}
+        if defaults.get("label_bank") is None and defaults.get("candidate_labels") is None:
+            raise ValueError("candidate_labels is missing: pass the class names to choose among.")
+        return kwargs
+
+    def _options_of(self, kwargs: dict[str, Any]) -> tuple[dict, dict, dict]:
+        """The options of a call over the pipeline's own."""
+        own = (self._preprocess_params, self._forward_params, self._postprocess_params)
+        given = self._sanitize_parameters(**kwargs)
+        return tuple({**mine, **theirs} for mine, theirs in zip(own, given, strict=True))
 
     @staticmethod
     def _guard(on_error: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -254,29 +296,24 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
 
     def _timeline(
         self, video: Any, batch_size: int, preprocess: dict, forward: dict, postprocess: dict
-    ) -> list[dict[str, Any]]:
+    ) -> Iterator[dict[str, Any]]:
         options = {name: value for name, value in preprocess.items() if value is not None and name != "sampling"}
-        timeline: list[dict[str, Any]] = []
-        spans, pixels = [], []
+        spans: list[tuple[float, float]] = []
+        batch: list[dict[str, torch.Tensor]] = []
 
-        def flush() -> None:
-            if not pixels:
-                return
-            results = self._run_batch([{"pixel_values_videos": p[None]} for p in pixels], forward, postprocess)
-            timeline.extend(
-                {"start": start, "end": end, "labels": labels}
-                for (start, end), labels in zip(spans, results, strict=True)
-            )
+        def scored() -> Iterator[dict[str, Any]]:
+            results = self._run_batch(batch, forward, postprocess)
+            for (start, end), labels in zip(spans, results, strict=True):
+                yield {"start": start, "end": end, "labels": labels}
             spans.clear()
-            pixels.clear()
+            batch.clear()
 
-        for start, end, frames in self.processor.video_processor.iter_windows(video, **options):
+        for start, end, pixels in self.processor.video_processor.iter_windows(video, **options):
             spans.append((start, end))
-            pixels.append(frames)
-            if len(pixels) == batch_size:
-                flush()
-        flush()
-        return timeline
+            batch.append({"pixel_values_videos": pixels[None]})
+            if len(batch) == batch_size:
+                yield from scored()
+        yield from scored()
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save the model and its processor as an ordinary folder.

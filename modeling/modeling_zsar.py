@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -111,8 +112,8 @@ class LabelBank:
         labels: the K labels in order.
         tensors: what the method scores with; every tensor has the labels as its first axis. `text_embeds [K, dim]`
             (pooled, L2-normalised) is always there.
-        fingerprint: digest of the weights, prompts and descriptions it was made of. Empty while gradients flow,
-            since a bank in training is never reused.
+        fingerprint: digest of the weights, prompts and descriptions it was made of. Empty in training and while
+            gradients flow, since such a bank is never reused.
     """
 
     labels: tuple[str, ...]
@@ -426,7 +427,8 @@ class ZSARPreTrainedModel(PreTrainedModel):
         count = next(iter(tensors.values())).shape[0]
         labels = tuple(labels) if labels is not None else tuple(str(i) for i in range(count))
         fingerprint = ""
-        if not any(tensor.requires_grad for tensor in tensors.values()):
+        # In training the weights change at every step, and with a frozen text tower nothing else would say so.
+        if not self.training and not any(tensor.requires_grad for tensor in tensors.values()):
             fingerprint = fingerprint_of(self.weights_fingerprint(), labels, *inputs)
         return LabelBank(labels=labels, tensors=tensors, fingerprint=fingerprint)
 
@@ -438,8 +440,11 @@ class ZSARPreTrainedModel(PreTrainedModel):
             config = {
                 k: v for k, v in self.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")
             }
-            parts = [part for name, tensor in tensors if not tensor.is_meta for part in (name, tensor)]
-            self._fingerprint_cache = (state, fingerprint_of(json.dumps(config, sort_keys=True, default=str), *parts))
+            present = [(name, tensor) for name, tensor in tensors if not tensor.is_meta]
+            with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # hashing large buffers frees the interpreter
+                digests = list(pool.map(lambda named: fingerprint_of(*named), present))
+            print_of_all = fingerprint_of(json.dumps(config, sort_keys=True, default=str), *digests)
+            self._fingerprint_cache = (state, print_of_all)
         return self._fingerprint_cache[1]
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
+import threading
+import weakref
+from itertools import count, islice
 
 import numpy as np
 import pytest
@@ -168,6 +172,63 @@ def test_windows_give_a_timeline(classifier, tmp_path):
     assert all(entry["end"] > entry["start"] for entry in timeline)
     first = classifier(video, candidate_labels=LABELS, window=2.0, stride=1.0)[0]
     assert scores_of(first["labels"]) == pytest.approx(scores_of(timeline[0]["labels"]), abs=1e-4)
+
+
+def test_a_stream_without_end_is_scored_as_it_comes(classifier, tmp_path):
+    """Entries of a pipe come while it is still open, and few windows are held however many there were."""
+    video = write_video(tmp_path / "stream.ts", num_frames=120, fps=10, gop=5)
+    expected = classifier(video, candidate_labels=LABELS, window=1.0)
+    data, chunk = video.read_bytes(), 2048
+    read_end, write_end = os.pipe()
+    go_on = threading.Event()
+
+    def send() -> None:
+        with open(write_end, "wb", buffering=0) as pipe:
+            half = len(data) // 2
+            for start in range(0, half, chunk):
+                pipe.write(data[start : min(start + chunk, half)])
+            assert go_on.wait(60)
+            pipe.write(data[half:])
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    with open(read_end, "rb", buffering=0) as source:
+        entries = classifier.timeline(source, LABELS, window=1.0)
+        found = [next(entries)]
+        assert not go_on.is_set(), "the first window is scored while the stream is still running"
+        go_on.set()
+        found += entries
+    sender.join(60)
+    assert [entry["start"] for entry in found] == pytest.approx([entry["start"] for entry in expected])
+    for ours, theirs in zip(found[:-1], expected[:-1], strict=True):
+        assert scores_of(ours["labels"]) == pytest.approx(scores_of(theirs["labels"]), abs=1e-4)
+
+
+def test_a_timeline_holds_one_batch_of_windows(classifier, monkeypatch):
+    alive: list[weakref.ref] = []
+    largest = 0
+
+    def endless(source, window, stride=None, **options):
+        assert options.pop("live") and not options
+        for number in count():
+            pixels = torch.randn(8, 3, 32, 32)
+            alive.append(weakref.ref(pixels))
+            yield number * window, (number + 1) * window, pixels
+
+    monkeypatch.setattr(classifier.processor.video_processor, "iter_windows", endless)
+    entries = []
+    for entry in islice(classifier.timeline("camera", LABELS, window=2.0, live=True, batch_size=3), 30):
+        entries.append(entry)
+        largest = max(largest, sum(ref() is not None for ref in alive))
+    assert [each["start"] for each in entries] == pytest.approx(range(0, 60, 2))
+    assert largest <= 4
+
+
+def test_a_timeline_refuses_at_once(classifier, video):
+    with pytest.raises(ValueError, match="candidate_labels is missing"):
+        classifier.timeline(video, window=1.0)
+    with pytest.raises(ValueError, match="on_error"):
+        classifier.timeline(video, LABELS, window=1.0, on_error="return")
 
 
 def test_unknown_options_are_refused(classifier, video):
