@@ -45,6 +45,7 @@ def desk(tmp_path, monkeypatch) -> Path:
         write_video(tmp_path / "ride.mp4")
     else:
         shutil.copy(Path(package.submodule_search_locations[0]) / "datasets/data/bikes.mp4", tmp_path / "ride.mp4")
+    (tmp_path / "train_scripts").symlink_to(ROOT / "train_scripts")
     (tmp_path / "clips").mkdir()
     shutil.copy(tmp_path / "ride.mp4", tmp_path / "clips" / "ride.mp4")
     write_video(tmp_path / "clips" / "other.mp4")
