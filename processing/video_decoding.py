@@ -35,6 +35,9 @@ GUESSED_CLOCKS = {"avi", "m4v", "mpegvideo", "h261", "h263", "h264", "hevc", "vc
 REORDER_DEPTH = 16
 # What PyAV raises at broken files; a stream list that does not fit its file gives an IndexError.
 READ_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError)
+# Codecs whose pictures have parts that decode side by side; in small pictures that costs more than it saves.
+SLICED = {"h264", "hevc", "vp9", "av1", "libdav1d", "mpeg1video", "mpeg2video", "prores", "dnxhd", "ffv1"}
+SLICED_PIXELS = 640 * 360
 FRAME_THREADED = {"h264", "hevc", "vp8", "vp9"}
 
 
@@ -76,10 +79,15 @@ class MediaFile:
             self._rewind_source()
             self._open_container({})
         self.codec.thread_type = "SLICE"
-        self.codec.thread_count = self.thread_count
+        large = self.codec.width * self.codec.height >= SLICED_PIXELS
+        self.codec.thread_count = self.thread_count if large and self.codec.name in SLICED else 1
         self.time_base: Fraction = self.stream.time_base
         self.untouched = True
         self.last_shown: int | None = None  # time of the last frame, once all frames were decoded
+        rate = self.stream.guessed_rate or self.stream.average_rate
+        # Ticks of one frame at the declared rate; 1 when no rate is declared.
+        self.frame_length = float(1 / (rate * self.time_base)) if rate else 1.0
+        self._geometry: tuple[int, int, int, int, tuple[bool, bool, bool]] | None = None
         self._has_frame_threads = False
 
     def _open_container(self, options: dict[str, str]) -> None:
@@ -124,11 +132,6 @@ class MediaFile:
         if not streams:
             raise VideoReadError(f"{self.name}: no video stream (audio only, or a cover picture).")
         return streams[0]
-
-    @property
-    def aspect(self) -> Fraction | None:
-        """Width over height of a stored pixel: the container's word, else the codec's, which needs a decoded frame."""
-        return self.stream.sample_aspect_ratio or self.codec.sample_aspect_ratio
 
     @property
     def format(self) -> str:
@@ -184,7 +187,7 @@ class MediaFile:
         if self.thread_count == 1 or codec.is_open or codec.name not in FRAME_THREADED:
             yield
             return
-        codec.thread_type = "FRAME"
+        codec.thread_type, codec.thread_count = "FRAME", self.thread_count
         self._has_frame_threads = True
         try:
             yield
@@ -243,12 +246,6 @@ class MediaFile:
         return True
 
     @property
-    def frame_length(self) -> float:
-        """Ticks of one frame at the declared rate; 1 when no rate is declared."""
-        rate = self.stream.guessed_rate or self.stream.average_rate
-        return float(1 / (rate * self.time_base)) if rate else 1.0
-
-    @property
     def frame_step(self) -> int:
         """`frame_length` in whole ticks, at least 1."""
         return max(1, round(self.frame_length))
@@ -262,25 +259,39 @@ class MediaFile:
         """Height and width of `pixels(frame)`."""
         if as_stored:
             return frame.height, frame.width
-        width, height = square_size(frame.width, frame.height, self.aspect)
-        return (width, height) if orientation(frame)[0] else (height, width)
+        width, height, turn = self._seen(frame)
+        return (width, height) if turn[0] else (height, width)
 
     def pixels(self, frame: av.VideoFrame, as_stored: bool = False) -> np.ndarray:
         """uint8 RGB `[H, W, 3]` as a viewer sees it: square pixels, turned as the metadata says, alpha dropped.
 
         Interlaced frames stay woven. `as_stored` leaves the pixel grid as it is coded.
         """
-        width, height, interpolation = frame.width, frame.height, None
-        if not as_stored and self.aspect not in (None, 1):
-            width, height = square_size(width, height, self.aspect)
-            if (width, height) != (frame.width, frame.height):
-                interpolation = Interpolation.BICUBIC
         if frame.is_corrupt:
             self.note("damaged pictures were concealed by the decoder")
+        if as_stored:
+            return self._reformatter.reformat(frame, format="rgb24", threads=self.thread_count).to_ndarray()
+        width, height, turn = self._seen(frame)
+        same = (width, height) == (frame.width, frame.height)
         picture = self._reformatter.reformat(
-            frame, width, height, "rgb24", interpolation=interpolation, threads=self.thread_count
+            frame,
+            width,
+            height,
+            "rgb24",
+            interpolation=None if same else Interpolation.BICUBIC,
+            threads=self.thread_count,
         ).to_ndarray()
-        return picture if as_stored else oriented(picture, *orientation(frame))
+        return oriented(picture, *turn)
+
+    def _seen(self, frame: av.VideoFrame) -> tuple[int, int, tuple[bool, bool, bool]]:
+        """Width and height with square pixels, and `orientation`, both of which hold for the whole file."""
+        known = self._geometry
+        if known is None or known[:2] != (frame.width, frame.height):
+            # The container's word on the shape of a pixel, else the codec's, which it has after a first frame.
+            aspect = self.stream.sample_aspect_ratio or self.codec.sample_aspect_ratio
+            size = square_size(frame.width, frame.height, aspect)
+            known = self._geometry = (frame.width, frame.height, *size, orientation(frame))
+        return known[2:]
 
 
 def drain(codec: Any) -> None:

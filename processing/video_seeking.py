@@ -254,16 +254,15 @@ class SparseDecoder:
 def split_targets(media: MediaFile, targets: Sequence[int], parts: int) -> list[Sequence[int]]:
     """Ascending targets in up to `parts` runs of about equal decoding work that need no frame in common; one run where
     the work is small or the key frames are unknown."""
-    entries = media.stream.index_entries
+    entries, step = media.stream.index_entries, media.frame_step
     if parts < 2 or len(targets) < 2 or not len(entries) or not sparse_access(media):
         return [targets]
-    runs: list[
-        tuple[int, int]
-    ] = []  # first target of each run that starts at a key frame of its own; frames to decode
+    # Of each run that starts at a key frame of its own: the first target, and the frames to decode.
+    runs: list[tuple[int, int]] = []
     last_key = None
     for number, target in enumerate(targets):
         key = entries.search_timestamp(target, backward=True, any_frame=False)
-        frames = max(0, target - entries[max(key, 0)].timestamp) // media.frame_step + 1
+        frames = max(0, target - entries[max(key, 0)].timestamp) // step + 1
         if key != last_key:
             runs.append((number, frames))
             last_key = key
