@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import huggingface_hub
+import transformers
 import yaml
 from huggingface_hub import constants
 
@@ -131,6 +133,9 @@ class LoopbackHub:
         patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         patch.setattr(constants, "HF_HUB_CACHE", str(cache))
         patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        # Clients that were made before and have kept the address.
+        patch.setattr(huggingface_hub.hf_api.api, "endpoint", self.url)
+        patch.setattr(transformers.utils.hub, "_hf_api", None)
 
     def fail(self, pattern: str, **what: Any) -> Fault:
         fault = Fault(pattern, **what)
