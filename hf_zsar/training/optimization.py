@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import types
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -51,6 +52,19 @@ def freeze(model: nn.Module, roles: Iterable[str]) -> None:
     for name, parameter in model.named_parameters():
         if role_of(name, method_of(model)) in roles:
             parameter.requires_grad_(False)
+
+
+def freeze_statistics(model: nn.Module) -> None:
+    """Keep every batch norm as in evaluation, whatever `model.train()` says: means and variances of a few videos must
+    not replace those of a pretrained backbone."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+            module.train = types.MethodType(_stay, module)
+
+
+def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
+    return module
 
 
 def parameter_groups(
@@ -112,4 +126,4 @@ def check_roles(roles: Iterable[str]) -> None:
         raise ValueError(f"unknown parameter roles {unknown}; there are {list(ROLES)}.")
 
 
-__all__ = ["freeze", "parameter_groups", "role_of", "schedule_factor"]
+__all__ = ["freeze", "freeze_statistics", "parameter_groups", "role_of", "schedule_factor"]

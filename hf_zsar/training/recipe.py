@@ -86,6 +86,7 @@ class OptimizationRecipe:
         min_lr_ratio: the cosine ends at this share of the learning rate.
         clip_grad: largest gradient norm; 0 is no limit.
         freeze: roles that are not trained.
+        freeze_statistics: leave the means and variances of batch norms as they are (small batches, few videos).
         precision: `"no"`, `"bf16"` or `"fp16"`.
         gradient_checkpointing: trade time for memory.
     """
@@ -102,6 +103,7 @@ class OptimizationRecipe:
     min_lr_ratio: float = 0.0
     clip_grad: float = 0.0
     freeze: list[str] = field(default_factory=list)
+    freeze_statistics: bool = False
     precision: str = "no"
     gradient_checkpointing: bool = False
 

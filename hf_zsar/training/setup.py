@@ -15,7 +15,7 @@ from hf_zsar.registration import METHODS, MethodSpec
 
 from .augmentation import ClipAugmentation
 from .collator import VideoTextCollator
-from .optimization import freeze
+from .optimization import freeze, freeze_statistics
 from .recipe import ModelRecipe, Recipe, RecipeError
 
 
@@ -56,6 +56,8 @@ def prepare_run(recipe: Recipe) -> Run:
     names = train.features["label"].names
     model, processor = build_model(recipe, names)
     freeze(model, [*recipe.optimization.freeze, *unused_roles(model)])
+    if recipe.optimization.freeze_statistics:
+        freeze_statistics(model)
     if recipe.optimization.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     bank = static_bank(model, processor, names) if unused_roles(model) else None

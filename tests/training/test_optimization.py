@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from hf_zsar import METHODS
-from hf_zsar.training.optimization import freeze, parameter_groups, role_of, schedule_factor
+from hf_zsar.training.optimization import freeze, freeze_statistics, parameter_groups, role_of, schedule_factor
 from hf_zsar.training.sampler import SeededShuffle
-from tests.tiny_models import tiny_model
+from tests.tiny_models import tiny_inputs, tiny_model
 
 
 RATES = {"vision": 1e-3, "text": 2e-3, "scale": 3e-3, "head": 4e-3}
@@ -112,3 +113,17 @@ def test_processes_share_each_batch_and_an_epoch_can_be_entered_anywhere():
     first = list(alone)
     alone.set_place(1)
     assert first != list(alone)
+
+
+def test_frozen_statistics_stay_in_training_and_gradients_flow():
+    model, inputs = tiny_model("rest"), tiny_inputs("rest")
+    before = {name: buffer.clone() for name, buffer in model.named_buffers() if "running" in name}
+    freeze_statistics(model)
+    model.eval().train()
+    model(**inputs, labels=torch.tensor([1, 3])).loss.backward()
+    after = dict(model.named_buffers())
+    assert before and all(torch.equal(after[name], buffer) for name, buffer in before.items())
+    assert model.backbone.model.embedder.embedder.convolution.weight.grad.abs().sum() > 0
+    other = tiny_model("rest").train()
+    other(**inputs, labels=torch.tensor([1, 3]))
+    assert any(not torch.equal(dict(other.named_buffers())[name], buffer) for name, buffer in before.items())
