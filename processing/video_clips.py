@@ -190,7 +190,10 @@ class VideoReader:
 
 
 class ArrayReader(VideoReader):
-    """Frames `[T, H, W, 3]` uint8 that are there already. Without `fps` they count as one a second."""
+    """Frames `[T, H, W, 3]` uint8 that are there already. Without `fps` they count as one a second.
+
+    A clip of all frames shares their memory.
+    """
 
     def __init__(self, frames: torch.Tensor, name: str, fps: float | None = None) -> None:
         self.name = name
@@ -212,7 +215,10 @@ class ArrayReader(VideoReader):
 
     def read_at(self, timestamps: Sequence[float], mode: str = "exact") -> VideoClip:
         indices = [self._number(float(time)) for time in timestamps]
-        return VideoClip(self._frames[indices], [index / self._rate for index in indices], indices, self.info)
+        frames = self._frames
+        if indices != list(range(len(frames))):
+            frames = torch.from_numpy(frames.numpy()[indices])
+        return VideoClip(frames, [index / self._rate for index in indices], indices, self.info)
 
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
         for index, frame in enumerate(self._frames):

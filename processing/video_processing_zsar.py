@@ -15,7 +15,7 @@ from transformers.video_processing_utils import VideoProcessorMixin
 from .frame_sampling import Generator, get_sampler
 from .video_reading import VideoClip, VideoReader, open_video
 from .video_sources import VideoReadError
-from .video_transforms import RESAMPLES, ROUNDINGS, channels_first, crop, normalize, resize
+from .video_transforms import RESAMPLES, ROUNDINGS, channels_first, crop, normalize, resize, stack
 
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -147,7 +147,7 @@ class ZSARVideoProcessor(VideoProcessorMixin):
         shapes = sorted({tuple(each.shape) for each in pixels})
         if len(shapes) > 1:
             raise ValueError(f"These videos give different shapes, {shapes}: pass them one by one.")
-        data: dict[str, Any] = {"pixel_values_videos": torch.stack(pixels) if len(pixels) > 1 else pixels[0][None]}
+        data: dict[str, Any] = {"pixel_values_videos": stack(pixels)}
         if return_metadata:
             data["video_metadata"] = [metadata(clip, views_of(options)) for clip in clips]
         return BatchFeature(data, tensor_type=return_tensors, skip_tensor_conversion=["video_metadata"])

@@ -137,7 +137,7 @@ def as_frames(source: Any) -> torch.Tensor | None:
         source = torch.from_numpy(np.ascontiguousarray(source))
     if not isinstance(source, torch.Tensor):
         return None
-    return _as_uint8(_channels_last(source, name), name).contiguous()
+    return _as_uint8(_channels_last(source.detach().cpu(), name), name).contiguous()
 
 
 def _stacked(frames: Sequence, name: str) -> np.ndarray | torch.Tensor:
@@ -171,7 +171,7 @@ def _as_uint8(frames: torch.Tensor, name: str) -> torch.Tensor:
         return frames
     if not frames.is_floating_point():
         raise VideoReadError(f"{name}: frames must be uint8 or float in 0..1, got {frames.dtype}.")
-    frames = frames.detach().float()
+    frames = frames.float()
     if not bool(torch.isfinite(frames).all()) or float(frames.min()) < -1e-3 or float(frames.max()) > 1 + 1e-3:
         raise VideoReadError(
             f"{name}: float frames must lie in 0..1; pass uint8, or already normalised values as pixel values."

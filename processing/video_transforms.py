@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -79,21 +80,43 @@ def crop(frames: torch.Tensor, size: tuple[int, int], num_crops: int = 1, roundi
         height, width = frames.shape[-2:]
     corners = crop_offsets(height, width, size, num_crops, rounding)
     views = [frames[..., y : y + size[0], x : x + size[1]] for y, x in corners]
-    return views[0].unsqueeze(0) if len(views) == 1 else torch.stack(views)
+    return stack(views)
 
 
 def normalize(
     frames: torch.Tensor, rescale_factor: float | None, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> torch.Tensor:
-    """`(frames * rescale_factor - mean) / std` over the channel axis -3, in one fused pass, as contiguous float32."""
-    channels = frames.shape[-3]
-    scale = torch.full((channels,), 1.0 if rescale_factor is None else rescale_factor, dtype=torch.float64)
-    shift = torch.zeros(channels, dtype=torch.float64)
+    """`(frames * rescale_factor - mean) / std` over the channel axis -3, as one multiplication and one addition.
+
+    Returns:
+        float32, contiguous, never sharing memory with `frames`.
+    """
+    scale = np.full(frames.shape[-3], 1.0 if rescale_factor is None else rescale_factor)
+    shift = np.zeros_like(scale)
     if mean is not None:
-        spread = torch.as_tensor(std, dtype=torch.float64)
-        scale, shift = scale / spread, -torch.as_tensor(mean, dtype=torch.float64) / spread
-    scale, shift = (value.float().view(-1, 1, 1).to(frames.device) for value in (scale, shift))
-    return torch.addcmul(shift, frames.to(torch.float32, memory_format=torch.contiguous_format), scale)
+        scale, shift = scale / np.asarray(std), -np.asarray(mean, dtype=float) / np.asarray(std)
+    if frames.device.type != "cpu" or frames.requires_grad:
+        factors = (torch.as_tensor(each, dtype=torch.float32, device=frames.device) for each in (shift, scale))
+        shift, scale = (each.view(-1, 1, 1) for each in factors)
+        return torch.addcmul(shift, frames.to(torch.float32, memory_format=torch.contiguous_format), scale)
+    # numpy, because waking torch's threads takes longer than this, and many readers may be doing it at once.
+    source, out = frames.numpy(), np.empty(frames.shape, dtype=np.float32)
+    for channel in range(len(scale)):
+        plane = out[..., channel, :, :]
+        np.multiply(
+            source[..., channel, :, :], np.float32(scale[channel]), out=plane, dtype=np.float32, casting="unsafe"
+        )
+        plane += np.float32(shift[channel])
+    return torch.from_numpy(out)
 
 
-__all__ = ["channels_first", "crop", "crop_offsets", "normalize", "resize", "target_size"]
+def stack(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """`torch.stack` on the CPU without torch's threads, see [`normalize`]."""
+    if len(parts) == 1:
+        return parts[0].unsqueeze(0)
+    if any(part.device.type != "cpu" or part.requires_grad for part in parts):
+        return torch.stack(list(parts))
+    return torch.from_numpy(np.stack([part.numpy() for part in parts]))
+
+
+__all__ = ["channels_first", "crop", "crop_offsets", "normalize", "resize", "stack", "target_size"]

@@ -100,7 +100,7 @@ def best(names: list[str], seconds: dict[str, list[float]]) -> str:
 
 
 def bench_file(title: str, path: Path, rounds: int, clock: Callable[[], float]) -> list[dict[str, Any]]:
-    """Rows of one file: exact frames against transformers' default and the best peer, key frames against the former."""
+    """Rows of one file: exact frames to transformers' default and the best peer, key frames to the former."""
     with open_video(path) as reader:
         long = reader.duration > 60
         indices = reader.read_at((np.arange(COUNT) + 0.5) * reader.duration / COUNT + reader.clock_tick).indices
