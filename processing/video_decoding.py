@@ -38,6 +38,8 @@ READ_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError)
 # Codecs whose pictures have parts that decode side by side; in small pictures that costs more than it saves.
 SLICED = {"h264", "hevc", "vp9", "av1", "libdav1d", "mpeg1video", "mpeg2video", "prores", "dnxhd", "ffv1"}
 SLICED_PIXELS = 640 * 360
+# Larger pictures than any camera's come from broken or hostile files.
+MAX_PIXELS = 2**26
 FRAME_THREADED = {"h264", "hevc", "vp8", "vp9"}
 
 
@@ -79,8 +81,12 @@ class MediaFile:
             self._rewind_source()
             self._open_container({})
         self.codec.thread_type = "SLICE"
-        large = self.codec.width * self.codec.height >= SLICED_PIXELS
-        self.codec.thread_count = self.thread_count if large and self.codec.name in SLICED else 1
+        pixels = self.codec.width * self.codec.height
+        if pixels > MAX_PIXELS:
+            self.container.close()
+            raise VideoReadError(f"{self.name}: pictures of {self.codec.width}x{self.codec.height} are too large.")
+        self._slices = self.thread_count if pixels >= SLICED_PIXELS else 1
+        self.codec.thread_count = self._slices if self.codec.name in SLICED else 1
         self.time_base: Fraction = self.stream.time_base
         self.untouched = True
         self.last_shown: int | None = None  # time of the last frame, once all frames were decoded
@@ -110,11 +116,15 @@ class MediaFile:
     def _starts_like_mp4(self) -> bool:
         if not self.source.seekable:
             return False
-        if self.source.path is not None:
-            with open(self.source.path, "rb") as file:
-                return file.read(8)[4:] == b"ftyp"
-        head = self.source.file.read(8)
-        self._rewind_source()
+        try:
+            if self.source.path is not None:
+                with open(self.source.path, "rb") as file:
+                    return file.read(8)[4:] == b"ftyp"
+            self._rewind_source()
+            head = self.source.file.read(8)
+            self._rewind_source()
+        except (OSError, ValueError) as error:
+            raise VideoReadError(f"{self.name}: cannot be read ({reason(error)}).") from error
         return head[4:] == b"ftyp"
 
     def _rewind_source(self) -> None:
@@ -184,11 +194,12 @@ class MediaFile:
     def frame_threads(self) -> Iterator[None]:
         """Decode on frame threads inside the block, where the codec has them; behind it no thread has work left."""
         codec = self.codec
-        if self.thread_count == 1 or codec.is_open or codec.name not in FRAME_THREADED:
-            yield
-            return
-        codec.thread_type, codec.thread_count = "FRAME", self.thread_count
-        self._has_frame_threads = True
+        if not self._has_frame_threads:
+            if self.thread_count == 1 or codec.is_open or codec.name not in FRAME_THREADED:
+                yield
+                return
+            codec.thread_type, codec.thread_count = "FRAME", self.thread_count
+            self._has_frame_threads = True
         try:
             yield
         finally:
@@ -270,7 +281,7 @@ class MediaFile:
         if frame.is_corrupt:
             self.note("damaged pictures were concealed by the decoder")
         if as_stored:
-            return self._reformatter.reformat(frame, format="rgb24", threads=self.thread_count).to_ndarray()
+            return self._reformatter.reformat(frame, format="rgb24", threads=self._slices).to_ndarray()
         width, height, turn = self._seen(frame)
         same = (width, height) == (frame.width, frame.height)
         picture = self._reformatter.reformat(
@@ -279,7 +290,7 @@ class MediaFile:
             height,
             "rgb24",
             interpolation=None if same else Interpolation.BICUBIC,
-            threads=self.thread_count,
+            threads=self._slices,
         ).to_ndarray()
         return oriented(picture, *turn)
 
@@ -314,7 +325,8 @@ def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, 
     """
     if not aspect or aspect <= 0 or abs(math.log(aspect)) < 0.01 or not Fraction(1, 16) <= aspect <= 16:
         return width, height
-    return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+    wider, higher = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+    return (wider, higher) if wider * higher <= MAX_PIXELS else (width, height)
 
 
 def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:

@@ -94,6 +94,8 @@ def media_source(source: Any) -> MediaSource | None:
     if isinstance(source, (str, os.PathLike)):
         return MediaSource(name, path=_checked_path(os.fspath(source)))
     if callable(getattr(source, "read", None)):
+        if getattr(source, "closed", False):
+            raise VideoReadError(f"{name}: cannot be read (the file object is closed).")
         return MediaSource(name, file=source)
     return None
 
@@ -114,7 +116,9 @@ def _checked_path(path: str | bytes) -> str:
         raise VideoReadError(f"{path}: a folder, not a video file.")
     if not os.path.exists(path):
         raise VideoReadError(f"{path}: no such file.")
-    if os.path.isfile(path) and os.path.getsize(path) == 0:
+    if not os.path.isfile(path):
+        raise VideoReadError(f"{path}: a pipe or device, which may never end; pass it as an open binary file.")
+    if os.path.getsize(path) == 0:
         raise VideoReadError(f"{path}: empty (0 bytes).")
     return os.path.abspath(path)
 

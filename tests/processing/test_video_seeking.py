@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_zsar.processing import video_seeking
+from hf_zsar.processing import video_decoding, video_seeking
 from hf_zsar.processing.video_decoding import MediaFile
 from hf_zsar.processing.video_nal import exact_recovery_point, has_length_prefixes, opens_decoding, well_formed
 from hf_zsar.processing.video_reading import open_video
@@ -224,6 +224,32 @@ def test_decoding_side_by_side_gives_the_same_frames(synthetic, monkeypatch, nam
         clip = reader.read_at(times)
     assert (clip.frames == expected.frames).all() and clip.indices == expected.indices
     assert (len(opens) > 1) == (form != "file object"), "a file object cannot be opened twice"
+
+
+def test_frame_threads_are_drained_after_every_read(synthetic, monkeypatch):
+    """What is left in a decoder when its file is closed is what deadlocks."""
+    fed, drained = [], []
+    plain = MediaFile.decode
+
+    def watched(self, packet):
+        fed.append(len(drained))
+        return plain(self, packet)
+
+    monkeypatch.setattr(MediaFile, "decode", watched)
+    drain = video_decoding.drain
+    monkeypatch.setattr(video_decoding, "drain", lambda codec: (drained.append(codec), drain(codec)))
+    with open_video(synthetic("one_gop.mp4"), thread_count=2) as reader:
+        for number in range(3):
+            reader.read_at([0.5 + number / 10])
+            assert len(drained) == number + 1 and fed[-1] == number, "after the last packet, and each time"
+        with pytest.raises(TypeError):
+            reader.read_at([0.5, object()])
+    with open_video(synthetic("one_gop.mp4"), thread_count=2) as reader:
+        monkeypatch.setattr(MediaFile, "pixels", lambda *_: 1 / 0)
+        drained.clear()
+        with pytest.raises(ZeroDivisionError):
+            reader.read_at([0.5])
+        assert drained, "also when something goes wrong"
 
 
 def test_frame_threads_are_left_for_passes_that_may_stop(synthetic, monkeypatch):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hf_zsar.processing import video_decoding
 from hf_zsar.processing.video_reading import VideoReadError, open_video
 from tests.videos import frame_number, frame_picture
 
@@ -185,6 +186,43 @@ def test_torchcodec_itself(synthetic):
 def test_errors(source, message):
     with pytest.raises(VideoReadError, match=message):
         open_video(source)
+
+
+def test_pipes_and_devices_by_name_cannot_block(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(VideoReadError, match="a pipe or device"):
+        open_video(tmp_path / "pipe.mp4")
+
+
+def test_a_file_that_may_not_be_read(synthetic, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refused)
+    with pytest.raises(VideoReadError, match=r"h264.mp4: cannot be read \(Permission denied"):
+        open_video(str(synthetic("h264.mp4")))
+
+
+def test_a_closed_file_object(synthetic):
+    with synthetic("h264.mp4").open("rb") as file:
+        pass
+    with pytest.raises(VideoReadError, match="cannot be read"):
+        open_video(file)
+
+
+def test_a_file_object_is_read_from_its_start(synthetic):
+    with synthetic("h264.mp4").open("rb") as file:
+        file.seek(1000)
+        with open_video(file) as reader:
+            assert reader.info.num_frames == 48
+
+
+def test_monstrous_pictures_are_refused(synthetic, monkeypatch):
+    monkeypatch.setattr(video_decoding, "MAX_PIXELS", 160 * 128 - 1)
+    with pytest.raises(VideoReadError, match="160x128 are too large"):
+        open_video(synthetic("h264.mp4"))
 
 
 def test_protocol_names_are_file_names(synthetic, tmp_path, monkeypatch):
