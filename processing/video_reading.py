@@ -39,8 +39,8 @@ def open_video(
     """Open a video for reading frames.
 
     Args:
-        source: path, http(s) URL, bytes, binary file object (read from its start), `{"path", "bytes"}`, array or tensor
-            `[T, H, W, 3]` or `[T, 3, H, W]` (uint8, or float in 0..1), list of PIL pictures, open torchcodec
+        source: path, http(s) URL, bytes, binary file object (read from its start), `{"path", "bytes"}`, array or
+            tensor `[T, H, W, 3]` or `[T, 3, H, W]` (uint8, or float in 0..1), list of PIL pictures, open torchcodec
             `VideoDecoder`, iterator of pictures or of (seconds, picture) pairs.
         timeout: seconds without progress after which a download is given up.
         max_bytes: a download beyond that is given up.
