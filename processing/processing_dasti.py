@@ -72,6 +72,7 @@ class DASTIProcessor(ZSARProcessor):
         self.word_mask_mode = _choice("word_mask_mode", word_mask_mode, ("words", "valid", "all"))
         self.text_pad_token_id = text_pad_token_id
         self.on_missing = _choice("on_missing", on_missing, ("fallback", "error"))
+        self._told: set[str] = set()
 
     @classmethod
     def bike(cls, video_processor: ZSARVideoProcessor, tokenizer: Any, **options: Any) -> DASTIProcessor:
@@ -156,7 +157,9 @@ class DASTIProcessor(ZSARProcessor):
             message = f"{len(missing)} of {len(labels)} labels have no attributes: {missing[:5]}"
             if self.on_missing == "error":
                 raise ValueError(f"{message}. Make them with `hf-zsar describe --kind attributes`.")
-            logger.warning("%s; they use their class prompt.", message)
+            if not self._told.issuperset(missing):  # once, not with every batch of a training
+                logger.warning("%s; they use their class prompt.", message)
+            self._told.update(missing)
         return found
 
     def _tokenize_rows(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:

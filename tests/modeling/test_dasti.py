@@ -322,6 +322,9 @@ def test_missing_attributes_fall_back_to_the_class_prompt_or_raise(caplog):
     assert inputs["attribute_index"][1, 0] == inputs["prompt_index"][1, 0]
     assert inputs["attribute_index"][0, 0] != inputs["prompt_index"][0, 0]
     assert "1 of 2 labels have no attributes" in caplog.text
+    caplog.clear()
+    processor.prepare_labels(["surfing"])
+    assert not caplog.text
     strict = tiny_processor("dasti", descriptions=ATTRIBUTES, on_missing="error")
     with pytest.raises(ValueError, match="surfing"):
         strict.prepare_labels(["cooking", "surfing"])
