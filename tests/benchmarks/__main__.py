@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 
-# Its --json prints instead of naming a file.
-PRINTS_JSON = ("bench_label_bank",)
+# Their --json prints instead of naming a file.
+PRINTS_JSON = ("bench_label_bank", "bench_stdd_cost")
 
 
 def main() -> int:
