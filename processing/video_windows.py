@@ -57,49 +57,37 @@ def sliding_windows(
     duration: float | None,
     ending: Callable[[], tuple[float, Shown]],
 ) -> Iterator[tuple[float, float, list[Shown]]]:
-    """(start, end, frames) of each window.
+    """(start, end, frames) of each window. Those that the end of a live source cuts short repeat its last frame.
 
     Args:
         frames_at: gives the frame at each of the ascending times; may stop early when `duration` is None.
         duration: seconds, None while nobody knows.
         ending: asked after an early stop: where the video ended, and its last frame.
     """
-    asked: deque[int] = deque()
+    asked: deque[tuple[float, int]] = deque()
 
     def times() -> Iterator[float]:
         for time, number in sampling_order(window_bounds(window, stride, duration), num_frames):
-            asked.append(number)
+            asked.append((time, number))
             yield time
 
     open_windows: dict[int, list[Shown]] = {}
     for frame in frames_at(times()):
-        number = asked.popleft()
-        frames = open_windows.setdefault(number, [])
-        frames.append(frame)
-        if len(frames) == num_frames:
+        time, number = asked.popleft()
+        open_windows.setdefault(number, []).append(frame)
+        for number in list(open_windows):
             start = number * stride
             end = start + window if duration is None else min(start + window, duration)
-            yield start, end, open_windows.pop(number)
+            # A live source must have reached the end of a window before that is known to be whole.
+            if len(open_windows[number]) == num_frames and (duration is not None or time >= end):
+                yield start, end, open_windows.pop(number)
     if duration is None:
         end, last = ending()
-        yield from _cut_short(open_windows, asked, window, stride, num_frames, end, last)
-
-
-def _cut_short(
-    open_windows: dict[int, list[Shown]],
-    asked: Iterable[int],
-    window: float,
-    stride: float,
-    num_frames: int,
-    end: float,
-    last: Shown,
-) -> Iterator[tuple[float, float, list[Shown]]]:
-    """The windows that the end of a live source cut short, filled up with its last frame."""
-    for number in sorted({*open_windows, *asked}):
-        start = number * stride
-        if number == 0 or _is_needed(start, window, stride, end):
-            frames = open_windows.get(number, [])
-            yield start, min(start + window, end), frames + [last] * (num_frames - len(frames))
+        numbers = {*open_windows, *(number for _, number in asked)}
+        for number in sorted(numbers):
+            start, frames = number * stride, open_windows.get(number, [])
+            if number == 0 or _is_needed(start, window, stride, end):
+                yield start, min(start + window, end), frames + [last] * (num_frames - len(frames))
 
 
 __all__ = ["sampling_order", "sliding_windows", "window_bounds"]

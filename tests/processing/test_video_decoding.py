@@ -7,14 +7,17 @@ import json
 import random
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
 from hf_zsar.processing import video_seeking, video_timeline
+from hf_zsar.processing.video_decoding import MediaFile
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
 from hf_zsar.processing.video_reading import VideoReadError, VideoReadWarning, open_video
+from hf_zsar.processing.video_sources import media_source
 from tests.processing.conftest import SYNTHETIC
 from tests.videos import frame_number, repeat_video, sequential_frames, write_video
 
@@ -236,6 +239,22 @@ def test_info(synthetic):
     assert (info.num_frames, info.width, info.height, info.exact) == (48, 160, 128, True)
     assert (info.duration, info.fps, info.rotation) == (pytest.approx(2.0), pytest.approx(24.0), 0)
     assert (info.codec, info.container) == ("mpeg4", "avi")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("h264.mp4", [0, 512, 256, None, 4000], [0, 512, 512, 1024, 4000]),
+        ("mpeg4.avi", [1, 3, 2, 5, 4], [1, 2, 3, 4, 5]),
+        ("h264_raw.h264", [None] * 3, [0, 50000, 100000]),
+    ],
+)
+def test_times_never_fall(synthetic, monkeypatch, name, given, expected):
+    """A clock that steps back is held; the guessed clock of an AVI is sorted; no clock counts frames."""
+    media = MediaFile(media_source(synthetic(name)))
+    monkeypatch.setattr(media, "_raw_frames", lambda: iter([SimpleNamespace(pts=each) for each in given]))
+    assert [time for time, _ in media.frames()] == expected
+    media.close()
 
 
 # Pictures as a viewer sees them --------------------------------------------------------------------------------------

@@ -148,6 +148,18 @@ def test_a_camera_loop():
     assert [window.clip.indices for window in windows] == [[2, 7], [12, 17], [22, 24]]
 
 
+@pytest.mark.parametrize(
+    ("window", "stride"), [(1.0, 0.5), (0.7, 0.2), (2.5, 0.5), (2.4, 0.3), (0.3, 0.9), (9.0, 1.0)]
+)
+@pytest.mark.parametrize("num_frames", [1, 3])
+def test_a_live_source_has_the_windows_of_a_file_of_its_length(window, stride, num_frames):
+    with open_video(camera(25, 10), fps=10) as reader:
+        windows = list(reader.windows(window, stride, num_frames))
+    expected = list(window_bounds(window, stride, 2.5))
+    assert np.allclose([(each.start, each.end) for each in windows], expected)
+    assert all(len(each.clip) == num_frames for each in windows)
+
+
 def test_an_endless_camera_gives_windows_at_once():
     pictures = (frame_picture(number % 100, 24, 40) for number in itertools.count())
     with open_video(pictures, fps=30) as reader:
