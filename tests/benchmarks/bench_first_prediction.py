@@ -35,6 +35,8 @@ from transformers import AutoModel, AutoProcessor
 model, processor = AutoModel.from_pretrained(sys.argv[1]), AutoProcessor.from_pretrained(sys.argv[1])
 frames = list(np.zeros((8, 240, 320, 3), dtype=np.uint8))
 inputs = processor(text=["a", "b", "c", "d"], videos=frames, return_tensors="pt", padding=True)
+if inputs["pixel_values"].ndim == 4:  # some versions of the processor give one video without the batch axis
+    inputs["pixel_values"] = inputs["pixel_values"][None]
 with torch.no_grad():
     print(model(**inputs).logits_per_video.softmax(dim=1))
 """
