@@ -109,6 +109,7 @@ class SparseDecoder:
         self._wanted: deque[int] = deque()  # times of frames to give, not yet decoded
         self._ready: dict[int, av.VideoFrame] = {}
         self._position: int | None = None  # decoding time of the last packet read; None: not started
+        self._start = 0  # when the key frame is shown that decoding started from; earlier frames may lack something
         self._delay = 0  # largest distance from decoding to showing a key frame
         self._at_end = False
 
@@ -143,7 +144,7 @@ class SparseDecoder:
                 self._held.clear()
                 self._later.clear()
                 self._ready.clear()
-                self._best = None
+                self._best, self._start = None, packet.pts
                 self._delay = max(self._delay, packet.pts - (packet.dts if packet.dts is not None else packet.pts))
                 self._take(packet, target)
                 return
@@ -228,7 +229,11 @@ class SparseDecoder:
             if not self._reordering and frame.pict_type == av.video.frame.PictureType.B:
                 raise PlanFailed("reordered frames in a container without their times")
             time = frame.pts
-            if time is not None and (not self._wanted or time >= self._wanted[0]):
+            if time is None or time < self._start:
+                continue
+            if frame.is_corrupt:
+                raise PlanFailed("a damaged picture, which is concealed best by those before it")
+            if not self._wanted or time >= self._wanted[0]:
                 self._ready[time] = frame
         if media.damage:
             raise PlanFailed("damaged data")

@@ -28,12 +28,12 @@ class ImaginedFile:
     format = "mov"
     damage: list[str]
 
-    def __init__(self, packets, delay=0, broken=(), silent=()):
+    def __init__(self, packets, delay=0, broken=(), silent=(), corrupt=()):
         self.all = [
             SimpleNamespace(pts=pts, dts=dts, is_keyframe=key, referred=referred, is_discard=discard)
             for pts, dts, key, referred, discard in packets
         ]
-        self.delay, self.broken, self.silent = delay, set(broken), set(silent)
+        self.delay, self.broken, self.silent, self.corrupt = delay, set(broken), set(silent), set(corrupt)
         self.damage, self.untouched, self.fed, self.place, self.inside = [], True, [], 0, []
         self.codec = SimpleNamespace(name="h264", skip_frame="DEFAULT", has_b_frames=True, codec=None)
         self.source = SimpleNamespace(seekable=True)
@@ -66,7 +66,8 @@ class ImaginedFile:
         if packet.pts in self.broken:
             self.damage.append("broken")
         if not skipped and not packet.is_discard and packet.pts not in self.silent:
-            self.inside.append(SimpleNamespace(pts=packet.pts, pict_type=None))
+            corrupt = packet.pts in self.corrupt
+            self.inside.append(SimpleNamespace(pts=packet.pts, pict_type=None, is_corrupt=corrupt))
         out = []
         while len(self.inside) > self.delay:
             self.inside.sort(key=lambda each: each.pts)
@@ -142,6 +143,7 @@ def planned(media, targets, opens=lambda media, packet: packet.is_keyframe):
     ("media", "reason"),
     [
         (ImaginedFile(GOP, broken=[3]), "damaged data"),
+        (ImaginedFile(GOP, corrupt=[3]), "a damaged picture"),
         (ImaginedFile(GOP, silent=[2]), "gave no frame"),
         (ImaginedFile([(0, 5, True, True, False), *GOP[1:]]), "without proper times"),
         (ImaginedFile([(0, -1, False, True, False), *GOP[1:]]), "no key frame"),
