@@ -99,11 +99,12 @@ class MediaFile:
     def _open_container(self, options: dict[str, str]) -> None:
         # `file:` forces the plain file protocol, whatever the name looks like.
         target = f"file:{self.source.path}" if self.source.path is not None else self.source.file
-        options = {"format_whitelist": FORMATS, **options}
+        limits = {"format_whitelist": FORMATS}
         if self.source.path is not None:
-            options["protocol_whitelist"] = "file"
+            limits["protocol_whitelist"] = "file"
         try:
-            self.container = av.open(target, options=options, metadata_errors="ignore")
+            # Options for streams go to mp4 only, which lists its streams first; others crash older PyAV.
+            self.container = av.open(target, options=options, container_options=limits, metadata_errors="ignore")
         except READ_ERRORS as error:
             raise VideoReadError(f"{self.name}: not a readable video ({reason(error)}).") from error
         try:
