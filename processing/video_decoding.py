@@ -33,6 +33,7 @@ FORMATS = (
 # Containers that store no presentation times: their readers guess, and with B-frames guess wrong.
 GUESSED_CLOCKS = {"avi", "m4v", "mpegvideo", "h261", "h263", "h264", "hevc", "vc1", "obu"}
 REORDER_DEPTH = 16
+INDEXED = {"mov", "matroska", "avi", "flv"}
 # What PyAV raises at broken files; a stream list that does not fit its file gives an IndexError.
 READ_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError)
 # Codecs whose pictures have parts that decode side by side; in small pictures that costs more than it saves.
@@ -148,6 +149,15 @@ class MediaFile:
     def format(self) -> str:
         """FFmpeg's first name of the container: `mov`, `matroska`, `avi`, ..."""
         return self.container.format.name.split(",")[0]
+
+    @property
+    def index(self) -> Any:
+        """Entries of the container's index, as far as it is known; empty where it does not tell key frames apart.
+
+        FFmpeg grows it while reading: the whole index is there at once in AVI and plain mp4, from the first seek on in
+        Matroska, piece by piece in fragmented mp4.
+        """
+        return self.stream.index_entries if self.format in INDEXED else ()
 
     @property
     def guessed_clock(self) -> bool:

@@ -130,9 +130,9 @@ class SparseDecoder:
             return True
         if self._at_end:
             return False
-        entries = self.media.stream.index_entries
-        if not len(entries):
-            return target - self._position > BLIND_JUMP_SECONDS / self.media.time_base
+        entries, far = self.media.index, BLIND_JUMP_SECONDS / self.media.time_base
+        if not len(entries) or entries[len(entries) - 1].timestamp < target - far:
+            return target - self._position > far  # there is no index, or it does not reach so far yet
         # The index of an mp4 holds decoding times, the target is a presentation time.
         entry = entries.search_timestamp(target - self._delay, backward=True, any_frame=False)
         return entry >= 0 and entries[entry].timestamp > self._position
@@ -155,7 +155,7 @@ class SparseDecoder:
         media = self.media
         if media.untouched and not self._worth_seeking(target):
             yield from self._next_key_packet()
-        back = 1 if len(media.stream.index_entries) else round(1 / media.time_base)
+        back = 1 if len(media.index) else round(1 / media.time_base)
         place, start = target, media.stream.start_time or 0
         while place > start and media.seek(place):
             for packet in self._next_key_packet():
@@ -173,10 +173,12 @@ class SparseDecoder:
 
     def _worth_seeking(self, target: int) -> bool:
         """Whether a file that was just opened has a key frame nearer to `target` than its first."""
-        entries, start = self.media.stream.index_entries, self.media.stream.start_time or 0
-        if len(entries) > 1:
-            return entries.search_timestamp(target, backward=True, any_frame=False) > 0
-        # Matroska reads its index at the first seek, and some containers have none.
+        entries, start = self.media.index, self.media.stream.start_time or 0
+        if len(entries) > 1 and entries.search_timestamp(target, backward=True, any_frame=False) > 0:
+            return True
+        if len(entries) > 1 and entries[len(entries) - 1].timestamp >= target:
+            return False
+        # Matroska reads its index at the first seek, fragmented mp4 piece by piece, and some containers have none.
         return target - start > BLIND_JUMP_SECONDS / self.media.time_base
 
     # What to decode --------------------------------------------------------------------------------------------------
@@ -259,7 +261,7 @@ class SparseDecoder:
 def split_targets(media: MediaFile, targets: Sequence[int], parts: int) -> list[Sequence[int]]:
     """Ascending targets in up to `parts` runs of about equal decoding work that need no frame in common; one run where
     the work is small or the key frames are unknown."""
-    entries, step = media.stream.index_entries, media.frame_step
+    entries, step = media.index, media.frame_step
     if parts < 2 or len(targets) < 2 or not len(entries) or not sparse_access(media):
         return [targets]
     # Of each run that starts at a key frame of its own: the first target, and the frames to decode.
@@ -292,7 +294,7 @@ def key_frames_near(media: MediaFile, targets: Iterable[int]) -> Iterator[Timed]
 
     Every key frame is decoded alone.
     """
-    entries = media.stream.index_entries
+    entries = media.index
     if not sparse_access(media):
         return None
     if media.format == "matroska" and len(entries) < 2:
@@ -324,7 +326,7 @@ def _key_frames(media: MediaFile, targets: Iterable[int]) -> Iterator[Timed]:
 def _entries_around(media: MediaFile, target: int) -> set[int]:
     """Index entries of the key frames next to `target`: two before it, since an entry may hold the time of decoding,
     which is earlier than that of showing, and one behind."""
-    entries = media.stream.index_entries
+    entries = media.index
     before = entries.search_timestamp(target, backward=True, any_frame=False)
     behind = entries.search_timestamp(target, backward=False, any_frame=False)
     found = {before, behind}
@@ -335,7 +337,7 @@ def _entries_around(media: MediaFile, target: int) -> set[int]:
 
 def _key_packet(media: MediaFile, place: int) -> av.Packet | None:
     """The packet of index entry `place`. Seeking goes by the time of showing, some frames after that of decoding."""
-    listed = media.stream.index_entries[place].timestamp
+    listed = media.index[place].timestamp
     for frames_later in (0, 2, 4, 16):
         if not media.seek(listed + frames_later * media.frame_step):
             return None

@@ -71,7 +71,7 @@ def read_timeline(media: MediaFile) -> Timeline:
 
 
 def _is_long(media: MediaFile) -> bool:
-    packets = max(len(media.stream.index_entries), media.stream.frames)
+    packets = max(len(media.index), media.stream.frames)
     return packets > LONG_PACKETS or media.container.size > LONG_BYTES
 
 
@@ -134,7 +134,7 @@ class _Survey:
 
 def _entries_beyond_the_end(media: MediaFile) -> int:
     """How many frames the index of an mp4 or AVI places behind the end of the file."""
-    size, entries = media.container.size, media.stream.index_entries
+    size, entries = media.container.size, media.index
     if media.format not in ("mov", "avi") or size <= 0 or not len(entries):
         return 0
     return sum(entry.pos + entry.size > size for entry in entries)
@@ -148,7 +148,7 @@ def _first_shown(media: MediaFile, default: int) -> int:
 
 def _from_avi_index(media: MediaFile) -> Timeline | None:
     """The timeline of an AVI from its index of all frames; None when that is not complete or frames are reordered."""
-    entries, declared = media.stream.index_entries, media.stream.frames
+    entries, declared = media.index, media.stream.frames
     if not len(entries) or not declared - 2 <= len(entries) <= declared or not sparse_access(media):
         return None
     if not entries[0].is_keyframe or entries[-1].pos + entries[-1].size > media.container.size:
@@ -164,7 +164,7 @@ def _from_both_ends(media: MediaFile) -> Timeline | None:
     """The timeline from the first packets and from those behind the last key frame; None when that cannot be had."""
     if not sparse_access(media):
         return None
-    entries = media.stream.index_entries
+    entries = media.index
     if media.format in ("mov", "avi") and len(entries):
         last = entries[-1]
         if last.pos + last.size > media.container.size:
@@ -203,7 +203,7 @@ def _first_time(media: MediaFile) -> int | None:
 
 def _seek_near_end(media: MediaFile) -> bool:
     """Go to the last key frame."""
-    entries, stream = media.stream.index_entries, media.stream
+    entries, stream = media.index, media.stream
     if media.format in ("mov", "avi"):
         place = entries.search_timestamp(entries[-1].timestamp, backward=True, any_frame=False) if len(entries) else -1
         return place >= 0 and media.seek(entries[place].timestamp)

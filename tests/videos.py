@@ -98,9 +98,11 @@ def write_video(
     return Path(path)
 
 
-def repeat_video(source: Path | str, path: Path | str, times: int) -> Path:
+def repeat_video(
+    source: Path | str, path: Path | str, times: int, container_options: dict[str, str] | None = None
+) -> Path:
     """`source` (one video stream, starting with a key frame) `times` times in a row, without encoding again."""
-    with av.open(str(path), "w") as output:
+    with av.open(str(path), "w", options=container_options or {}) as output:
         with av.open(str(source)) as first:
             stream = output.add_stream_from_template(first.streams.video[0])
         shift = 0

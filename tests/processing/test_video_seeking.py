@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_zsar.processing import video_decoding, video_seeking
+from hf_zsar.processing import video_decoding, video_seeking, video_timeline
 from hf_zsar.processing.video_decoding import MediaFile
 from hf_zsar.processing.video_nal import exact_recovery_point, has_length_prefixes, opens_decoding, well_formed
 from hf_zsar.processing.video_reading import open_video
 from hf_zsar.processing.video_seeking import PlanFailed, SparseDecoder, frames_at, split_targets
 from hf_zsar.processing.video_sources import media_source
-from tests.videos import frame_number
+from tests.videos import frame_number, repeat_video
 
 
 class ImaginedFile:
@@ -39,7 +39,8 @@ class ImaginedFile:
         self.source = SimpleNamespace(seekable=True)
         self.time_base = 1
         keys = sorted((packet.dts, number) for number, packet in enumerate(self.all) if packet.is_keyframe)
-        self.stream = SimpleNamespace(start_time=self.all[0].pts, index_entries=_Entries(self.all))
+        self.stream = SimpleNamespace(start_time=self.all[0].pts)
+        self.index = _Entries(self.all)
         self.keys = keys
 
     def packets(self):
@@ -176,6 +177,25 @@ def test_an_earlier_key_frame_is_used_when_the_nearest_proves_nothing():
     assert len(media.fed) > 4
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("dash.mp4", {"movflags": "dash+frag_keyframe+empty_moov+global_sidx"}), ("long.ts", {}), ("long.flv", {})],
+)
+def test_jumps_where_the_index_is_partial_or_missing(synthetic, tmp_path, monkeypatch, name, options):
+    """Fragmented mp4 with a segment index lists its frames piece by piece; a transport stream never does."""
+    monkeypatch.setattr(video_timeline, "LONG_PACKETS", 100)
+    monkeypatch.setattr(video_timeline, "LONG_BYTES", 1000)
+    path = repeat_video(synthetic("h264.mp4"), tmp_path / name, 60, container_options=options)
+    fed = []
+    plain = MediaFile.decode
+    monkeypatch.setattr(MediaFile, "decode", lambda self, packet: (fed.append(packet), plain(self, packet))[1])
+    with open_video(path) as reader:
+        clip = reader.read_at([10.0, 50.0, 110.02])
+    assert [frame_number(picture) for picture in clip.frames] == [0, 0, 0]
+    assert clip.timestamps == pytest.approx([10.0, 50.0, 110.0], abs=0.02)
+    assert len(fed) < 300, "most of the 2880 frames need not be decoded"
+
+
 # Side by side ------------------------------------------------------------------------------------------------------
 
 
@@ -193,10 +213,7 @@ def test_targets_are_split_where_key_frames_lie_between(synthetic, monkeypatch):
     four = split_targets(media, targets, 4)
     assert 2 <= len(four) <= 4 and sum(four, []) == targets
     for left, right in zip(four, four[1:], strict=False):
-        keys = [
-            media.stream.index_entries.search_timestamp(t, backward=True, any_frame=False)
-            for t in (left[-1], right[0])
-        ]
+        keys = [media.index.search_timestamp(t, backward=True, any_frame=False) for t in (left[-1], right[0])]
         assert keys[0] < keys[1], "a part begins with a key frame of its own"
     media.close()
     alone = opened(synthetic("one_gop.mp4"))
