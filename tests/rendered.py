@@ -6,12 +6,28 @@ some pairs and understands the words can name pairs that it has never seen.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 
 
-COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 80, 230), "white": (240, 240, 240)}
+COLOURS = {
+    "red": (220, 40, 40),
+    "green": (40, 200, 60),
+    "blue": (50, 80, 230),
+    "white": (240, 240, 240),
+    "yellow": (230, 220, 40),
+    "purple": (170, 50, 210),
+}
 MOTIONS = {"rising": (-1, 0), "falling": (1, 0), "leaving": (0, 1), "coming": (0, -1)}
 LABELS = tuple(f"{colour} {motion}" for colour in COLOURS for motion in MOTIONS)
+# Two pairs of each of four colours, two of each motion: who knows the colours alone is right for half of these clips.
+HELD_OUT = (
+    *("red rising", "red falling", "green falling", "green leaving"),
+    *("blue leaving", "blue coming", "white coming", "white rising"),
+)
+SEEN = tuple(label for label in LABELS if label not in HELD_OUT)
 
 
 def rendered_clip(label: str, seed: int, num_frames: int = 4, size: int = 32) -> np.ndarray:
@@ -28,3 +44,9 @@ def rendered_clip(label: str, seed: int, num_frames: int = 4, size: int = 32) ->
         top, left = (along, across) if direction[0] else (across, along)
         clip[index, int(top) : int(top) + side, int(left) : int(left) + side] = COLOURS[colour]
     return clip.astype(np.uint8)
+
+
+def rendered_videos(labels: Sequence[str], seeds: Sequence[int]) -> torch.Tensor:
+    """Normalised float32 `[B, T, 3, H, W]`, a clip per label and seed."""
+    clips = [torch.from_numpy(rendered_clip(label, seed)) for label, seed in zip(labels, seeds, strict=True)]
+    return (torch.stack(clips).permute(0, 1, 4, 2, 3).float() - 90) / 60

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
-from transformers import BertConfig, BertTokenizer
+from transformers import BertConfig
 
 from hf_zsar import ResTConfig, ResTModel
 from hf_zsar.modeling.modeling_rest import VisualEmbedding
@@ -15,15 +15,9 @@ from hf_zsar.modeling.modeling_zsar import normalize
 from hf_zsar.modeling.r2plus1d import R2Plus1D
 from hf_zsar.modeling.rest_losses import alignment_loss, classification_loss, hard_negatives, matching_loss
 from hf_zsar.modeling.visual_backbone import build_backbone, drop_special_tokens, grid_size
-from hf_zsar.training.optimization import parameter_groups
-from tests.rendered import COLOURS, MOTIONS, rendered_clip
-from tests.rendered import LABELS as RENDERED_LABELS
 from tests.tiny_models import (
-    IMAGE_SIZE,
     LABELS,
     TINY,
-    tiny_bert_config,
-    tiny_bert_tokenizer,
     tiny_inputs,
     tiny_model,
     tiny_processor,
@@ -277,96 +271,3 @@ def test_wrong_numbers_of_classes_are_refused():
         model.set_prototypes(torch.zeros(6, 24), torch.zeros(6, 24), torch.ones(5), SEEN)
     with pytest.raises(ValueError, match="class head has 6 classes"):
         model.set_prototypes(torch.zeros(2, 24), torch.zeros(2, 24), torch.ones(2), SEEN[:2])
-
-
-# -- learning --------------------------------------------------------------------------------------------------------
-
-
-# What lets 32 dimensions learn from nothing in minutes: larger initial weights, no dropout, one layer. What lets pairs
-# compose: few dimensions, and a classification that does not push seen pairs apart.
-SMALL_TEXT = dict(
-    num_hidden_layers=1,
-    initializer_range=0.15,
-    hidden_dropout_prob=0.0,
-    attention_probs_dropout_prob=0.0,
-)
-SMALL = dict(
-    backbone_type="r2plus1d_18",
-    backbone_widths=[8, 12, 16, 24],
-    backbone_stem_width=8,
-    visual_token_pooling="none",
-    initializer_range=0.15,
-    projection_dim=8,
-    loss_weights=dict(cls=0.3, align=1.0, match=0.3),
-)
-
-
-def rendered_tokenizer():
-    """With the words of the rendered labels whole, as BERT's own vocabulary has them."""
-    words = [*tiny_bert_tokenizer().get_vocab(), *COLOURS, *MOTIONS]
-    return BertTokenizer(vocab={word: i for i, word in enumerate(dict.fromkeys(words))}, model_max_length=32)
-
-
-def learn(seed, held_out, steps=500, batch_size=24, rate=3e-3):
-    """Train a tiny model on the rendered labels but some; accuracy among the seen and among the held-out labels."""
-    torch.manual_seed(seed)
-    seen = [label for label in RENDERED_LABELS if label not in held_out]
-    processor = tiny_processor("rest")
-    processor.tokenizer = rendered_tokenizer()
-    text = tiny_bert_config(vocab_size=len(processor.tokenizer), **SMALL_TEXT)
-    model = tiny_model(
-        "rest",
-        seed=seed,
-        text_config={"model_type": "bert", **text},
-        seen_class_names=seen,
-        num_seen_classes=len(seen),
-        **SMALL,
-    ).train()
-    optimizer = torch.optim.AdamW(parameter_groups(model, {"default": rate}, weight_decay=0.05))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
-
-    def videos(labels, seeds):
-        clips = [torch.from_numpy(rendered_clip(label, s)) for label, s in zip(labels, seeds, strict=True)]
-        return (torch.stack(clips).permute(0, 1, 4, 2, 3).float() - 90) / 60
-
-    generator = torch.Generator().manual_seed(seed)
-    for step in range(steps):
-        classes = torch.randint(len(seen), (batch_size,), generator=generator)
-        distinct = classes.unique()
-        text = processor.prepare_labels([seen[i] for i in distinct])
-        pixels = videos([seen[i] for i in classes], range(step * batch_size, (step + 1) * batch_size))
-        loss = model(pixels, **text, labels=classes, label_ids=distinct).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    fit = [(videos(seen, [10_000 + i] * len(seen)), torch.arange(len(seen))) for i in range(6)]
-    model.fit_prototypes(fit, seen, **processor.tokenize(seen))
-    model.eval()
-    inputs = processor.prepare_labels(RENDERED_LABELS)
-    with torch.no_grad():
-        bank = model.encode_labels(**inputs, labels=RENDERED_LABELS)
-
-        def accuracy(labels, candidates):
-            pixels = videos([label for label in labels for _ in range(8)], list(range(20_000, 20_008)) * len(labels))
-            logits = model.score(model.encode_videos(pixels), bank.select(candidates))
-            right = torch.tensor([candidates.index(label) for label in labels for _ in range(8)])
-            return (logits.argmax(1) == right).float().mean().item()
-
-        return accuracy(seen, seen), accuracy(held_out, list(held_out))
-
-
-@pytest.mark.slow
-def test_it_learns_and_names_pairs_it_has_never_seen():
-    held_out = ("red falling", "green leaving", "blue rising", "white coming")
-    results = [learn(seed, held_out) for seed in (0, 1, 2)]
-    assert min(seen for seen, _ in results) > 0.9, results
-    assert sum(unseen for _, unseen in results) / 3 > 0.5, results  # chance is 0.25
-    assert min(unseen for _, unseen in results) > 0.3, results
-
-
-def test_rendered_clips_are_seeded_and_differ():
-    assert (rendered_clip("red rising", 3) == rendered_clip("red rising", 3)).all()
-    assert (rendered_clip("red rising", 3) != rendered_clip("red rising", 4)).any()
-    assert rendered_clip("blue coming", 0, 6, IMAGE_SIZE).shape == (6, IMAGE_SIZE, IMAGE_SIZE, 3)
