@@ -44,7 +44,8 @@ def fit_prototypes(
     collator = VideoTextCollator(processor, label_names, sampling=None)
     rows = range(rank, len(dataset), world)
     batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-    key = fingerprint_of(model.weights_fingerprint(), list(label_names), len(dataset), batch_size, world)
+    data = getattr(dataset, "_fingerprint", len(dataset))  # of `datasets`: names the content
+    key = fingerprint_of(model.weights_fingerprint(), list(label_names), data, batch_size, world)
     path = Path(f"{os.fspath(state_file)}.{rank}") if state_file is not None else None
     sums = torch.zeros(len(label_names), model.seen_prototypes.shape[1])
     counts, done = torch.zeros(len(label_names)), 0
