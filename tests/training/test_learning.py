@@ -48,7 +48,7 @@ RECIPES = {
     "actionclip": Recipe(steps=1200),
     "dasti": Recipe(steps=1000, processor=dict(descriptions={label: label.split() for label in LABELS})),
     "rest": Recipe(
-        steps=700,
+        steps=900,
         rate=3e-3,
         model=dict(
             backbone_type="r2plus1d_18",
@@ -56,7 +56,7 @@ RECIPES = {
             backbone_stem_width=8,
             visual_token_pooling="none",
             initializer_range=0.15,
-            projection_dim=32,
+            projection_dim=64,
             loss_weights=dict(cls=0.3, align=1.0, match=0.3),
             transfer_temperature=0.2,
             seen_class_names=list(SEEN),
