@@ -178,15 +178,24 @@ class VideoReader:
         # One copy, without torch's thread pool, whose start costs more than the copy.
         pixels = np.empty((len(frames), *frames[0][2].shape), dtype=np.uint8)
         for place, (_, _, picture) in zip(pixels, frames, strict=True):
-            if picture.shape != place.shape:
-                raise VideoReadError(f"{self.name}: the picture size changes from {place.shape} to {picture.shape}.")
-            place[...] = picture
+            copy_picture(self.name, picture, place)
         return VideoClip(
             frames=torch.from_numpy(pixels),
             timestamps=[time for time, _, _ in frames],
             indices=[index for _, index, _ in frames],
             info=self.info,
         )
+
+
+def copy_picture(name: str, picture: np.ndarray, place: np.ndarray) -> None:
+    """Put a picture of the video `name` where one of the same size belongs.
+
+    Raises:
+        VideoReadError: it has another size.
+    """
+    if picture.shape != place.shape:
+        raise VideoReadError(f"{name}: the picture size changes from {place.shape} to {picture.shape}.")
+    place[...] = picture
 
 
 class ArrayReader(VideoReader):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import av
 import numpy as np
 import torch
 
-from .video_clips import FLOAT_SLACK, Shown, VideoClip, VideoInfo, VideoReader
+from .video_clips import FLOAT_SLACK, Shown, VideoClip, VideoInfo, VideoReader, copy_picture
 from .video_decoding import MediaFile, orientation
-from .video_seeking import PlanFailed, Timed, frames_at, key_frames_near, split_targets
+from .video_seeking import PlanFailed, Timed, frames_at, key_frames_near, split_key_targets, split_targets
 from .video_sources import MediaSource, VideoReadError, VideoReadWarning
 from .video_timeline import Timeline, read_through, read_timeline
 
@@ -117,47 +118,60 @@ class FileReader(MediaReader):
             raise ValueError(f"mode must be exact or keyframe, got {mode!r}.")
         ticks = [self._tick(float(time)) for time in timestamps]
         wanted = sorted(set(ticks))
-        found = self._key_frames(wanted) if mode == "keyframe" else None
-        found = found or self._exact_frames(wanted)
-        if not found:
+        pictures = PictureStack(self.name, wanted)
+        if mode == "exact" or not self._read_key_frames(pictures):
+            self._read_exactly(pictures)
+        if not pictures.shown:
             raise self._nothing()
         self._cut_damaged()
         self._warn()
-        return self._clip([found[tick] for tick in ticks])
+        return pictures.clip(ticks, self.info)
 
-    def _key_frames(self, wanted: Sequence[int]) -> dict[int, Shown] | None:
+    def _read_key_frames(self, pictures: PictureStack) -> bool:
+        """False, with whatever was put, where the file does not lend itself to it."""
         try:
-            frames = key_frames_near(self._media, wanted)
-            return None if frames is None else dict(zip(wanted, self._shown(frames), strict=True))
+            return self._side_by_side(pictures, split_key_targets(self._media, pictures.ticks), self._key_frames)
         except PlanFailed:
-            return None
+            return False
 
-    def _exact_frames(self, wanted: Sequence[int]) -> dict[int, Shown]:
-        """Target -> frame. Groups of pictures that do not depend on each other are decoded side by side."""
-        threads = self._media.thread_count
-        parts = split_targets(self._media, wanted, threads)
-        if len(parts) == 1 or self._media.source.again() is None:
-            return self._part(self._media, wanted)
+    def _read_exactly(self, pictures: PictureStack) -> None:
+        parts = split_targets(self._media, pictures.ticks, self._media.thread_count)
+        self._side_by_side(pictures, parts, self._exact_frames)
+
+    def _side_by_side(self, pictures: PictureStack, parts: Sequence[Sequence[int]], read: Callable[..., bool]) -> bool:
+        """Read groups of pictures that do not depend on each other with a decoder each."""
+        media, threads = self._media, self._media.thread_count
+        if len(parts) == 1 or media.source.again() is None:
+            return read(media, pictures.ticks, pictures)
+
+        def aside(part: Sequence[int]) -> tuple[bool, list[str]]:
+            other = MediaFile(media.source.again(), threads // len(parts))
+            try:
+                return read(other, part, pictures), other.damage
+            finally:
+                other.close()
+
         with ThreadPoolExecutor(len(parts) - 1) as pool:
-            others = [pool.submit(self._side_part, part, threads // len(parts)) for part in parts[1:]]
-            found = self._part(self._media, parts[0])
+            others = [pool.submit(aside, part) for part in parts[1:]]
+            done = read(media, parts[0], pictures)
             for other in others:
-                more, damage = other.result()
-                found.update(more)
+                also_done, damage = other.result()
+                done = done and also_done
                 for each in damage:
-                    self._media.note(each)
-        return found
+                    media.note(each)
+        return done
 
-    def _side_part(self, wanted: Sequence[int], threads: int) -> tuple[dict[int, Shown], list[str]]:
-        media = MediaFile(self._media.source.again(), threads)
-        try:
-            return self._part(media, wanted), media.damage
-        finally:
-            media.close()
+    def _key_frames(self, media: MediaFile, wanted: Sequence[int], pictures: PictureStack) -> bool:
+        frames = key_frames_near(media, wanted)
+        if frames is None:
+            return False
+        pictures.put(wanted, self._shown(frames, media))
+        return True
 
-    def _part(self, media: MediaFile, wanted: Sequence[int]) -> dict[int, Shown]:
+    def _exact_frames(self, media: MediaFile, wanted: Sequence[int], pictures: PictureStack) -> bool:
         with media.frame_threads():
-            return dict(zip(wanted, self._shown(frames_at(media, wanted), media), strict=False))
+            pictures.put(wanted, self._shown(frames_at(media, wanted), media))
+        return True
 
     def _cut_damaged(self) -> None:
         """Shorten the timeline of a damaged file to what turned out to decode."""
@@ -182,6 +196,32 @@ class FileReader(MediaReader):
         if shown is None:
             raise self._nothing()
         self._warn()
+
+
+class PictureStack:
+    """The pictures of ascending ticks in one array, each put there as soon as it is decoded: memory that was just
+    freed takes the next picture, while fresh memory costs more than converting it."""
+
+    def __init__(self, name: str, ticks: Sequence[int]) -> None:
+        self.name, self.ticks = name, ticks
+        self.shown: dict[int, tuple[float, int]] = {}  # tick -> seconds and number of its frame
+        self._places = {tick: place for place, tick in enumerate(ticks)}
+        self._pixels: np.ndarray | None = None
+        self._lock = threading.Lock()
+
+    def put(self, ticks: Iterable[int], frames: Iterable[Shown]) -> None:
+        for tick, (seconds, number, picture) in zip(ticks, frames, strict=False):
+            with self._lock:
+                if self._pixels is None:
+                    self._pixels = np.empty((len(self.ticks), *picture.shape), dtype=np.uint8)
+            copy_picture(self.name, picture, self._pixels[self._places[tick]])
+            self.shown[tick] = seconds, number
+
+    def clip(self, ticks: Sequence[int], info: VideoInfo) -> VideoClip:
+        """The pictures of `ticks`, in that order."""
+        pixels = self._pixels if ticks == self.ticks else self._pixels[[self._places[tick] for tick in ticks]]
+        times, indices = zip(*(self.shown[tick] for tick in ticks), strict=True)
+        return VideoClip(torch.from_numpy(pixels), list(times), list(indices), info)
 
 
 def rotation_of(frame: av.VideoFrame) -> int:

@@ -26,7 +26,9 @@ KEYED_CODECS = {"vp8", "vp9", "av1", "libdav1d", "mpeg1video", "mpeg2video", "mp
 # Without an index of key frames a jump is a guess, worth it only over a longer distance.
 BLIND_JUMP_SECONDS = 5.0
 # Opening a file once more, in a thread of its own, pays from about so many decoded pixels on.
-SPLIT_PIXELS = 8_000_000
+SPLIT_PIXELS = 3_000_000
+# A key frame takes several times the work of another.
+SPLIT_KEYS, SPLIT_KEY_PIXELS = 4, 3_000_000
 
 
 class PlanFailed(Exception):
@@ -286,6 +288,17 @@ def split_targets(media: MediaFile, targets: Sequence[int], parts: int) -> list[
     return [targets[start:end] for start, end in zip(cuts, [*cuts[1:], len(targets)], strict=True)]
 
 
+def split_key_targets(media: MediaFile, targets: Sequence[int]) -> list[Sequence[int]]:
+    """Ascending targets, in two runs where so many key frames, which need no other, are worth two decoders."""
+    entries = media.index
+    if media.thread_count < 2 or not len(entries):
+        return [targets]
+    keys = {entries.search_timestamp(target, backward=True, any_frame=False) for target in targets}
+    if len(keys) < SPLIT_KEYS or len(keys) * media.codec.width * media.codec.height < SPLIT_KEY_PIXELS:
+        return [targets]
+    return [targets[: len(targets) // 2], targets[len(targets) // 2 :]]
+
+
 # Key frames only -----------------------------------------------------------------------------------------------------
 
 
@@ -347,4 +360,5 @@ def _key_packet(media: MediaFile, place: int) -> av.Packet | None:
     return None
 
 
-__all__ = ["PlanFailed", "frames_at", "key_frames_near", "sequential_at", "sparse_access", "split_targets"]
+__all__ = ["PlanFailed", "frames_at", "key_frames_near", "sequential_at", "sparse_access"]
+__all__ += ["split_key_targets", "split_targets"]

@@ -1,7 +1,7 @@
 """Videos for benchmarks, made here: a camera that pans over a natural-looking scene with a moving object and noise.
 
-Pictures have the spectrum of natural images (amplitude falling as 1 / frequency), so that key frames are large, frames
-between them small, and motion vectors do work, as in real footage.
+Spectrum and noise are set so that H.264 makes of them what it makes of real clips (the median of 30): key frames of
+0.1 bytes a pixel, six times the size of the others, and motion vectors that do work.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def scene(height: int, width: int, seed: int) -> np.ndarray:
     layers = []
     for _ in range(3):
         noise = rng.normal(size=(2, height, width // 2 + 1))
-        layer = np.fft.irfft2((noise[0] + 1j * noise[1]) / frequency**1.1, (height, width))
+        layer = np.fft.irfft2((noise[0] + 1j * noise[1]) / frequency**1.45, (height, width))
         layers.append((layer - layer.mean()) / layer.std())
     return (120 + 40 * layers[0][..., None] + 12 * np.stack(layers, axis=-1)).clip(0, 255).astype(np.uint8)
 
@@ -40,14 +40,15 @@ def footage(count: int, height: int, width: int, seed: int = 0) -> Iterator[np.n
         top = int(height / 4 + height / 5 * np.sin(2.1 * time))
         left = int(0.4 * width + width / 4 * np.cos(1.3 * time))
         frame[top : top + height // 2, left : left + width // 4] = thing
-        grain = rng.integers(-3, 4, size=(height // 2, width // 2, 1), dtype=np.int16).repeat(2, 0).repeat(2, 1)
+        grain = rng.integers(-5, 6, size=(height // 2, width // 2, 1), dtype=np.int16).repeat(2, 0).repeat(2, 1)
         frame[: grain.shape[0], : grain.shape[1]] += grain
         yield frame.clip(0, 255).astype(np.uint8)
 
 
 def encode(path: Path, count: int, height: int, width: int, codec: str, gop: int, bit_rate: int | None = None) -> Path:
-    """`footage` at 30 frames a second; H.264 with x264's medium preset at quality 23."""
-    options = {"preset": "medium", "crf": "23"} if codec == "libx264" else {}
+    """`footage` at 30 frames a second; H.264 with x264's medium preset at quality 23, a slice per picture as
+    command line tools make it."""
+    options = {"preset": "medium", "crf": "23", "x264-params": "sliced-threads=0"} if codec == "libx264" else {}
     with av.open(str(path), "w") as output:
         stream = output.add_stream(codec, rate=30, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

@@ -227,20 +227,23 @@ def test_little_work_is_not_split(synthetic):
     media.close()
 
 
+@pytest.mark.parametrize("mode", ["exact", "keyframe"])
 @pytest.mark.parametrize("form", ["path", "bytes", "file object"])
 @pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "hevc.mp4", "mpeg4.avi", "vp9.webm"])
-def test_decoding_side_by_side_gives_the_same_frames(synthetic, monkeypatch, name, form):
+def test_decoding_side_by_side_gives_the_same_frames(synthetic, monkeypatch, name, form, mode):
     times = np.linspace(0, 1.99, 11)
     with open_video(synthetic(name), thread_count=1) as reader:
-        expected = reader.read_at(times)
+        expected = reader.read_at(times, mode)
     monkeypatch.setattr(video_seeking, "SPLIT_PIXELS", 0)
+    monkeypatch.setattr(video_seeking, "SPLIT_KEY_PIXELS", 0)
+    monkeypatch.setattr(video_seeking, "SPLIT_KEYS", 2)
     opens = []
     plain = MediaFile.__init__
     monkeypatch.setattr(MediaFile, "__init__", lambda self, *a, **k: (opens.append(1), plain(self, *a, **k))[1])
     path = synthetic(name)
     source = {"path": path, "bytes": path.read_bytes(), "file object": path.open("rb")}[form]
     with open_video(source, thread_count=3) as reader:
-        clip = reader.read_at(times)
+        clip = reader.read_at(times, mode)
     assert (clip.frames == expected.frames).all() and clip.indices == expected.indices
     assert (len(opens) > 1) == (form != "file object"), "a file object cannot be opened twice"
 
