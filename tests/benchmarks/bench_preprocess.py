@@ -32,10 +32,6 @@ def pil_processor() -> Any:
 def torchvision_processor(mean: list[float], std: list[float]) -> Any | None:
     """transformers' own video processor, or None where torchvision does not load."""
     try:
-        # On a torch for the CPU only, torchvision's wheel wants these declared before it is imported.
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         import torchvision  # noqa: F401
         from transformers.video_processing_utils import BaseVideoProcessor
     except (ImportError, RuntimeError):
