@@ -1,8 +1,8 @@
 """Steady state: one clip against 400 labels, ours and X-CLIP of the same size with random weights.
 
 The size is ViT-B/32, X-CLIP's default configuration, or `--patch 16`. Run
-`python -m tests.benchmarks.bench_zero_shot`. X-CLIP's `forward` encodes its label texts with every video, as its users call it; ours has the label bank.
-`--agreement` also tells how often bfloat16 and float32 name the same class.
+`python -m tests.benchmarks.bench_zero_shot`. X-CLIP's `forward` encodes its label texts with every video, as its users
+call it; ours has the label bank. `--agreement` also tells how often bfloat16 and float32 name the same class.
 """
 
 from __future__ import annotations
