@@ -25,8 +25,8 @@ TIMED_CONTAINERS = {"mov", "matroska", "mpegts", "flv"}
 KEYED_CODECS = {"vp8", "vp9", "av1", "libdav1d", "mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc"}
 # Without an index of key frames a jump is a guess, worth it only over a longer distance.
 BLIND_JUMP_SECONDS = 5.0
-# Opening a file once more, in a thread of its own, pays from about so many decoded pixels on; with fewer, waking threads
-# (torch wakes its own right after) costs as much as it saves.
+# Opening a file once more, in a thread of its own, pays from about so many decoded pixels on; with fewer, waking
+# threads (torch wakes its own right after) costs as much as it saves.
 SPLIT_PIXELS = 8_000_000
 # A key frame takes several times the work of another.
 SPLIT_KEYS, SPLIT_KEY_PIXELS = 4, 3_000_000
