@@ -19,6 +19,12 @@ def write_history(records: list[dict[str, Any]], output: Path) -> None:
     draw_history(records, output / "curve.png")
 
 
+def read_history(output: Path) -> list[dict[str, Any]]:
+    """What `write_history` wrote into a folder; nothing where it did not."""
+    path = output / "history.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
 def draw_history(records: list[dict[str, Any]], picture: Path) -> None:
     """Mean loss of every epoch and, where it was measured, top-1 accuracy (from epoch 0, before training)."""
     try:
@@ -46,4 +52,4 @@ def _line(axis: Any, records: list[dict[str, Any]], name: str, scale: float, col
     axis.plot([r["epoch"] for r in known], [scale * r[name] for r in known], color=colour, marker="o", markersize=3)
 
 
-__all__ = ["draw_history", "write_history"]
+__all__ = ["draw_history", "read_history", "write_history"]

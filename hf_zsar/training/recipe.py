@@ -54,7 +54,8 @@ class DataRecipe:
     Args:
         source: folder of class folders, manifest, list, shards or Hub id.
         root: where listed files lie.
-        classes: only these, in this order (leave-some-classes-out); default all.
+        classes: only these, in this order (leave-some-classes-out); default all, but those of `eval_classes` when the
+            evaluation has no source of its own.
         shots: so many videos of every class, drawn with the run's seed.
         eval_source, eval_classes: of the evaluation after each epoch; default: none.
         on_missing: `"error"` or `"report"`.

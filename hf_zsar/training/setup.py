@@ -47,6 +47,9 @@ def prepare_run(recipe: Recipe) -> Run:
     """
     data = recipe.data
     train = _dataset(data.source, data.classes, recipe)
+    if data.classes is None and data.eval_classes is not None and data.eval_source is None:
+        names = train.features["label"].names
+        train = with_classes(train, [name for name in names if name not in data.eval_classes])
     if data.shots is not None:
         train = few_shot(train, data.shots, recipe.seed)
     evaluation = _dataset(data.eval_source or data.source, data.eval_classes, recipe) if data.eval_classes else None

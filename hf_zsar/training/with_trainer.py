@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
+from accelerate import Accelerator
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from .checkpoints import save_final
+from .history import read_history, write_history
+from .loop import evaluate_accuracy
 from .prototypes import fit_prototypes
 from .recipe import Recipe, RecipeError
-from .setup import prepare_run
+from .setup import Run, prepare_run
 from .trainer import ZSARTrainer
 
 
@@ -44,6 +47,8 @@ def train_with_trainer(recipe: Recipe, resume: bool = False) -> Path:
         average_from=averaging.first_epoch if averaging else None,
         average_mode=averaging.mode if averaging else "mean",
     )
+    if run.eval_dataset is not None:
+        trainer.add_callback(AccuracyCallback(run, trainer.accelerator))
     trainer.train(resume_from_checkpoint=last)
     if recipe.prototypes and recipe.method == "rest":
         fit_prototypes(
@@ -58,6 +63,35 @@ def train_with_trainer(recipe: Recipe, resume: bool = False) -> Path:
         save_final(run.model, run.processor, output)
     trainer.accelerator.wait_for_everyone()
     return output
+
+
+class AccuracyCallback(TrainerCallback):
+    """Measures `top1` on the evaluation set before the first and after every epoch, for `history.json`."""
+
+    def __init__(self, run: Run, accelerator: Accelerator) -> None:
+        self.run, self.accelerator, self.output = run, accelerator, Path(run.recipe.output)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.global_step == 0:
+            self._measure(state, [])
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._measure(state, read_history(self.output))
+
+    def _measure(self, state: TrainerState, known: list[dict[str, Any]]) -> None:
+        epoch = round(state.epoch or 0)
+        record = {"epoch": epoch, **evaluate_accuracy(self.run, self.run.model, self.accelerator)}
+        losses = [log["loss"] for log in state.log_history if "loss" in log and epoch - 1 < log["epoch"] <= epoch]
+        if losses:
+            record["loss"] = sum(losses) / len(losses)
+        if state.is_world_process_zero:
+            self.output.mkdir(parents=True, exist_ok=True)
+            # What a run that was killed had measured of this epoch and later ones is measured again.
+            write_history([*(each for each in known if each["epoch"] < epoch), record], self.output)
 
 
 def training_arguments(recipe: Recipe, **others: Any) -> TrainingArguments:

@@ -7,10 +7,9 @@ The dump is paid over ten epochs. Also the share of a training step that waits f
 
 from __future__ import annotations
 
+import argparse
 import io
-import json
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,6 +26,7 @@ from hf_zsar.data.frame_cache import build_frame_cache
 from hf_zsar.data.video_datasets import load_video_dataset
 from hf_zsar.training.augmentation import ClipAugmentation
 from hf_zsar.training.collator import VideoTextCollator
+from tests.benchmarks.measuring import report
 from tests.conftest import CLIPS_DIR
 from tests.tiny_models import tiny_processor
 
@@ -95,8 +95,8 @@ def waiting_share(dataset: object, workers: int) -> float:
     return waited / total
 
 
-def main(source: Path) -> dict[str, float]:
-    """All measurements as one record."""
+def measure(source: Path) -> list[dict[str, float | str]]:
+    """All measurements, as rows."""
     dataset = load_video_dataset(source / "manifest.json" if (source / "manifest.json").exists() else source)
     count, video_bytes = len(dataset), sum(Path(row["video"]["path"]).stat().st_size for row in dataset)
     with tempfile.TemporaryDirectory() as work:
@@ -106,7 +106,7 @@ def main(source: Path) -> dict[str, float]:
         seconds_cache = time.perf_counter() - start
         bytes_cache = sum(path.stat().st_size for path in (Path(work) / "cache").glob("*.parquet"))
         cached = load_video_dataset(Path(work) / "cache")
-        epochs = {"dump": [], "videos": [], "cache": []}
+        epochs: dict[str, list[float]] = {"dump": [], "videos": [], "cache": []}
         for epoch in range(3):  # interleaved, so that a busy moment meets all three
             epochs["dump"].append(read_dump(Path(work) / "dump", count, epoch))
             epochs["videos"].append(ours(dataset, epoch))
@@ -117,18 +117,28 @@ def main(source: Path) -> dict[str, float]:
             "videos": EPOCHS * epoch["videos"],
             "cache": seconds_cache + EPOCHS * epoch["cache"],
         }
-        rates = {f"samples_per_second_{name}": EPOCHS * count / seconds for name, seconds in total.items()}
-        return {
-            "clips": count,
-            **rates,
-            "ratio_videos": total["dump"] / total["videos"],
-            "ratio_cache": total["dump"] / total["cache"],
-            "bytes_of_dump_per_byte_of_video": bytes_dump / video_bytes,
-            "bytes_of_cache_per_byte_of_dump": bytes_cache / bytes_dump,
-            "waiting_share_videos": waiting_share(dataset, 1),
-            "waiting_share_cache": waiting_share(cached, 1),
-        }
+        for name, seconds in total.items():
+            print(f"  {name:<8} {EPOCHS * count / seconds:8.1f} samples/s, {1e3 * epoch[name] / count:6.1f} ms a clip")
+        return [
+            {"name": "dump and read / our cache", "ratio": total["dump"] / total["cache"]},
+            {"name": "dump and read / our videos", "ratio": total["dump"] / total["videos"]},
+            {"name": "an epoch of read JPEGs / of our cache", "ratio": epoch["dump"] / epoch["cache"]},
+            {"name": "bytes of the dump / of the videos", "ratio": bytes_dump / video_bytes},
+            {"name": "bytes of the cache / of the dump", "ratio": bytes_cache / bytes_dump},
+            {"name": "share of a step waiting for data, videos", "ratio": waiting_share(dataset, 1)},
+            {"name": "share of a step waiting for data, cache", "ratio": waiting_share(cached, 1)},
+        ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", default=CLIPS_DIR, help="with class folders or a manifest")
+    parser.add_argument("--json", metavar="FILE")
+    args = parser.parse_args()
+    if not args.folder.is_dir():
+        raise SystemExit(f"{args.folder}: no such folder; name one with videos")
+    report(f"training data, {EPOCHS} epochs", measure(args.folder), args.json)
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]) if len(sys.argv) > 1 else CLIPS_DIR), indent=1))
+    main()

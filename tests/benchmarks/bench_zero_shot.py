@@ -31,13 +31,13 @@ def random_text(labels: int) -> torch.Tensor:
     return ids
 
 
-def build_ours(patch: int) -> ActionCLIPModel:
+def build_ours(patch: int = 16) -> ActionCLIPModel:
     torch.manual_seed(0)
     clip = CLIPModel(CLIPConfig(vision_config=dict(patch_size=patch)))
     return ActionCLIPModel.from_clip(clip, num_frames=FRAMES).eval()
 
 
-def build_xclip(patch: int) -> XCLIPModel:
+def build_xclip(patch: int = 16) -> XCLIPModel:
     torch.manual_seed(0)
     text = dict(hidden_size=512, intermediate_size=2048, eos_token_id=49407)
     return XCLIPModel(XCLIPConfig(vision_config=dict(patch_size=patch, num_frames=FRAMES), text_config=text)).eval()
