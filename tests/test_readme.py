@@ -48,8 +48,11 @@ def desk(tmp_path, monkeypatch) -> Path:
     (tmp_path / "train_scripts").symlink_to(ROOT / "train_scripts")
     (tmp_path / "clips").mkdir()
     shutil.copy(tmp_path / "ride.mp4", tmp_path / "clips" / "ride.mp4")
-    write_video(tmp_path / "clips" / "other.mp4")
-    clips = [{"file": "ride.mp4", "label": "riding a bike"}, {"file": "other.mp4", "label": "cooking"}]
+    labels = ["cooking", "surfing", "dancing", "running"]
+    clips = [{"file": "ride.mp4", "label": "riding a bike"}]
+    for label in labels:
+        write_video(tmp_path / "clips" / f"{label}.mp4")
+        clips.append({"file": f"{label}.mp4", "label": label})
     (tmp_path / "clips" / "manifest.json").write_text(json.dumps({"clips": clips}))
     # Stands in for the checkpoint on the Hub that the README names; no test reaches a network.
     stand_in = tmp_path / "openai" / "clip-vit-base-patch16"
