@@ -126,7 +126,7 @@ def test_every_data_file_is_packaged():
     }
     files = {path for folder in package_folders().values() for path in folder.rglob("*") if path.is_file()}
     data = {path for path in files if path.suffix not in (".py", ".pyc")}
-    only_for_the_readme = {ROOT / "model_cards" / "demo.png"}
+    only_for_the_readme = {ROOT / "model_cards" / name for name in ("demo.png", "finetuning.png")}
     assert sorted(data - packaged - only_for_the_readme) == [], "pyproject.toml: [tool.setuptools.package-data]"
 
 
