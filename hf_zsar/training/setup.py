@@ -46,15 +46,16 @@ def prepare_run(recipe: Recipe) -> Run:
         OSError: a model or tokenizer that is not there.
     """
     data = recipe.data
-    train = _dataset(data.source, data.classes, recipe)
-    if data.classes is None and data.eval_classes is not None and data.eval_source is None:
-        names = train.features["label"].names
-        train = with_classes(train, [name for name in names if name not in data.eval_classes])
+    everything, classes = _dataset(data.source, recipe), data.classes
+    if classes is None and data.eval_classes and data.eval_source is None:
+        classes = [name for name in everything.features["label"].names if name not in data.eval_classes]
+    train = _of_classes(everything, classes)
     if data.shots is not None:
         train = few_shot(train, data.shots, recipe.seed)
-    evaluation = _dataset(data.eval_source or data.source, data.eval_classes, recipe) if data.eval_classes else None
-    if evaluation is None and data.eval_source:
-        evaluation = _dataset(data.eval_source, data.classes, recipe)
+    evaluation = None
+    if data.eval_source or data.eval_classes:
+        evaluation = _dataset(data.eval_source, recipe) if data.eval_source else everything
+        evaluation = _of_classes(evaluation, data.eval_classes or data.classes)
     torch.manual_seed(recipe.seed)  # weights that start at random
     names = train.features["label"].names
     model, processor = build_model(recipe, names)
@@ -82,8 +83,11 @@ def prepare_run(recipe: Recipe) -> Run:
     return Run(recipe, model, processor, train, evaluation, collator, eval_collator)
 
 
-def _dataset(source: str, classes: list[str] | None, recipe: Recipe) -> Any:
-    dataset = load_video_dataset(source, root=recipe.data.root, on_missing=recipe.data.on_missing)
+def _dataset(source: str, recipe: Recipe) -> Any:
+    return load_video_dataset(source, root=recipe.data.root, on_missing=recipe.data.on_missing)
+
+
+def _of_classes(dataset: Any, classes: list[str] | None) -> Any:
     return dataset if classes is None else with_classes(dataset, classes)
 
 

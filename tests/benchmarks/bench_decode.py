@@ -7,9 +7,6 @@ time instead of elapsed time, for a machine that is busy with other work; it doe
 
 from __future__ import annotations
 
-import argparse
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from hf_zsar.processing.video_reading import open_video
-from tests.benchmarks.footage import make_files
-from tests.benchmarks.measuring import ratio, report, take_turns
+from tests.benchmarks.footage import bench_files
+from tests.benchmarks.measuring import ratio, take_turns
 
 
 COUNT = 8
@@ -138,28 +135,14 @@ def geometric_means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return means
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--folder", type=Path, help="where the made videos are kept")
-    parser.add_argument("--cpu-time", action="store_true")
-    parser.add_argument("--json", metavar="FILE")
-    args = parser.parse_args()
-    clock = time.process_time if args.cpu_time else time.perf_counter
-    rows = []
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = args.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        for title, path in make_files(folder).items():
-            rows += bench_file(title, path, args.rounds, clock)
-    rows += geometric_means(rows)
+def finish(rows: list[dict[str, Any]]) -> None:
+    """Add the geometric means and put the file into the names of the others."""
+    means = geometric_means(rows)
     for row in rows:
-        row["name"] = (
-            f"{row['file'].split(',')[0]} {row['file'].split(',')[2]}: {row['name']}" if "file" in row else row["name"]
-        )
-    clock_name = "processor time" if args.cpu_time else "elapsed time"
-    report(f"{COUNT} frames of a video, {clock_name}, peer / ours", rows, args.json)
+        parts = row["file"].split(",")
+        row["name"] = f"{parts[0]} {parts[2]}: {row['name']}"
+    rows += means
 
 
 if __name__ == "__main__":
-    main()
+    bench_files(__doc__, f"{COUNT} frames of a video", bench_file, finish)

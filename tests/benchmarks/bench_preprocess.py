@@ -7,9 +7,6 @@ without it, what transformers falls back to: frames by `load_video`, pixels by t
 
 from __future__ import annotations
 
-import argparse
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +16,8 @@ import torch
 
 from hf_zsar import ZSARVideoProcessor
 from tests.benchmarks.bench_decode import through_transformers
-from tests.benchmarks.footage import make_files
-from tests.benchmarks.measuring import ratio, report, take_turns
+from tests.benchmarks.footage import bench_files
+from tests.benchmarks.measuring import ratio, take_turns
 
 
 def pil_processor() -> Any:
@@ -95,23 +92,5 @@ def bench_file(title: str, path: Path, rounds: int, clock: Callable[[], float]) 
     return [*rows, {"name": f"{path.name}: pixels only, PIL", **alone}]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--folder", type=Path, help="where the made videos are kept")
-    parser.add_argument("--cpu-time", action="store_true", help="processor time, for a busy machine")
-    parser.add_argument("--json", metavar="FILE")
-    args = parser.parse_args()
-    clock = time.process_time if args.cpu_time else time.perf_counter
-    rows = []
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = args.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        for title, path in make_files(folder).items():
-            rows += bench_file(title, path, args.rounds, clock)
-    clock_name = "processor time" if args.cpu_time else "elapsed time"
-    report(f"file to pixel values, {clock_name}, peer / ours", rows, args.json)
-
-
 if __name__ == "__main__":
-    main()
+    bench_files(__doc__, "file to pixel values", bench_file)

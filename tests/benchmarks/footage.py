@@ -6,13 +6,18 @@ Spectrum and noise are set so that H.264 makes of them what it makes of real cli
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
+from tests.benchmarks.measuring import report
 from tests.videos import repeat_video
 
 
@@ -81,3 +86,29 @@ def make_files(folder: Path) -> dict[str, Path]:
     if not long.exists():
         repeat_video(hd, long, 60)
     return files
+
+
+def bench_files(
+    description: str,
+    what: str,
+    bench_file: Callable[[str, Path, int, Callable[[], float]], list[dict[str, Any]]],
+    finish: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
+) -> None:
+    """The command of a benchmark over these files: `bench_file(title, path, rounds, clock)` gives the rows of one;
+    `finish` may add to all rows or name them."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--folder", type=Path, help="where the made videos are kept")
+    parser.add_argument("--cpu-time", action="store_true", help="processor time, for a busy machine")
+    parser.add_argument("--json", metavar="FILE")
+    args = parser.parse_args()
+    clock = time.process_time if args.cpu_time else time.perf_counter
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for title, path in make_files(folder).items():
+            rows += bench_file(title, path, args.rounds, clock)
+    finish(rows)
+    clock_name = "processor time" if args.cpu_time else "elapsed time"
+    report(f"{what}, {clock_name}, peer / ours", rows, args.json)
