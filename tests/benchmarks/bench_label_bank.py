@@ -173,12 +173,11 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=101)
     parser.add_argument("--turns", type=int, default=8, help="into how many parts the labels are split")
     parser.add_argument("--batch-size", type=int, default=128, help="rows per call of the full-context side")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     result = measure(args.labels, args.turns, args.batch_size)
     if args.json:
-        print(json.dumps(result))
-        return
+        Path(args.json).write_text(json.dumps(result))
     print(f"{result['prompts']} prompts, ViT-B/16 text tower, {result['threads']} threads, torch {result['torch']}")
     print(f"{'':<38}{'seconds':>10}{'faster':>11}{'largest difference':>20}")
     for row in result["rows"]:

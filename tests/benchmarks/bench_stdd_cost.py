@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--cpu-time", action="store_true", help="processor time, for a machine that is not idle")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     torch.manual_seed(0)
     dtype = getattr(torch, args.dtype)
@@ -113,8 +114,8 @@ def main() -> None:
         for name in SETTINGS
     ]
     if args.json:
-        print(json.dumps(dict(vars(args), threads=torch.get_num_threads(), torch=torch.__version__, rows=rows)))
-        return
+        record = dict(vars(args), threads=torch.get_num_threads(), torch=torch.__version__, rows=rows)
+        Path(args.json).write_text(json.dumps(record))
     print(
         f"{args.backbone}, {args.frames} frames, batch {args.batch}, {args.dtype} on {args.device}, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}, best of {args.rounds} rounds"
