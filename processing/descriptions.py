@@ -348,8 +348,8 @@ def read_json(path: str | os.PathLike) -> Any:
     """
     name = os.fspath(path)
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return json.load(file, object_pairs_hook=_no_repeated_keys)
+        with open(path, "rb") as file:  # json knows UTF-8, UTF-16 and UTF-32 apart, with a mark or without
+            return json.loads(file.read(), object_pairs_hook=_no_repeated_keys)
     except DescriptionError as error:
         raise DescriptionError(f"{name}: {error}") from None
     except OSError as error:

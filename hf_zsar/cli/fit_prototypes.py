@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.data and not args.select_transfer:
         raise common.CommandError("nothing to do: give --data, --select-transfer or both")
+    common.check_output_folder(args.out)
     model, processor = AutoModel.from_pretrained(args.model), AutoProcessor.from_pretrained(args.model)
     if not hasattr(model, "set_prototypes"):
         raise common.CommandError(f"{args.model} is a {type(model).__name__}; only ResT models have prototypes")
@@ -56,9 +57,10 @@ def _fit(args: argparse.Namespace, model: Any, processor: Any) -> None:
     from accelerate import Accelerator
 
     from hf_zsar.data.video_datasets import load_video_dataset
-    from hf_zsar.training.prototypes import fit_prototypes
+    from hf_zsar.training.prototypes import check_class_head, fit_prototypes
 
     dataset = load_video_dataset(args.data, root=args.root)
+    check_class_head(model, dataset.features["label"].names)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     fit_prototypes(

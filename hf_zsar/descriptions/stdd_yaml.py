@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hf_zsar.data.text_files import TextFileError, read_text
+from hf_zsar.data.video_folders import is_junk
 from hf_zsar.processing.action_graph import RELATIONS, ActionGraph
 from hf_zsar.processing.descriptions import ClassDescription, DescriptionError, Descriptions, canonical_key
 
@@ -122,7 +124,7 @@ def _read_parts(paths: Sequence[str | os.PathLike]) -> dict[str, Mapping[str, An
 
 
 def _yaml_files(folder: Path) -> list[Path]:
-    files = sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")])
+    files = sorted(each for each in [*folder.glob("*.yml"), *folder.glob("*.yaml")] if not is_junk(each.name))
     if not files:
         raise DescriptionError(f"{folder}: no .yml file in the folder.")
     return files
@@ -156,9 +158,8 @@ def read_yaml(path: str | os.PathLike) -> Any:
             return super().construct_mapping(node, deep=deep)
 
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return yaml.load(file, Loader)
+        return yaml.load(read_text(path), Loader)
     except OSError as error:
         raise DescriptionError(f"{path}: cannot be read ({error.strerror or error}); check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, TextFileError) as error:
         raise DescriptionError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error

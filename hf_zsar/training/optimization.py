@@ -91,7 +91,12 @@ def parameter_groups(
         role = role_of(name, method)
         rate = learning_rates.get(role, learning_rates.get("default"))
         if rate is None:
-            raise ValueError(f"learning_rates has neither {role!r} nor 'default'.")
+            trained = sorted({role_of(name, method) for name, each in model.named_parameters() if each.requires_grad})
+            missing = [role for role in trained if role not in learning_rates]
+            raise ValueError(
+                f"learning_rates has neither 'default' nor {', '.join(missing)}; this model trains "
+                f"{', '.join(trained)}. Give each a rate, or 'default' for the rest, or freeze it (optimization.freeze)."
+            )
         decay = weight_decay if decay_all or (parameter.ndim > 1 and not is_table(name)) else 0.0
         group = groups.setdefault((role, decay), {"params": [], "lr": rate, "weight_decay": decay, "role": role})
         group["params"].append(parameter)

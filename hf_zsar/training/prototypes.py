@@ -19,6 +19,24 @@ from hf_zsar.processing.processing_zsar import ZSARProcessor
 from .collator import VideoTextCollator
 
 
+def check_class_head(model: torch.nn.Module, label_names: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: the model has a class head that was made for other classes than those of the data.
+    """
+    head = getattr(model, "class_head", None)
+    if head is None:
+        return
+    if head.out_features != len(label_names):
+        raise ValueError(
+            f"The model has a class head of {head.out_features} classes, the data has {len(label_names)}: choose the "
+            "classes it was trained on (data.classes of a recipe), or a model without a head for other classes."
+        )
+    known = model.config.seen_class_names
+    if model.config.prototype_source == "classifier" and known and list(known) != list(label_names):
+        raise ValueError("prototype_source='classifier' takes the class head's rows, but the data has other classes.")
+
+
 def fit_prototypes(
     model: ResTModel,
     processor: ZSARProcessor,
@@ -40,6 +58,7 @@ def fit_prototypes(
         save_every: batches between two savings.
         accelerator: of `accelerate`, to share the work between processes.
     """
+    check_class_head(model, label_names)
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     collator = VideoTextCollator(processor, label_names, sampling=None)
     rows = range(rank, len(dataset), world)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hf_zsar.data.text_files import TextFileError, read_text
 from hf_zsar.registration import METHODS
 
 
@@ -164,10 +165,11 @@ def load_recipe(path: str | os.PathLike, overrides: Mapping[str, Any] | None = N
     import yaml
 
     try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
+        content = yaml.safe_load(read_text(path))
     except FileNotFoundError as error:
         raise RecipeError(f"There is no recipe {os.fspath(path)!r}.") from error
+    except TextFileError as error:
+        raise RecipeError(str(error)) from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{path} is not YAML: {error}") from error
     if not isinstance(content, dict):

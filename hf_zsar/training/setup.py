@@ -16,6 +16,7 @@ from hf_zsar.registration import METHODS, MethodSpec
 from .augmentation import ClipAugmentation
 from .collator import VideoTextCollator
 from .optimization import freeze, freeze_statistics
+from .prototypes import check_class_head
 from .recipe import ModelRecipe, Recipe, RecipeError
 
 
@@ -59,6 +60,7 @@ def prepare_run(recipe: Recipe) -> Run:
     torch.manual_seed(recipe.seed)  # weights that start at random
     names = train.features["label"].names
     model, processor = build_model(recipe, names)
+    check_class_head(model, names)
     freeze(model, [*recipe.optimization.freeze, *unused_roles(model)])
     if recipe.optimization.freeze_statistics:
         freeze_statistics(model)
