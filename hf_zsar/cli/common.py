@@ -316,10 +316,10 @@ def check_output(path: str | None, suffixes: Collection[str] = ()) -> None:
     if path is None:
         return
     target = Path(path)
-    if suffixes and target.suffix.lower() not in suffixes:
-        raise CommandError(f"{path}: the name must end in one of {', '.join(suffixes)}")
     if target.is_dir() or not target.name:
         raise CommandError(f"{path} is a folder: name a file to write")
+    if suffixes and target.suffix.lower() not in suffixes:
+        raise CommandError(f"{path}: the name must end in one of {', '.join(suffixes)}")
     if target.exists() and not target.is_file():
         raise CommandError(f"{path} is a pipe or device, not a file to replace")
     _check_writable(target)
@@ -359,7 +359,7 @@ def check_picture(path: str | None, others: Collection[str] = ()) -> str | None:
         return None
     if find_spec("matplotlib") is None:
         raise CommandError("pictures need matplotlib: pip install 'hf-zsar[plot]'")
-    path = path if os.path.splitext(path)[1] else f"{path}.png"
+    path = path if os.path.splitext(path)[1] or os.path.isdir(path) else f"{path}.png"
     check_output(path, (*PICTURE_SUFFIXES, *others))
     return path
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import common
 
+
+if TYPE_CHECKING:
+    from hf_zsar.evaluation import Protocol
 
 EXAMPLE = """examples:
   hf-zsar evaluate --list
@@ -67,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         print(protocol_list())
         return 0
-    check(args)
+    protocol = check(args)
     from hf_zsar.evaluation.processes import Processes
     from hf_zsar.evaluation.zero_shot import ModelFacts, evaluate_zero_shot
 
@@ -86,11 +89,9 @@ def run(args: argparse.Namespace) -> int:
     record = evaluate_zero_shot(
         pipe.model,
         pipe.processor,
-        args.protocol,
-        dataset=args.dataset,
+        protocol,
         videos=args.videos,
         manifest=args.manifest,
-        splits=args.split,
         templates=args.template,
         descriptions=args.descriptions,
         video_options={**common.sampling_options(args), **crops},
@@ -108,8 +109,8 @@ def run(args: argparse.Namespace) -> int:
     return int(bool(clips["broken"]) or (bool(clips["missing"]) and not args.allow_missing))
 
 
-def check(args: argparse.Namespace) -> None:
-    """What can be wrong before a model is loaded.
+def check(args: argparse.Namespace) -> Protocol:
+    """The protocol, and all that can be wrong before a model is loaded.
 
     Raises:
         CommandError: no clips named, options that do not go together, or an output that cannot be written.
@@ -128,8 +129,7 @@ def check(args: argparse.Namespace) -> None:
     from hf_zsar.evaluation.zero_shot import resolve_protocol
 
     protocol = resolve_protocol(args.protocol, args.dataset, args.manifest, args.videos)
-    if args.split:
-        protocol.only(args.split)
+    return protocol.only(args.split) if args.split else protocol
 
 
 def default_store() -> Path:

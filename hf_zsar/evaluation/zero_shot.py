@@ -100,9 +100,9 @@ def evaluate_zero_shot(
         found = processes.from_main(lambda: _find(protocol, videos, manifest))
         files = processes.from_main(lambda: _open(features, protocol, found))
         features.refresh()
+        bank = encode_candidates(model, processor, protocol, templates, descriptions)  # may refuse, so it goes first
         broken = encode_clips(model, processor, files, features, options, processes)
         good = [file for file in files if file.clip not in broken]
-        bank = encode_candidates(model, processor, protocol, templates, descriptions)
         scores = score_splits(model, features, bank, protocol, good, batch_size, processes)
     partial = {file.clip: features.notes[file.key] for file in good if file.key in features.notes}
     return {

@@ -79,7 +79,7 @@ def _model_state(api: HfApi, model: str) -> tuple[str, str | None]:
     try:
         info = api.model_info(model)
     except HUB_ERRORS as error:
-        raise PushError(f"Cannot make a Space for {model}: {reason(error)}.") from error
+        raise PushError(f"Cannot make a Space for {model}: {reason(error).rstrip('.')}.") from error
     names = {sibling.rfilename for sibling in info.siblings or ()}
     if not any(name.startswith("pipeline_") and name.endswith(".py") for name in names):
         raise PushError(f"{model} carries no code, so a Space cannot load it: push it with `hf-zsar push` first.")

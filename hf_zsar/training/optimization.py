@@ -94,8 +94,8 @@ def parameter_groups(
             trained = sorted({role_of(name, method) for name, each in model.named_parameters() if each.requires_grad})
             missing = [role for role in trained if role not in learning_rates]
             raise ValueError(
-                f"learning_rates has neither 'default' nor {', '.join(missing)}; this model trains "
-                f"{', '.join(trained)}. Give each a rate, or 'default' for the rest, or freeze it (optimization.freeze)."
+                f"learning_rates has neither 'default' nor {', '.join(missing)}; the model trains {', '.join(trained)}. "
+                "Give each a rate, or 'default' for the rest, or name it in optimization.freeze."
             )
         decay = weight_decay if decay_all or (parameter.ndim > 1 and not is_table(name)) else 0.0
         group = groups.setdefault((role, decay), {"params": [], "lr": rate, "weight_decay": decay, "role": role})
