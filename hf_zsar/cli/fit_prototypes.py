@@ -60,14 +60,17 @@ def _fit(args: argparse.Namespace, model: Any, processor: Any) -> None:
     from hf_zsar.training.prototypes import check_class_head, fit_prototypes
 
     dataset = load_video_dataset(args.data, root=args.root)
-    check_class_head(model, dataset.features["label"].names)
+    names, known = dataset.features["label"].names, model.config.seen_class_names
+    check_class_head(model, names)
+    if model.config.prototype_source == "classifier" and known and list(known) != names:
+        raise common.CommandError(f"the prototypes are the class head's rows, made for {known[:5]}, not {names[:5]}")
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     fit_prototypes(
         model,
         processor,
         dataset,
-        dataset.features["label"].names,
+        names,
         batch_size=args.batch_size,
         state_file=out / ".prototypes-state",
         accelerator=Accelerator(),

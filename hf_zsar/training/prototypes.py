@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,14 @@ from .collator import VideoTextCollator
 def check_class_head(model: torch.nn.Module, label_names: Sequence[str]) -> None:
     """
     Raises:
-        ValueError: the model has a class head that was made for other classes than those of the data.
+        ValueError: the model has a class head of another size than the data.
     """
     head = getattr(model, "class_head", None)
-    if head is None:
-        return
-    if head.out_features != len(label_names):
+    if head is not None and head.out_features != len(label_names):
         raise ValueError(
             f"The model has a class head of {head.out_features} classes, the data has {len(label_names)}: choose the "
             "classes it was trained on (data.classes of a recipe), or a model without a head for other classes."
         )
-    known = model.config.seen_class_names
-    if model.config.prototype_source == "classifier" and known and list(known) != list(label_names):
-        raise ValueError("prototype_source='classifier' takes the class head's rows, but the data has other classes.")
 
 
 def fit_prototypes(
@@ -112,12 +107,6 @@ def _load_state(path: Path, key: str) -> tuple[torch.Tensor, torch.Tensor, int] 
         if metadata.get("key") != key:
             return None
         return file.get_tensor("sums"), file.get_tensor("counts"), int(metadata["done"])
-
-
-def batches_of(dataset: Any, collator: VideoTextCollator, batch_size: int) -> Iterator[dict[str, Any]]:
-    """The data set in order, collated."""
-    for start in range(0, len(dataset), batch_size):
-        yield collator([dataset[i] for i in range(start, min(start + batch_size, len(dataset)))])
 
 
 __all__ = ["fit_prototypes"]
