@@ -76,13 +76,14 @@ def run(args: argparse.Namespace) -> int:
                 out.add(record)
             else:
                 show(record)
-            drawn = "error" not in record
-            if drawn and args.picture:
-                drawn &= attempt(draw, pipe, record, pictures[record["video"]], args)
-            if drawn and args.explain:
-                drawn &= attempt(draw_why, pipe, record, explanations[record["video"]], args, labels)
-            status |= not drawn
-    return int(status)
+            if "error" in record:
+                status = 1
+                continue
+            if args.picture and not attempt(draw, pipe, record, pictures[record["video"]], args):
+                status = 1
+            if args.explain and not attempt(draw_why, pipe, record, explanations[record["video"]], args, labels):
+                status = 1
+    return status
 
 
 def check(args: argparse.Namespace) -> None:

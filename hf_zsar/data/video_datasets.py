@@ -19,6 +19,7 @@ import numpy as np
 from .text_files import printable
 from .video_folders import VIDEO_SUFFIXES, find_videos, is_junk, subfolders
 from .video_lists import (
+    SHARD_SUFFIXES,
     LabelledFile,
     VideoDatasetError,
     class_folders,
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 logger = logging.getLogger(__name__)
-
-SHARD_SUFFIXES = (".parquet", ".tar")
 
 
 def load_video_dataset(

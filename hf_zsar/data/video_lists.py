@@ -16,6 +16,7 @@ from .text_files import TextFileError, lines_of, parse_json, parse_table, printa
 from .video_folders import VIDEO_SUFFIXES, find_videos, has_video_suffix, subfolders, warn
 
 
+SHARD_SUFFIXES = (".parquet", ".tar")
 _FILE_FIELDS = ("file", "video", "path")
 _TABLES = (".csv", ".tsv")
 # A path may hold blanks: it ends where a video's suffix does.
@@ -81,8 +82,12 @@ def labelled_files(
         tried = ([read_list(*each, split) for each in lists] for split in splits)
         parts = next((parts for parts in tried if any(files for files, _ in parts)), [([], None)])
         files, names = [file for part, _ in parts for file in part], parts[0][1]
+    if not files and path.is_dir():
+        shards = any(each.suffix in SHARD_SUFFIXES for each in path.iterdir())
+        hint = " It holds shards, which only training reads." if shards else ""
+        raise VideoDatasetError(f"{source} lists no videos in class folders.{hint}")
     if not files:
-        raise VideoDatasetError(f"{source} lists no videos" + (" in class folders." if path.is_dir() else "."))
+        raise VideoDatasetError(f"{source} lists no videos.")
     return _once(files, str(source)), names
 
 

@@ -61,7 +61,7 @@ def summarize_split(
             "rank": ranks.tolist(),
             "answer": [class_numbers[split.candidates[i]] for i in answers],
         },
-        "wrong": _wrong(scores, ranks),
+        "wrong": _wrong(scores, ranks, answers),
     }
     result["metrics"]["top1_if_missing_wrong"] = hits / scores.expected if scores.expected else math.nan
     if (scores.truth.sum(axis=1) > 1).any():
@@ -71,12 +71,11 @@ def summarize_split(
     return result
 
 
-def _wrong(scores: SplitScores, ranks: np.ndarray) -> list[dict[str, Any]]:
-    """The clips whose best answer is not right: the right labels, and the best of the others."""
+def _wrong(scores: SplitScores, ranks: np.ndarray, answers: np.ndarray) -> list[dict[str, Any]]:
+    """The clips whose best answer is not right: the right labels, and the one given."""
     names = scores.split.candidates
-    given = np.where(scores.truth, -np.inf, scores.logits).argmax(axis=1) if len(ranks) else ranks
     return [
-        {"clip": clip, "right": [names[k] for k in np.flatnonzero(scores.truth[n])], "given": names[given[n]]}
+        {"clip": clip, "right": [names[k] for k in np.flatnonzero(scores.truth[n])], "given": names[answers[n]]}
         for n, clip in enumerate(scores.clips)
         if ranks[n] != 1
     ]
