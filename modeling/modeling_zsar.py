@@ -29,6 +29,8 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput, can_return_tuple
 
+from .file_writing import replacing
+
 
 LABEL_BANK_FORMAT = "hf_zsar/label-bank/1"
 
@@ -174,10 +176,9 @@ class LabelBank:
             "fingerprint": self.fingerprint,
             "metadata": json.dumps(self.metadata, ensure_ascii=False),
         }
-        temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        save_file(tensors, temporary, metadata=metadata)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike, device: str | torch.device = "cpu") -> LabelBank:
