@@ -32,7 +32,6 @@ from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 
 from .candidates import Candidates
 from .distributed import gather_with_grad
-
 from .file_writing import replacing
 
 
