@@ -226,7 +226,7 @@ def test_kind_is_checked():
         ('{"archery": [1]}', "classes.archery.attributes[0]: expected a string"),
         ('{"archery": {"objets": ["bow"]}}', 'the field "attributes" is missing'),
         ("\xff", "not UTF-8"),
-        ("[" * 100_000, "nested too deeply"),
+        ("[" * 100_000, "nested deeper than"),
     ],
 )
 def test_unusable_files_are_named_with_the_reason(tmp_path, text, says):
