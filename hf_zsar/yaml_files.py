@@ -1,7 +1,7 @@
 """YAML that somebody else wrote: the one reader, which makes plain values only, of bounded depth and size.
 
-A few lines of YAML can stand for gigabytes, because an alias repeats all that its anchor names. So a text is first read
-as events and measured with every alias written out; values are made only of what passes.
+A few lines of YAML can stand for gigabytes, because an alias repeats all that its anchor names. So a text is first
+read as events and measured with every alias written out; values are made only of what passes.
 """
 
 from __future__ import annotations
@@ -9,50 +9,41 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from hf_zsar.processing.text_files import read_text
+from hf_zsar.processing.limits import hold_to
+from hf_zsar.processing.text_files import TextFileError, read_text
 
 
-# The largest file of the field (action graphs of 600 classes) has 0.5 MB. Without libyaml a megabyte takes 15 seconds.
-YAML_BYTES = 4 * 2**20
-# No format of ours has more than 6 levels; the loader needs several calls for each.
-YAML_DEPTH = 32
-YAML_VALUES = 200_000
+def read_yaml(path: str | os.PathLike, words: bool = False) -> Any:
+    """The value of a YAML file. Raises as [`read_text`] and [`parse_yaml`]."""
+    return parse_yaml(read_text(path, limit="yaml_bytes"), os.fspath(path), words)
 
 
-def read_yaml(path: str | os.PathLike, *, words: bool = False, error: type[Exception] = ValueError) -> Any:
-    """The value of a YAML file.
-
-    Raises:
-        error: as [`read_text`] and [`parse_yaml`]; the message names the file.
-    """
-    text = read_text(path, error=error, max_bytes=YAML_BYTES)
-    return parse_yaml(text, os.fspath(path), words=words, error=error)
-
-
-def parse_yaml(text: str, where: str, *, words: bool = False, error: type[Exception] = ValueError) -> Any:
+def parse_yaml(text: str, name: str, words: bool = False) -> Any:
     """The value of a YAML text: mappings, lists, strings, numbers, dates; no tag makes anything else.
 
     Args:
-        where: what the text is, for messages.
+        name: what the text is, for messages.
         words: every scalar is text ("no" and "on" are words, not booleans).
 
     Raises:
-        error: not YAML, a key twice in one mapping, nested deeper than `YAML_DEPTH`, or more than `YAML_VALUES` values,
-            each alias counted as what it stands for.
+        TextFileError: not YAML, a key twice in one mapping, or more than the limits `yaml_depth` and `yaml_values`
+            allow, each alias counted as what it stands for.
     """
     import yaml
 
     base = getattr(yaml, "CBaseLoader" if words else "CSafeLoader", yaml.BaseLoader if words else yaml.SafeLoader)
     try:
-        _measure(text, yaml, base)
+        _measure(text, name, yaml, base)
         return yaml.load(text, _strict(yaml, base))
-    except yaml.YAMLError as problem:
-        raise error(f"{where}: not valid YAML: {' '.join(str(problem).split())}.") from problem
-    except (ValueError, OverflowError, RecursionError) as problem:  # a date that is none, a number of 5000 digits
-        raise error(f"{where}: not valid YAML: {problem}.") from problem
+    except TextFileError:
+        raise
+    except yaml.YAMLError as error:
+        raise TextFileError(f"{name} is not YAML: {' '.join(str(error).split())}.") from error
+    except (ValueError, OverflowError, RecursionError) as error:  # a date that is none, a number of 5000 digits
+        raise TextFileError(f"{name} is not YAML: {error}.") from error
 
 
-def _measure(text: str, yaml: Any, loader: type) -> None:
+def _measure(text: str, name: str, yaml: Any, loader: type) -> None:
     """Refuse what is too deep or too large once written out, and aliases that stand within what they name."""
     known: dict[str, tuple[int, int]] = {}  # anchor -> values, levels
     still_open: list[list[Any]] = [[None, 0, 0]]  # anchor, values, levels below
@@ -76,9 +67,10 @@ def _measure(text: str, yaml: Any, loader: type) -> None:
             known[anchor] = values, levels
         parent = still_open[-1]
         parent[1], parent[2] = parent[1] + values, max(parent[2], levels)
-        if len(still_open) - 1 + levels > YAML_DEPTH or parent[1] > YAML_VALUES:
-            limit = f"more than {YAML_DEPTH} levels or {YAML_VALUES} values"
-            raise yaml.MarkedYAMLError(problem=limit, problem_mark=event.start_mark)
+        line = f"{name}, line {event.start_mark.line + 1}"
+        depth = len(still_open) - 1 + levels
+        hold_to("yaml_depth", depth, f"{line}: lists and mappings within each other", TextFileError)
+        hold_to("yaml_values", parent[1], f"{line}: values, aliases written out", TextFileError)
 
 
 def _strict(yaml: Any, base: type) -> type:

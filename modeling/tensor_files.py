@@ -12,10 +12,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 
-# A tensor is read into memory at once. A million videos with one vector of 1024 each take 4 GB.
-TENSOR_FILE_BYTES = 64 * 2**30
-
-
 @contextmanager
 def open_tensors(
     path: str | os.PathLike, device: str | torch.device = "cpu", *, error: type[Exception] = ValueError
@@ -24,13 +20,11 @@ def open_tensors(
 
     Raises:
         FileNotFoundError: no such file.
-        error: larger than `TENSOR_FILE_BYTES`, or damaged, also where that shows only while it is read.
+        error: damaged, also where that shows only while it is read.
     """
     name = os.fspath(path)
     if not os.path.isfile(name):
         raise FileNotFoundError(f"There is no file {name}.")
-    if os.path.getsize(name) > TENSOR_FILE_BYTES:
-        raise error(f"{name}: larger than the {TENSOR_FILE_BYTES} bytes allowed for a file of tensors.")
     try:
         with safe_open(name, framework="pt", device=str(device)) as file:
             yield file

@@ -20,7 +20,7 @@ from typing import Any
 
 from .action_graph import RELATIONS, ActionGraph, unique
 from .description_schemas import SCHEMA_IDS, SCHEMAS, DescriptionError, check
-from .text_files import read_json
+from .text_files import TextFileError, read_json
 
 
 logger = logging.getLogger(__name__)
@@ -203,7 +203,7 @@ class Descriptions:
         Raises:
             DescriptionError: no such file, not JSON, or not a description file; the message names the file.
         """
-        return cls.from_dict(read_json(path, error=DescriptionError), kind, source=os.fspath(path))
+        return cls.from_dict(read_description_file(path), kind, source=os.fspath(path))
 
     def save(self, path: str | os.PathLike) -> None:
         """Write a JSON file (UTF-8, short lists on one line); either the whole file appears or nothing does."""
@@ -330,6 +330,20 @@ def _repaired_graph(entry: Any) -> Any:
 
 
 # -- files ---------------------------------------------------------------------------------------------------------
+
+
+def read_description_file(path: str | os.PathLike) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        DescriptionError: no such file, or not JSON; the message names the file and the place.
+    """
+    try:
+        return read_json(path)
+    except OSError as error:
+        raise DescriptionError(f"{path}: cannot be read ({error.strerror or error}); check the path.") from error
+    except TextFileError as error:
+        raise DescriptionError(str(error)) from error
 
 
 def format_json(value: Any, indent: str = "", width: int = 110) -> str:

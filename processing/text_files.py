@@ -1,81 +1,96 @@
-"""Text and JSON files that somebody else wrote: the one reader of each, bounded, with one error for all that is wrong."""
+"""Text and JSON files that somebody else wrote: the one reader of each, bounded, with one error for all its faults."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
-import re
 from typing import Any
 
-
-# Of the largest list file of the field (Kinetics-700's annotations, 110 MB), doubled.
-TEXT_BYTES = 256 * 2**20
-# No format of ours has more than 7 levels; what walks over a value may need several calls for each.
-JSON_DEPTH = 64
-
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-# What a file that starts so is written in; "utf-8-sig" also reads files without the mark.
-_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+from .limits import hold_to, limits
 
 
-def read_text(
-    path: str | os.PathLike, *, error: type[Exception] = ValueError, max_bytes: int = TEXT_BYTES
-) -> str:
-    """The text of a file: UTF-8, or UTF-16 with a byte-order mark; the mark is no part of it.
+# The mark of UTF-32 begins with that of UTF-16, so it is looked for first.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+class TextFileError(ValueError):
+    """A text file that cannot be read; the message names it and the place, and says what to do."""
+
+
+def decode(data: bytes, name: str, errors: str = "strict") -> str:
+    """Text of a file: UTF-8, or what its byte order mark says.
+
+    Args:
+        name: how messages call it.
+        errors: `"surrogateescape"` keeps bytes that are no UTF-8: file names may hold some.
 
     Raises:
-        error: no such file, a folder, more than `max_bytes`, or no text. The message names the file and the remedy.
+        TextFileError: another encoding.
+    """
+    mark, encoding = next(((mark, code) for mark, code in _MARKS if data.startswith(mark)), (b"", "utf-8"))
+    data = data[len(mark) :]
+    try:
+        text = data.decode(encoding, errors if encoding == "utf-8" else "strict")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise TextFileError(f"{name} is not {encoding.upper()} (line {line}): save it as UTF-8.") from error
+    if "\0" in text:
+        raise TextFileError(f"{name} holds zero bytes: it is no text, or UTF-16 without its mark. Save it as UTF-8.")
+    return text
+
+
+def read_text(path: str | os.PathLike, errors: str = "strict", limit: str = "text_bytes") -> str:
+    """The text of a file, see [`decode`].
+
+    Args:
+        limit: which limit its bytes are held to.
+
+    Raises:
+        OSError: it cannot be opened.
+        TextFileError: too large, or as [`decode`].
     """
     name = os.fspath(path)
-    try:
-        with open(path, "rb") as file:
-            data = file.read(max_bytes + 1)
-    except OSError as problem:
-        raise error(f"{name}: cannot be read ({problem.strerror or problem}); check the path.") from problem
-    except ValueError as problem:  # a NUL in the name
-        raise error(f"{name!r}: cannot be read ({problem}); check the path.") from problem
-    if len(data) > max_bytes:
-        raise error(f"{name}: larger than the {max_bytes} bytes allowed for such a file.")
-    try:
-        return data.decode(_MARKS.get(data[:2], "utf-8-sig"))
-    except UnicodeDecodeError as problem:
-        raise error(f"{name}: not UTF-8 (byte {problem.start}); save it as UTF-8.") from problem
+    if "\0" in name:
+        raise TextFileError(f"{name!r} is no name of a file: it holds a zero byte.")
+    with open(path, "rb") as file:
+        data = file.read(int(getattr(limits(), limit)) + 1)
+    hold_to(limit, len(data), f"{name}: a text of so many bytes or more", TextFileError)
+    return decode(data, name, errors)
 
 
-def read_json(path: str | os.PathLike, *, error: type[Exception] = ValueError, max_bytes: int = TEXT_BYTES) -> Any:
-    """The value of a JSON file.
-
-    Raises:
-        error: as [`read_text`] and [`parse_json`]; the message names the file.
-    """
-    return parse_json(read_text(path, error=error, max_bytes=max_bytes), os.fspath(path), error=error)
+def read_json(path: str | os.PathLike) -> Any:
+    """The value of a JSON file. Raises as [`read_text`] and [`parse_json`]."""
+    return parse_json(read_text(path), os.fspath(path))
 
 
-def parse_json(text: str, where: str, *, error: type[Exception] = ValueError) -> Any:
+def parse_json(text: str, name: str) -> Any:
     """The value of a JSON text.
 
     Args:
-        where: what the text is, for messages: a file, a line of it.
+        name: what the text is, for messages: a file, a line of it.
 
     Raises:
-        error: not JSON, a key twice in one object, nested deeper than `JSON_DEPTH`, a number of thousands of digits,
-            or half a surrogate pair (which no file or tokenizer takes).
+        TextFileError: not JSON, a key twice in one object, a number of thousands of digits, or nested deeper than the
+            limit `json_depth`.
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique)
-        if _SURROGATE.search(text):
-            json.dumps(value, ensure_ascii=False).encode()
-    except json.JSONDecodeError as problem:
-        place = f"line {problem.lineno}, column {problem.colno}"
-        raise error(f"{where}: not valid JSON at {place}: {problem.msg}; correct it there.") from problem
-    except UnicodeEncodeError as problem:
-        raise error(f"{where}: a string holds half of a surrogate pair, which is no character.") from problem
-    except RecursionError as problem:
-        raise error(f"{where}: nested deeper than the {JSON_DEPTH} levels allowed.") from problem
-    except ValueError as problem:
-        raise error(f"{where}: not valid JSON: {problem}.") from problem
-    if depth_of(value) > JSON_DEPTH:
-        raise error(f"{where}: nested deeper than the {JSON_DEPTH} levels allowed.")
+        depth = depth_of(value)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise TextFileError(f"{name} is not JSON: {error.msg} at {place}; correct it there.") from error
+    except RecursionError:
+        depth = float("inf")
+    except ValueError as error:
+        raise TextFileError(f"{name} is not JSON: {error}.") from error
+    hold_to("json_depth", depth, f"{name}: lists and objects within each other", TextFileError)
     return value
 
 
@@ -97,4 +112,4 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return data
 
 
-__all__ = ["parse_json", "read_json", "read_text"]
+__all__ = ["TextFileError", "decode", "parse_json", "read_json", "read_text"]
