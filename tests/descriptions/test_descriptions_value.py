@@ -218,7 +218,7 @@ def test_kind_is_checked():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "is not JSON: .* at line 1, column 2"),
+        ("{", "at line 1, column 2; correct it there"),
         ('{"a": ["x"], "a": ["y"]}', "the key 'a' appears twice"),
         ("[]", "expected a JSON object with an entry per label, found an empty list"),
         ('[{"word": "archery", "defn": "a sport"}]', "--texts FILE"),
