@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from hf_zsar.registration import METHODS
+from hf_zsar.methods import METHODS
 
 from .facts import CardFacts
 
