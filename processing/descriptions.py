@@ -6,22 +6,28 @@ Two kinds: `"attributes"`, the keyword lists of DA-STI (arXiv 2510.27255; file f
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import re
-import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TextIO
 
 from .action_graph import RELATIONS, ActionGraph, unique
 from .description_schemas import SCHEMA_IDS, SCHEMAS, DescriptionError, check
 from .text_files import TextFileError, read_json
 
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 logger = logging.getLogger(__name__)
 
@@ -362,18 +368,47 @@ def format_json(value: Any, indent: str = "", width: int = 110) -> str:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a UTF-8 file through a temporary name in the same folder, so that it is never seen half-written."""
-    folder = os.path.dirname(os.path.abspath(os.fspath(path)))
-    os.makedirs(folder, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+    """Write a UTF-8 file, whole or not at all; a link is followed, an old file's mode kept.
+
+    Every writer of a file uses one temporary name and locks it. So what a killed process left is written over, and
+    what a living one is writing is waited for.
+
+    Raises:
+        OSError: it cannot be written; an old file stays as it was.
+    """
+    target = os.path.realpath(path)
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise OSError(errno.EISDIR, "it is not a regular file", os.fspath(path))
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    temporary = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.tmp")
+    with _open_alone(temporary) as file:
+        try:
+            file.truncate(0)
             file.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp makes private files; a shared model folder needs readable ones
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+            file.flush()
+            os.fsync(file.fileno())
+            if os.path.exists(target):
+                os.chmod(temporary, os.stat(target).st_mode & 0o777)
+            os.replace(temporary, target)
+        except BaseException as error:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            if isinstance(error, OSError):
+                raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+            raise
+
+
+def _open_alone(path: str) -> TextIO:
+    """A file to write to that no other process writes to."""
+    while True:
+        file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by the caller
+        with suppress(OSError):  # of file systems without locks
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+        # While this one waited, the file may have got its name.
+        if os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+            return file
+        file.close()
 
 
 __all__ = [
