@@ -21,6 +21,7 @@ from typing import Any, TextIO
 
 from .action_graph import RELATIONS, ActionGraph, unique
 from .description_schemas import SCHEMA_IDS, SCHEMAS, DescriptionError, check
+from .text_files import TextFileError, read_json
 
 
 try:
@@ -208,7 +209,7 @@ class Descriptions:
         Raises:
             DescriptionError: no such file, not JSON, or not a description file; the message names the file.
         """
-        return cls.from_dict(read_json(path), kind, source=os.fspath(path))
+        return cls.from_dict(read_description_file(path), kind, source=os.fspath(path))
 
     def save(self, path: str | os.PathLike) -> None:
         """Write a JSON file (UTF-8, short lists on one line); either the whole file appears or nothing does."""
@@ -337,37 +338,18 @@ def _repaired_graph(entry: Any) -> Any:
 # -- files ---------------------------------------------------------------------------------------------------------
 
 
-def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise DescriptionError(f"the key {repeated!r} appears twice in one object; keep one of the two.")
-    return data
-
-
-def read_json(path: str | os.PathLike) -> Any:
-    """Parse a JSON file; repeated keys are an error.
+def read_description_file(path: str | os.PathLike) -> Any:
+    """The value of a JSON file.
 
     Raises:
-        DescriptionError: the file is missing, is not UTF-8 or is not JSON; the message names file, line and column.
+        DescriptionError: no such file, or not JSON; the message names the file and the place.
     """
-    name = os.fspath(path)
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return json.load(file, object_pairs_hook=_no_repeated_keys)
-    except DescriptionError as error:
-        raise DescriptionError(f"{name}: {error}") from None
+        return read_json(path)
     except OSError as error:
-        raise DescriptionError(f"{name}: cannot be read ({error.strerror or error}); check the path.") from error
-    except UnicodeDecodeError as error:
-        raise DescriptionError(f"{name}: not UTF-8 (byte {error.start}); save it as UTF-8.") from error
-    except RecursionError as error:
-        raise DescriptionError(f"{name}: nested too deeply to be a description file.") from error
-    except json.JSONDecodeError as error:
-        raise DescriptionError(
-            f"{name}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; correct it there."
-        ) from error
+        raise DescriptionError(f"{path}: cannot be read ({error.strerror or error}); check the path.") from error
+    except TextFileError as error:
+        raise DescriptionError(str(error)) from error
 
 
 def format_json(value: Any, indent: str = "", width: int = 110) -> str:

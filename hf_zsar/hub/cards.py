@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_zsar.files import write_text
-from hf_zsar.registration import METHODS
+from hf_zsar.methods import METHODS
 
 from .facts import CardFacts
 
