@@ -6,16 +6,17 @@ import argparse
 import glob
 import os
 import sys
-import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from hf_zsar.data.text_files import TextFileError, decode, dump_json, lines_of, parse_json, parse_table, printable
+from hf_zsar.data.line_files import lines_of, parse_table
 from hf_zsar.data.video_folders import VIDEO_SUFFIXES, is_junk
 from hf_zsar.data.video_folders import find_videos as videos_in_folder
+from hf_zsar.files import check_file, check_folder, folder_target
+from hf_zsar.printing import dump_json, printable
+from hf_zsar.processing.text_files import TextFileError, decode, parse_json, read_text
 
 
 # What matplotlib draws into.
@@ -174,7 +175,7 @@ def read_labels_file(path: str) -> list[str]:
 
 def _text_of(path: str) -> str:
     if path != "-":
-        return decode(Path(path).read_bytes(), path)
+        return read_text(path)
     if sys.stdin is None:
         raise CommandError("there is no standard input to read labels from")
     binary = getattr(sys.stdin, "buffer", None)
@@ -311,18 +312,14 @@ def check_output(path: str | None, suffixes: Collection[str] = ()) -> None:
         suffixes: those that are known, if not all are.
 
     Raises:
-        CommandError: an unknown suffix, a folder in the file's place, or a folder that is not there or not writable.
+        CommandError: an unknown suffix, no file of that name can be written.
     """
     if path is None:
         return
-    target = Path(path)
-    if target.is_dir() or not target.name:
-        raise CommandError(f"{path} is a folder: name a file to write")
-    if suffixes and target.suffix.lower() not in suffixes:
+    if suffixes and not os.path.isdir(path) and os.path.splitext(path)[1].lower() not in suffixes:
         raise CommandError(f"{path}: the name must end in one of {', '.join(suffixes)}")
-    if target.exists() and not target.is_file():
-        raise CommandError(f"{path} is a pipe or device, not a file to replace")
-    _check_writable(target)
+    with _in_words():
+        check_file(path)
 
 
 def check_output_folder(path: str | None, empty: bool = False) -> None:
@@ -336,14 +333,18 @@ def check_output_folder(path: str | None, empty: bool = False) -> None:
     """
     if path is None:
         return
-    target = Path(path)
-    if target.exists() and not target.is_dir():
-        raise CommandError(f"{path} is a file, not a folder")
-    if target.is_dir() and empty and any(target.iterdir()):
-        raise CommandError(f"{path} exists and is not empty: choose another folder or remove it first")
-    # The nearest folder that is there: the rest will be made.
-    nearest = next(each for each in [target.absolute(), *target.absolute().parents] if each.exists())
-    _check_writable(nearest / "probe")
+    with _in_words():
+        if empty:
+            folder_target(path)
+        check_folder(path)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CommandError(f"cannot write {error.filename}: {error.strerror}") from error
 
 
 def check_picture(path: str | None, others: Collection[str] = ()) -> str | None:
@@ -362,32 +363,6 @@ def check_picture(path: str | None, others: Collection[str] = ()) -> str | None:
     path = path if os.path.splitext(path)[1] or os.path.isdir(path) else f"{path}.png"
     check_output(path, (*PICTURE_SUFFIXES, *others))
     return path
-
-
-def _check_writable(target: Path) -> None:
-    folder = target.parent
-    if not folder.is_dir():
-        raise CommandError(f"there is no folder {str(folder)!r} to write {target.name} into")
-    try:
-        # Permissions, read-only disks and quotas: only trying tells. The file has no name, or is gone at once.
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise CommandError(f"cannot write into the folder {str(folder)!r}: {error.strerror}") from error
-
-
-@contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[str]:
-    """A temporary name beside `path` to write to; it becomes `path` when all went well and vanishes otherwise."""
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise CommandError(f"there is no folder {str(target.parent)!r} to write {target.name} into")
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
-    try:
-        yield str(temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterator[dict[str, Any]]:

@@ -86,8 +86,7 @@ def run(args: argparse.Namespace) -> int:
         common.check_output(cache_path(args))
         common.check_device(args.device)
     descriptions = imported(args) if args.import_from else made(args)
-    with common.replacing(args.out) as temporary:
-        descriptions.save(temporary)
+    descriptions.save(args.out)
     report(args, descriptions)
     if args.draw:
         draw(args, descriptions)
@@ -172,8 +171,7 @@ def draw(args: argparse.Namespace, descriptions: Descriptions) -> None:
     graph = descriptions.require("graph").for_label(label)
     if graph is None:
         raise common.CommandError(f"no graph for the label {label!r} to draw")
-    with common.replacing(args.draw) as temporary:
-        draw_graph(graph, temporary)
+    draw_graph(graph, args.draw)
     common.say(f"{args.draw}: {label}")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from hf_zsar.files import replacing
+
 from . import common
 
 
@@ -45,8 +47,7 @@ def run(args: argparse.Namespace) -> int:
         for label, weights in zip(bank.labels, bank["transfer_weights"], strict=True)
     }
     if args.picture:
-        with common.replacing(args.picture) as path:
-            draw(parts, path)
+        draw(parts, args.picture)
     if args.json:
         common.print_json(parts)
     else:
@@ -79,7 +80,8 @@ def draw(parts: dict[str, list[dict[str, Any]]], path: str) -> None:
         ax.set_title(label, loc="left", fontweight="bold")
         ax.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlabel("share of the seen class in the prototype")
-    figure.savefig(path, dpi=150)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
 
 
 def _short(name: str, limit: int = 40) -> str:

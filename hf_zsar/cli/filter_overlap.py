@@ -47,8 +47,7 @@ def run(args: argparse.Namespace) -> int:
     train, test = _classes(args.train), [name for source in args.test for name in _classes(source)]
     overlap = filter_overlap(train, test, _embedder(args, [*train, *test]), args.threshold or THRESHOLD)
     if args.out:
-        with common.replacing(args.out) as path:
-            overlap.save(path)
+        overlap.save(args.out)
     for name, (closest, distance) in overlap.dropped.items():
         print(f"dropped  {distance:.4f}  {name}  ~  {closest}")
     print(f"{len(overlap.kept)} of {len(train)} classes kept ({overlap.rule})")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .text_files import printable
+from hf_zsar.printing import printable
+
 from .video_folders import VIDEO_SUFFIXES, find_videos, is_junk, subfolders
 from .video_lists import (
     SHARD_SUFFIXES,

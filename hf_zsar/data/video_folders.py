@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Iterable
 
-from .text_files import printable
+from hf_zsar.printing import printable
 
 
 logger = logging.getLogger(__name__)

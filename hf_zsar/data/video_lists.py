@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .text_files import TextFileError, lines_of, parse_json, parse_table, printable, read_json_lines, read_text
+from hf_zsar.printing import printable
+from hf_zsar.processing.text_files import TextFileError, read_json, read_text
+
+from .line_files import parse_table, read_json_lines, read_lines
 from .video_folders import VIDEO_SUFFIXES, find_videos, has_video_suffix, subfolders, warn
 
 
@@ -168,7 +171,7 @@ def _row(record: Any, path: Path, number: int) -> tuple[str, Any]:
 
 
 def _read_json(path: Path, root: Path, split: str) -> tuple[Rows, list[str] | None]:
-    content = parse_json(read_text(path), str(path))
+    content = read_json(path)
     if isinstance(content, dict) and isinstance(content.get("database"), dict):
         return _activitynet(content["database"], path, root, split)
     rows = content.get("clips") if isinstance(content, dict) else content
@@ -243,7 +246,7 @@ def _kinetics(
 
 def _read_text(path: Path, split: str) -> Rows:
     """Lines of `path [frames] label`, with tabs or blanks between."""
-    lines = [(number, line) for number, line in enumerate(lines_of(read_text(path, "surrogateescape")), start=1)]
+    lines = [(number, line) for number, line in enumerate(read_lines(path, "surrogateescape"), start=1)]
     fields = [(number, *_fields(line.strip())) for number, line in lines if line.strip()]
     if "_test_split" in path.stem and all(flag in (["0"], ["1"], ["2"]) for _, _, flag in fields):
         of_class = path.stem.partition("_test_split")[0]

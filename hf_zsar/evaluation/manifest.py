@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hf_zsar.data.text_files import TextFileError, read_json
 from hf_zsar.data.video_folders import warn
 from hf_zsar.data.video_lists import VideoDatasetError, check_names, labelled_files, locate, matching_lists
+from hf_zsar.processing.text_files import TextFileError, read_json
 
 from .catalog import FoundClips
 from .protocols import Protocol, Split
