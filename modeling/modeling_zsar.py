@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
@@ -33,6 +33,7 @@ from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 from .candidates import Candidates
 from .distributed import gather_with_grad
 from .file_writing import replacing
+from .size_limits import hold_to_size
 
 
 LABEL_BANK_FORMAT = "hf_zsar/label-bank/1"
@@ -268,6 +269,28 @@ class ZSARPreTrainedModel(PreTrainedModel):
     gather_loss: bool | None = None
     # Fingerprint of the weights, candidates, and their bank, from one batch to the next.
     _kept_bank: tuple[str | None, Candidates, LabelBank] | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any
+    ) -> ZSARPreTrainedModel:
+        """As the base class; weights are safetensors, and a pickle is not opened unless `use_safetensors=False`.
+
+        Raises:
+            OSError: no such model, or its weights are damaged.
+            ValueError: a configuration that cannot be, or that asks for more than [`SizeLimits`].
+        """
+        kwargs.setdefault("use_safetensors", True)
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except SafetensorError as error:
+            name = pretrained_model_name_or_path
+            raise OSError(f"{name}: its weights cannot be read as safetensors: {error}.") from error
+
+    def post_init(self) -> None:
+        # Loading builds a model without storage first, so that this is known before anything is allocated.
+        hold_to_size("parameters", sum(p.numel() for p in self.parameters()), "the parameters of the model")
+        super().post_init()
 
     @classmethod
     def is_custom_code(cls) -> bool:
