@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from .file_writing import replacing
 from .model_identity import ModelIdentity, fingerprint_of
+from .tensor_files import header_value, read_tensors
 
 
 LABEL_BANK_FORMAT = "hf_zsar/label-bank/2"
@@ -101,7 +102,8 @@ class LabelBank:
         """Write one safetensors file; all but the tensors is in its header. Replaces atomically.
 
         Raises:
-            ValueError: values that are not finite.
+            ValueError: values that are not finite, or no `text_embeds`.
+            OSError: it cannot be written there.
         """
         self._check_values()
         metadata = {
@@ -111,10 +113,9 @@ class LabelBank:
             "metadata": json.dumps(self.metadata, ensure_ascii=False),
             "model": str(self.identity or ""),
         }
-        temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        save_file(tensors, temporary, metadata=metadata)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike, device: str | torch.device = "cpu") -> LabelBank:
@@ -124,33 +125,24 @@ class LabelBank:
             FileNotFoundError: no such file.
             ValueError: the file is no label bank, or was tampered with.
         """
-        name = os.fspath(path)
+        tensors, header = read_tensors(path, device)
+        if header.get("format") != LABEL_BANK_FORMAT:
+            raise ValueError(f"{path} is not a label bank: its format is {header.get('format')!r}.")
+        labels, metadata = header_value(header, "labels", list, path), header_value(header, "metadata", dict, path)
+        missing = {"model", "fingerprint"} - header.keys()
+        if missing:
+            raise ValueError(f"{path}: the header of this label bank lacks {' and '.join(sorted(missing))}.")
         try:
-            with safe_open(name, framework="pt", device=str(device)) as file:
-                bank = cls._read(file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()})
+            identity = ModelIdentity.parse(header["model"]) if header["model"] else None
+            bank = cls(tuple(labels), tensors, header["fingerprint"], metadata, identity)
             bank._check_values()
-        except SafetensorError as error:
-            raise ValueError(f"{name} is not a label bank: it cannot be read as safetensors ({error}).") from error
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{name} is not a label bank that can be used: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{path} is not a label bank that can be used: {error}") from error
         return bank
 
-    @classmethod
-    def _read(cls, header: dict[str, str], tensors: dict[str, torch.Tensor]) -> LabelBank:
-        if header.get("format") != LABEL_BANK_FORMAT:
-            raise ValueError(f"its format is {header.get('format')!r}, not {LABEL_BANK_FORMAT!r}.")
-        missing = [key for key in ("labels", "fingerprint", "metadata", "model") if key not in header]
-        if missing:
-            raise ValueError(f"its header lacks {', '.join(missing)}.")
-        labels, metadata = json.loads(header["labels"]), json.loads(header["metadata"])
-        if not isinstance(labels, list) or not isinstance(metadata, dict):
-            raise ValueError("its header has no list of labels or no table of metadata.")
-        if tensors.get("text_embeds", torch.zeros(0)).ndim != 2:
-            raise ValueError("text_embeds [labels, dim] is missing or has another shape.")
-        identity = ModelIdentity.parse(header["model"]) if header["model"] else None
-        return cls(tuple(labels), tensors, header["fingerprint"], metadata, identity)
-
     def _check_values(self) -> None:
+        if "text_embeds" not in self or self["text_embeds"].ndim != 2:
+            raise ValueError("text_embeds [labels, dim] is missing or has another shape.")
         for name, tensor in self.tensors.items():
             if not tensor.isfinite().all():
                 raise ValueError(f"{name} holds values that are not finite numbers.")
