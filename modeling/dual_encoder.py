@@ -17,7 +17,7 @@ from torch import nn
 from transformers import AutoModel, CLIPModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
-from .modeling_zsar import ZSARPreTrainedModel
+from .modeling_zsar import ZSARPreTrainedModel, check_length
 
 
 LayerFunction = Callable[[nn.Module, torch.Tensor, int], torch.Tensor]
@@ -106,6 +106,11 @@ class CLIPDualEncoder(nn.Module):
         return self.model.config.text_config.hidden_size
 
     @property
+    def text_limit(self) -> int:
+        """Longest token row that the text tower has positions for."""
+        return self.model.config.text_config.max_position_embeddings
+
+    @property
     def patch_size(self) -> tuple[int, int]:
         """Height and width of a patch in pixels."""
         return tuple(self.model.vision_model.embeddings.patch_embedding.kernel_size)
@@ -189,7 +194,11 @@ class CLIPDualEncoder(nn.Module):
 
         Without gradients the rows are encoded in order of length, `batch_size` at a time, each batch trimmed to its
         longest row: exact, and several times faster than the full context.
+
+        Raises:
+            ValueError: rows that are longer than the tower's positions.
         """
+        check_length(input_ids, self.text_limit)
         if torch.is_grad_enabled() or attention_mask is None or input_ids.device.type == "meta":
             pooled, tokens = self._encode_text(input_ids)
             return self.model.text_projection(pooled), self.model.text_projection(tokens) if return_tokens else None
@@ -221,6 +230,10 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
         if backbone_type not in DUAL_ENCODERS:
             raise ValueError(f"No adapter for a {backbone_type!r} backbone; there are: {sorted(DUAL_ENCODERS)}.")
         self.backbone = DUAL_ENCODERS[backbone_type](config.backbone_config)
+
+    @property
+    def text_limit(self) -> int:
+        return self.backbone.text_limit
 
     def get_input_embeddings(self) -> nn.Module:
         return self.backbone.model.text_model.get_input_embeddings()

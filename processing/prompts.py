@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from .label_checks import shown
 from .text_repair import normalize_text
 
 
-def clean_label(label: str) -> str:
+def clean_label(label: str, repair: bool = True) -> str:
     """A class name as published -> words: `"ApplyEyeMakeup"`, `"apply_eye_makeup"` -> `"apply eye makeup"`.
 
     Underscores and slashes become spaces, CamelCase is split, white space collapsed. Text that already holds spaces
-    keeps its capitals and punctuation; a single CamelCase or snake_case word is lower-cased.
+    keeps its capitals and punctuation; a single CamelCase or snake_case word is lower-cased. `repair` also undoes
+    entities and the like (see `normalize_text`).
     """
-    text = normalize_text(label)
+    text = normalize_text(label) if repair else " ".join(label.split())
     if " " in text and "_" not in text:
         return text
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text.replace("_", " ").replace("/", " "))
@@ -28,8 +30,8 @@ def check_template(template: str) -> str:
     Raises:
         ValueError: otherwise, naming the template.
     """
-    if template.count("{}") != 1:
-        raise ValueError(f"A prompt template needs exactly one '{{}}' for the label, got {template!r}.")
+    if not isinstance(template, str) or template.count("{}") != 1:
+        raise ValueError(f"A prompt template needs exactly one '{{}}' for the label, got {shown(template)}.")
     return template
 
 
