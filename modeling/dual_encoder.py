@@ -16,9 +16,12 @@ import torch
 from torch import nn
 from transformers import AutoModel, CLIPModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.utils import logging
 
 from .modeling_zsar import ZSARPreTrainedModel, check_length
 
+
+logger = logging.get_logger(__name__)
 
 LayerFunction = Callable[[nn.Module, torch.Tensor, int], torch.Tensor]
 TokenFunction = Callable[[torch.Tensor], torch.Tensor]
@@ -131,6 +134,11 @@ class CLIPDualEncoder(nn.Module):
         size = embeddings.image_size
         size = (size, size) if isinstance(size, int) else tuple(size)
         interpolate = tuple(pixel_values.shape[-2:]) != size
+        if interpolate:
+            logger.warning_once(
+                f"Frames of {tuple(pixel_values.shape[-2:])} for an image tower of {size}: its positions are "
+                "interpolated. A processor of the tower's own size is made by from_clip of the processor's class."
+            )
         return embeddings(
             pixel_values.to(embeddings.patch_embedding.weight.dtype), interpolate_pos_encoding=interpolate
         )

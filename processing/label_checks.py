@@ -6,7 +6,10 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
+
+from .limits import hold_to, limits
 
 
 SHOWN = 5  # labels that a message names
@@ -18,11 +21,12 @@ def as_labels(labels: Any) -> list[str]:
     """Labels out of any collection of strings (list, array, Series, column, generator...), in order.
 
     Raises:
-        ValueError: no collection, or something in it that is no string.
+        ValueError: no collection, something in it that is no string, or more than the limit `labels`.
     """
     if isinstance(labels, (str, bytes)) or not isinstance(labels, Iterable) or getattr(labels, "ndim", 1) != 1:
         raise ValueError(f"labels must be a list of strings, got {shown(labels)}.")
-    found = list(labels)
+    found = list(islice(labels, int(limits().labels) + 1))
+    hold_to("labels", len(found), "the number of labels")
     for position, label in enumerate(found):
         if not isinstance(label, str):
             raise ValueError(
@@ -34,10 +38,20 @@ def as_labels(labels: Any) -> list[str]:
 def check_text(text: str, what: str) -> None:
     """
     Raises:
-        ValueError: the text holds what is no character; `what` names it in the message.
+        ValueError: the text is longer than the limit `text_characters`, or holds what is no character; `what` names it
+            in the message.
     """
+    hold_to("text_characters", len(text), f"the length of {what} {shown(text)}")
     if match := _UNREADABLE.search(text):
         raise ValueError(f"{what} {shown(text)} holds {match[0]!a}, which is no character: write it anew.")
+
+
+def check_prompts(labels: int, each: int) -> None:
+    """
+    Raises:
+        ValueError: more prompts than the limit `prompts`.
+    """
+    hold_to("prompts", labels * each, f"{labels:,} labels with {each:,} prompts each")
 
 
 def is_visible(text: str) -> bool:
@@ -86,4 +100,4 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:50]}...{text[-25:]}"
 
 
-__all__ = ["as_labels", "check_candidates", "check_text", "is_visible", "listed", "shown"]
+__all__ = ["as_labels", "check_candidates", "check_prompts", "check_text", "is_visible", "listed", "shown"]

@@ -10,7 +10,7 @@ import torch
 from transformers import BatchFeature
 
 from .descriptions import Descriptions
-from .label_checks import as_labels, check_text, shown
+from .label_checks import as_labels, check_prompts, check_text, shown
 from .label_losses import Prompt
 from .processing_zsar import ZSARProcessor
 from .prompts import check_template, fill_templates
@@ -104,10 +104,12 @@ class DASTIProcessor(ZSARProcessor):
         labels = as_labels(labels)
         names, templates = self.check_labels(labels), self._templates(templates)
         descriptions = self.read_descriptions(descriptions)
+        check_prompts(len(names), len(templates))
         prompts = [self._class_rows(name, templates) for name in names]
         attributes, left_out = prompts, []
         if self.word_source != "class" or descriptions is not None:
             given = self._attributes(labels, names, descriptions)
+            check_prompts(len(names), max(map(len, given)))
             kept = [self._fitting(of_label) for of_label in given]
             attributes = [self._attribute_rows(of_label) or rows for of_label, rows in zip(kept, prompts, strict=True)]
             left_out = [

@@ -11,6 +11,7 @@ from transformers.utils import logging
 
 from .action_graph import PROMPT_GROUPS, graph_prompts
 from .descriptions import Descriptions
+from .label_checks import check_prompts
 from .processing_zsar import ZSARProcessor
 from .prompts import check_template
 from .video_processing_zsar import ZSARVideoProcessor
@@ -97,7 +98,9 @@ class STDDProcessor(ZSARProcessor):
         """
         for template in templates:
             check_template(template)
-        prompts = [graph_prompts(name, self._clauses(name, descriptions), templates) for name in names]
+        clauses = [self._clauses(name, descriptions) for name in names]
+        check_prompts(len(names), len(templates) * (1 + max(map(len, clauses), default=0)))
+        prompts = [graph_prompts(name, own, templates) for name, own in zip(names, clauses, strict=True)]
         if descriptions is not None and (missing := descriptions.missing(names)):
             logger.warning(
                 "%d of %d labels have no action graph and are known by their names only: %s",

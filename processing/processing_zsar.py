@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import BatchFeature, ProcessorMixin
+from transformers import AutoConfig, AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
 from transformers.utils import cached_file
 
+from .checkpoint_images import image_options
 from .descriptions import Descriptions
-from .label_checks import as_labels, check_candidates, check_text, is_visible, listed
+from .label_checks import as_labels, check_candidates, check_prompts, check_text, is_visible, listed
 from .label_losses import Prompt, find_losses
 from .prompts import clean_label, fill_templates, normalize_text
 from .video_processing_zsar import READ_OPTIONS, Generator, ZSARVideoProcessor
@@ -68,6 +69,27 @@ class ZSARProcessor(ProcessorMixin):
         self.descriptions = self.read_descriptions(descriptions)
         self.max_text_length = max_text_length
         self._told: set[int] = set()
+
+    @classmethod
+    def from_clip(
+        cls, pretrained: str | os.PathLike, *, load_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> ZSARProcessor:
+        """The processor that goes with `from_clip` of a model: tokenizer, picture size, mean and std of a checkpoint.
+
+        Args:
+            pretrained: a Hub id or folder of a CLIP checkpoint.
+            load_kwargs: `revision`, `token`, ...
+            options: of the processor, and of [`ZSARVideoProcessor`] (`num_frames`, ...) instead of the checkpoint's.
+
+        Raises:
+            OSError: no such checkpoint, or one without a tokenizer.
+        """
+        name, load_kwargs = os.fspath(pretrained), load_kwargs or {}
+        video = {key: options.pop(key) for key in ZSARVideoProcessor.OPTIONS if key in options}
+        video_processor = ZSARVideoProcessor(**{**image_options(name, **load_kwargs), **video})
+        processor = cls(video_processor, AutoTokenizer.from_pretrained(name, **load_kwargs), **options)
+        text_config = AutoConfig.from_pretrained(name, **load_kwargs).get_text_config()
+        return processor.limited_to(text_config.max_position_embeddings)
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
         # transformers' own check wants a torchvision-based video processor.
@@ -275,6 +297,7 @@ class ZSARProcessor(ProcessorMixin):
         self, names: Sequence[str], templates: Sequence[str], descriptions: Descriptions | None
     ) -> list[list[str]]:
         """The prompts of every label. A method with descriptions overrides this."""
+        check_prompts(len(names), len(templates))
         return [fill_templates(name, templates) for name in names]
 
     def index_prompts(self, prompts: Sequence[Sequence[str]]) -> BatchFeature:

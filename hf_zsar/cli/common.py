@@ -47,7 +47,13 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the candidate labels come from, and what is made of them."""
     group = parser.add_argument_group("labels", "Several sources are joined; at least one is needed.")
-    group.add_argument("--labels", nargs="+", default=[], metavar="LABEL", help="class names, any words")
+    group.add_argument(
+        "--labels",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help='class names, any words; one argument may list several with commas: "running, cooking"',
+    )
     group.add_argument(
         "--labels-file",
         metavar="FILE",
@@ -128,7 +134,8 @@ def read_labels(args: argparse.Namespace) -> list[str]:
         CommandError: none given, or a labels file that holds none.
         ValueError: no such preset.
     """
-    labels = list(args.labels)
+    labels = args.labels[0].split(",") if len(args.labels) == 1 else list(args.labels)
+    labels = [label.strip() for label in labels if label.strip()]
     if args.labels_file:
         labels += read_labels_file(args.labels_file)
     if args.preset:
@@ -247,7 +254,10 @@ def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterato
         for video, result in zip(progress(videos), results, strict=True):
             # Decoding runs ahead in threads, so a warning may belong to a later video: it names its own.
             mine = [warning for warning in caught if str(warning.message).startswith(f"{video}: ")]
-            caught[:] = [warning for warning in caught if warning not in mine]
+            others = [warning for warning in caught if not issubclass(warning.category, VideoReadWarning)]
+            caught[:] = [warning for warning in caught if warning not in mine + others]
+            for warning in others:  # about the labels
+                say(f"warning: {warning.message}")
             record: dict[str, Any] = {"video": video}
             if isinstance(result, VideoReadError):
                 record["error"] = str(result)
