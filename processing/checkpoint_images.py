@@ -29,7 +29,7 @@ def image_options(pretrained: str, **load_kwargs: Any) -> dict[str, Any]:
 
     Raises:
         OSError: no such checkpoint.
-        ValueError: one without a vision tower.
+        ValueError: one without a vision tower, or with a file that describes no image processor.
     """
     try:
         settings, _ = ImageProcessingMixin.get_image_processor_dict(pretrained, **load_kwargs)
@@ -37,6 +37,10 @@ def image_options(pretrained: str, **load_kwargs: Any) -> dict[str, Any]:
         size = image_size(AutoConfig.from_pretrained(pretrained, **load_kwargs), pretrained)
         logger.warning(f"{pretrained} has no preprocessor_config.json: pictures of {size}, mean and std of CLIP.")
         return {"size": {"shortest_edge": min(size)}, "crop_size": {"height": size[0], "width": size[1]}}
+    if not isinstance(settings, dict):
+        raise ValueError(
+            f"{pretrained}: its image processor is described by a {type(settings).__name__}, not by fields."
+        )
     options = {name: settings[name] for name in TAKEN if settings.get(name) is not None}
     if "crop_size" not in options:
         options["do_center_crop"] = False

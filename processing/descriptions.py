@@ -315,7 +315,7 @@ def _check_size(document: Mapping[str, Any], kind: str, where: str) -> None:
         raise DescriptionError(f"{where}: {error}") from error
 
 
-def _check_texts(value: Any, where: str, depth: int = 5) -> None:
+def _check_texts(value: Any, where: str, depth: int = 7) -> None:
     if not depth:
         raise DescriptionError(f"in {where}, lists are nested too deeply")
     if isinstance(value, str):
