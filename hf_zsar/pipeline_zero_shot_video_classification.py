@@ -186,6 +186,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         preprocess, forward, postprocess = ({**mine, **theirs} for mine, theirs in zip(own, given, strict=True))
         if preprocess.get("stride") is not None and preprocess.get("window") is None:
             raise ValueError("stride is the step between windows: pass window too.")
+        if forward.get("hypothesis_template") is not None:
+            forward["hypothesis_template"] = self.processor.as_templates(forward["hypothesis_template"])
         bank, labels = forward.get("label_bank"), forward.get("candidate_labels")
         if bank is None and labels is None:
             raise ValueError("candidate_labels is missing: pass the class names to choose among.")

@@ -120,7 +120,7 @@ def _are_unknown(tokenizer: Any, names: Sequence[str], ids: torch.Tensor) -> lis
     # CLIP's, which spells everything in bytes, names its end token there.
     if unk is None or unk in (tokenizer.eos_token_id, tokenizer.pad_token_id) or not (ids == unk).any():
         return [False] * len(names)
-    rows = tokenizer(list(names), add_special_tokens=False)["input_ids"]
+    rows = tokenizer(list(names), add_special_tokens=False, verbose=False)["input_ids"]
     return [2 * row.count(unk) >= len(row) for row in rows]
 
 

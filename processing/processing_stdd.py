@@ -13,7 +13,6 @@ from .action_graph import PROMPT_GROUPS, graph_prompts
 from .descriptions import Descriptions
 from .label_checks import check_prompts
 from .processing_zsar import ZSARProcessor
-from .prompts import check_template
 from .video_processing_zsar import ZSARVideoProcessor
 
 
@@ -96,8 +95,7 @@ class STDDProcessor(ZSARProcessor):
 
         With `prompt_padding="cycle"` every template's list of every label is as long as the longest of all.
         """
-        for template in templates:
-            check_template(template)
+        templates = self.as_templates(templates)
         clauses = [self._clauses(name, descriptions) for name in names]
         check_prompts(len(names), len(templates) * (1 + max(map(len, clauses), default=0)))
         prompts = [graph_prompts(name, own, templates) for name, own in zip(names, clauses, strict=True)]

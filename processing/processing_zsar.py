@@ -21,7 +21,7 @@ from .checkpoint_images import image_options
 from .descriptions import Descriptions
 from .label_checks import as_labels, check_candidates, check_prompts, check_text, is_visible, listed
 from .label_losses import Prompt, find_losses
-from .prompts import clean_label, fill_templates, normalize_text
+from .prompts import as_templates, clean_label, fill_templates, normalize_text
 from .video_processing_zsar import READ_OPTIONS, Generator, ZSARVideoProcessor
 
 
@@ -52,6 +52,7 @@ class ZSARProcessor(ProcessorMixin):
     # The method's own templates; a processor saved with others keeps those.
     default_templates: tuple[str, ...] = ("{}",)
     check_candidates = staticmethod(check_candidates)
+    as_templates = staticmethod(as_templates)
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class ZSARProcessor(ProcessorMixin):
         **kwargs: Any,
     ) -> None:
         super().__init__(video_processor, tokenizer, **kwargs)
-        self.prompt_templates = as_templates(prompt_templates or self.default_templates)
+        self.prompt_templates = self.as_templates(prompt_templates or self.default_templates)
         self.clean_labels = clean_labels
         self.descriptions = self.read_descriptions(descriptions)
         self.max_text_length = max_text_length
@@ -332,7 +333,7 @@ class ZSARProcessor(ProcessorMixin):
             losses.warn(stacklevel=3)
 
     def _templates(self, templates: str | Sequence[str] | None) -> list[str]:
-        return self.prompt_templates if templates is None else as_templates(templates)
+        return self.prompt_templates if templates is None else self.as_templates(templates)
 
     def read_descriptions(self, descriptions: Descriptions | dict | str | os.PathLike | None) -> Descriptions | None:
         """Descriptions out of what a user passes: a value, a mapping, the path of a file; or the processor's own."""
@@ -341,17 +342,6 @@ class ZSARProcessor(ProcessorMixin):
         if isinstance(descriptions, (str, os.PathLike)):
             return Descriptions.load(descriptions)
         return descriptions if isinstance(descriptions, Descriptions) else Descriptions.from_dict(descriptions)
-
-
-def as_templates(templates: str | Sequence[str]) -> list[str]:
-    """
-    Raises:
-        ValueError: none, or one that is no string.
-    """
-    found = [templates] if isinstance(templates, str) else list(templates)
-    if not found:
-        raise ValueError("Prompt templates must be one or several strings with {} for the label, got none.")
-    return found
 
 
 __all__ = ["ZSARProcessor"]

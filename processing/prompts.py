@@ -35,9 +35,21 @@ def check_template(template: str) -> str:
     return template
 
 
+def as_templates(templates: str | Sequence[str]) -> list[str]:
+    """One template or several as a list.
+
+    Raises:
+        ValueError: none, or one without exactly one `{}`.
+    """
+    found = [templates] if isinstance(templates, str) else list(templates)
+    if not found:
+        raise ValueError("Prompt templates must be one or several strings with {} for the label, got none.")
+    return [check_template(template) for template in found]
+
+
 def fill_templates(label: str, templates: Sequence[str]) -> list[str]:
     """One prompt per template, in order."""
     return [check_template(template).replace("{}", label) for template in templates]
 
 
-__all__ = ["check_template", "clean_label", "fill_templates", "normalize_text"]
+__all__ = ["as_templates", "check_template", "clean_label", "fill_templates", "normalize_text"]

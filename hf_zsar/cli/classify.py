@@ -58,9 +58,7 @@ def run(args: argparse.Namespace) -> int:
     """Classify; see the exit status in `hf_zsar.cli`."""
     if args.stride and not args.window:
         raise common.CommandError("--stride needs --window")
-    from hf_zsar.processing.label_checks import check_candidates
-
-    labels = check_candidates(common.read_labels(args))
+    labels = common.read_labels(args)
     videos = common.find_videos(args.videos)
     pipe = common.load_pipeline(args)
     name = "timeline" if args.window else "scores"
