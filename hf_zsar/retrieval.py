@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from .files import replacing
 from .modeling.modeling_zsar import LabelBank, VideoFeatures
 
 
@@ -74,12 +74,8 @@ class VideoIndex:
             "weights": self.fingerprint,
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.features.items()}
-        temporary = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
-        try:
+        with replacing(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> VideoIndex:

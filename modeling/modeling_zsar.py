@@ -32,6 +32,7 @@ from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 
 from .candidates import Candidates
 from .distributed import gather_with_grad
+from .file_writing import replacing
 
 
 LABEL_BANK_FORMAT = "hf_zsar/label-bank/1"
@@ -178,10 +179,9 @@ class LabelBank:
             "fingerprint": self.fingerprint,
             "metadata": json.dumps(self.metadata, ensure_ascii=False),
         }
-        temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        save_file(tensors, temporary, metadata=metadata)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike, device: str | torch.device = "cpu") -> LabelBank:

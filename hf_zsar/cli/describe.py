@@ -80,9 +80,12 @@ def run(args: argparse.Namespace) -> int:
         raise common.CommandError("nothing to write: give --out FILE")
     if args.draw and args.kind != "graph":
         raise common.CommandError("--draw draws graphs, so it needs --kind graph")
+    from hf_zsar.files import check_file
+
+    for path in filter(None, (args.out, args.draw)):
+        check_file(path)
     descriptions = imported(args) if args.import_from else made(args)
-    with common.replacing(args.out) as temporary:
-        descriptions.save(temporary)
+    descriptions.save(args.out)
     report(args, descriptions)
     if args.draw:
         draw(args, descriptions)
@@ -167,8 +170,7 @@ def draw(args: argparse.Namespace, descriptions: Descriptions) -> None:
     graph = descriptions.require("graph").for_label(label)
     if graph is None:
         raise common.CommandError(f"no graph for the label {label!r} to draw")
-    with common.replacing(args.draw) as temporary:
-        draw_graph(graph, temporary)
+    draw_graph(graph, args.draw)
     common.say(f"{args.draw}: {label}")
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_zsar.processing.descriptions import DescriptionError, canonical_key, read_json
+from hf_zsar.processing.descriptions import DescriptionError, canonical_key, read_description_file
 
 from .reading import clean_text, read_text, verb_lemma
 
@@ -88,7 +88,7 @@ def read_texts(source: str | os.PathLike | Mapping[str, Any]) -> Texts:
         return _filled(_pairs_of_folder(path))
     suffix = path.suffix.lower()
     if suffix == ".json":
-        return _filled(_pairs_of_json(read_json(path), str(path)))
+        return _filled(_pairs_of_json(read_description_file(path), str(path)))
     lines = _read_lines(path)
     if suffix == ".jsonl":
         return _filled(_pairs_of_jsonl(lines, str(path)))
