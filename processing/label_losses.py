@@ -53,7 +53,7 @@ class LabelLosses:
     def __str__(self) -> str:
         parts = []
         if self.cut:
-            parts.append(f"longer than the {self.limit} tokens that it reads, the rest is cut off: {listed(self.cut)}")
+            parts.append(f"prompts are cut off at the {self.limit} tokens that it reads: {listed(self.cut)}")
         if self.unknown:
             parts.append(f"in signs that its tokenizer does not know: {listed(self.unknown)}")
         if self.same:

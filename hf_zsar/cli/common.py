@@ -234,15 +234,22 @@ def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterato
 
     from hf_zsar import VideoReadError, VideoReadWarning
 
-    with warnings.catch_warnings(record=True) as caught:
+    caught: list[warnings.WarningMessage] = []
+    with warnings.catch_warnings():
         warnings.simplefilter("always", VideoReadWarning)
+        show = warnings.showwarning
+
+        def keep(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if issubclass(category, VideoReadWarning):
+                caught.append(warnings.WarningMessage(message, category, *place))
+            else:  # of no video
+                show(message, category, *place)
+
+        warnings.showwarning = keep
         for video, result in zip(progress(videos), results, strict=True):
             # Decoding runs ahead in threads, so a warning may belong to a later video: it names its own.
             mine = [warning for warning in caught if str(warning.message).startswith(f"{video}: ")]
-            others = [warning for warning in caught if not issubclass(warning.category, VideoReadWarning)]
-            caught[:] = [warning for warning in caught if warning not in mine + others]
-            for warning in others:  # about the labels
-                say(f"warning: {warning.message}")
+            caught[:] = [warning for warning in caught if warning not in mine]
             record: dict[str, Any] = {"video": video}
             if isinstance(result, VideoReadError):
                 record["error"] = str(result)

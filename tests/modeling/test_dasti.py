@@ -350,7 +350,7 @@ def test_whole_attributes_are_dropped_when_the_row_is_full():
 
 def test_one_endless_attribute_is_cut_but_the_end_stays():
     processor = tiny_processor("dasti", descriptions={"cooking": ["x" * 200]})
-    with pytest.warns(LabelWarning, match="the rest is cut off: 'cooking'"):
+    with pytest.warns(LabelWarning, match="cut off at the 77 tokens that it reads: 'cooking'"):
         inputs = processor.prepare_labels(["cooking"])
     assert inputs["input_ids"].shape[1] == 77
     assert inputs["input_ids"][inputs["attribute_index"][0, 0], -1] == tiny_clip_tokenizer().eos_token_id

@@ -152,12 +152,12 @@ def test_clauses_and_attributes_that_are_cut_are_said():
     (message,) = warnings_of(
         lambda: tiny_processor("stdd", descriptions=graphs).prepare_labels(["surfing", "cooking"])
     )
-    assert "cut off: 'surfing'" in message
+    assert "tokens that it reads: 'surfing'" in message
     attributes = {"surfing": [LONG], "cooking": ["pan"]}
     for encoding in ("sentence", "per_attribute"):
         processor = tiny_processor("dasti", descriptions=attributes, attribute_encoding=encoding)
         (message,) = warnings_of(lambda processor=processor: processor.prepare_labels(["surfing", "cooking"]))
-        assert "cut off: 'surfing'" in message
+        assert "tokens that it reads: 'surfing'" in message
 
 
 def test_a_batch_of_training_is_not_warned_about(method):
