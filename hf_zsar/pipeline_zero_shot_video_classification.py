@@ -299,7 +299,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         descriptions = self.processor.read_descriptions(descriptions)
         candidate_labels = self.processor.check_candidates(split_labels(candidate_labels), shares=False)
         key = (
-            self.model.weights_fingerprint(),
+            str(self.model.identity()),
             tuple(candidate_labels),
             tuple(templates or self.processor.prompt_templates),
             descriptions.fingerprint if descriptions is not None else None,
