@@ -187,6 +187,11 @@ class ZSARPreTrainedModel(PreTrainedModel):
         return False
 
     @property
+    def text_limit(self) -> int:
+        """Tokens of a prompt that the text tower reads: what `processor.limited_to` takes."""
+        raise NotImplementedError
+
+    @property
     def training_classes(self) -> list[str] | None:
         """The classes that the method can be trained on, in the order of their ids; `None`: any."""
         return None
@@ -487,6 +492,18 @@ def split_views(pixel_values_videos: torch.Tensor) -> tuple[torch.Tensor, int, i
         f"pixel_values_videos has shape {tuple(pixel_values_videos.shape)}: expected [batch, frames, channels, "
         "height, width] or [batch, views, frames, channels, height, width]."
     )
+
+
+def check_length(input_ids: torch.Tensor, limit: int) -> None:
+    """
+    Raises:
+        ValueError: token rows `[R, L]` longer than `limit`.
+    """
+    if input_ids.shape[1] > limit:
+        raise ValueError(
+            f"The prompts have up to {input_ids.shape[1]} tokens, the text tower reads {limit}: prepare them with "
+            f"processor.limited_to({limit}), which cuts them and says which."
+        )
 
 
 def gather_prompts(rows: torch.Tensor, prompt_index: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
