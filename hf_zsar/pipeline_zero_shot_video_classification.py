@@ -267,9 +267,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             self._banks.popitem(last=False)
         return bank
 
-    def _encode_labels(
-        self, candidate_labels: Sequence[str], templates: Sequence[str] | None, descriptions: Any
-    ) -> Any:
+    def _encode_labels(self, labels: Sequence[str], templates: Sequence[str] | None, descriptions: Any) -> Any:
         inputs = self.processor.prepare_labels(labels, templates=templates, descriptions=descriptions)
         with torch.inference_mode():
             inputs = {name: value.to(self.device) for name, value in inputs.items()}
