@@ -407,10 +407,15 @@ class ZSARPreTrainedModel(PreTrainedModel):
         return kept[2]
 
     def train(self, mode: bool = True) -> ZSARPreTrainedModel:
-        """As the base class. Who starts an evaluation calls `eval()`: a bank of older weights is dropped."""
+        """As the base class. Who starts an evaluation calls `eval()`: a bank of older weights is dropped. A batch norm
+        whose weights are frozen keeps its means and variances, too: adapters that are saved alone do not hold them."""
         if not (mode and self.training):
             self._kept_bank = None
-        return super().train(mode)
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and is_frozen(module):
+                module.eval()
+        return self
 
     def _loss(
         self,
@@ -521,6 +526,12 @@ class ZSARPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
+
+
+def is_frozen(module: nn.Module) -> bool:
+    """Whether a module has parameters and none of them is trained."""
+    trained = [parameter.requires_grad for parameter in module.parameters()]
+    return bool(trained) and not any(trained)
 
 
 def split_views(pixel_values_videos: torch.Tensor) -> tuple[torch.Tensor, int, int]:
