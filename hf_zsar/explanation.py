@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from .files import replacing
 
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ class Explanation:
         frame_weights: `[T]`, share of each frame in the score, sums to 1.
         heat: `[T, h, w]`, how well each patch matches its best word (cosine), or None without spatial interaction.
         words: the attributes (or the words of the label) and how well they match the frames they attend to (cosine),
-            best first.
+            the mean over the tokens of each, best first.
     """
 
     label: str
@@ -90,7 +93,7 @@ def _words(processor: Any, bank: Any, relevance: torch.Tensor) -> list[tuple[str
     found = []
     for group, name in processor.word_names(ids, groups):
         of_group = [value for value, each in zip(relevance.tolist(), groups, strict=True) if each == group]
-        found.append((name, max(of_group)))
+        found.append((name, sum(of_group) / len(of_group)))
     return sorted(found, key=lambda pair: -pair[1])
 
 
@@ -100,11 +103,11 @@ def draw_explanation(explanation: Explanation, path: str | os.PathLike, title: s
     Raises:
         ImportError: matplotlib is not installed.
     """
-    if os.fspath(path).lower().endswith(".gif"):
-        _draw_gif(explanation, path, title)
-    else:
-        figure = _figure(explanation, title, _shown(explanation))
-        figure.savefig(path, dpi=110)
+    with replacing(path) as temporary:
+        if temporary.suffix.lower() == ".gif":
+            _draw_gif(explanation, temporary, title)
+        else:
+            _figure(explanation, title, _shown(explanation)).savefig(temporary, dpi=110)
 
 
 def _shown(explanation: Explanation) -> list[int]:
@@ -198,7 +201,7 @@ def _draw_words(axis: Axes, explanation: Explanation) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_gif(explanation: Explanation, path: str | os.PathLike, title: str) -> None:
+def _draw_gif(explanation: Explanation, path: Path, title: str) -> None:
     import io
 
     from PIL import Image

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .modeling.modeling_zsar import LabelBank, VideoFeatures
+from .files import replacing
+from .modeling.modeling_zsar import LabelBank, ModelIdentity, VideoFeatures
 
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class VideoIndex:
     Args:
         videos: their N paths or names.
         features: what the model scores with; every tensor has the videos as its first axis.
-        fingerprint: `model.weights_fingerprint()` of the model that made them.
+        fingerprint: `str(model.identity())` of the model that made them.
     """
 
     videos: tuple[str, ...]
@@ -57,8 +57,7 @@ class VideoIndex:
         Raises:
             ValueError: the features come from another model.
         """
-        if model.weights_fingerprint() != self.fingerprint:
-            raise ValueError("The videos were embedded by another model: embed them again, or load the model of then.")
+        model.identity().check(ModelIdentity.parse(self.fingerprint), "The index of videos")
         device = model.device
         rows = []
         for start in range(0, len(self), batch_size):
@@ -74,12 +73,8 @@ class VideoIndex:
             "weights": self.fingerprint,
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.features.items()}
-        temporary = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
-        try:
+        with replacing(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> VideoIndex:

@@ -27,6 +27,15 @@ class Limits:
         clock_gap: seconds between two frames in a row; more is an error of the clock, which is closed up. A time
             lapse, a screen recording or a slide show may stand still for hours.
         decoded_pixels: of all frames that reading one file decodes: a day of 1920 x 1080 at 30 a second is half of it.
+        download_bytes: of a video from a URL. An hour of 1080p at 5 Mbit a second has 2.2 GB; a URL of a stranger may
+            never end.
+        download_seconds: from the first look-up to the last byte.
+        text_bytes: of a text, JSON or CSV file. The largest list of the field (Kinetics-700's annotations) has 110 MB.
+        json_depth: lists and objects within each other. No format of the field has more than 7, and what walks over a
+            value may need several calls for each.
+        yaml_bytes: the largest file of the field (action graphs of 600 classes) has 0.5 MB; a megabyte takes seconds.
+        yaml_values: each alias counted as what it stands for; without that, ten lines can stand for gigabytes.
+        yaml_depth: as `json_depth`.
     """
 
     picture_pixels: int = 36_000_000
@@ -37,6 +46,13 @@ class Limits:
     windows: int = 100_000
     clock_gap: float = 30 * 3600
     decoded_pixels: int = 10**13
+    download_bytes: int = 2**32
+    download_seconds: float = 3600
+    text_bytes: int = 2**28
+    json_depth: int = 64
+    yaml_bytes: int = 2**22
+    yaml_values: int = 200_000
+    yaml_depth: int = 32
 
 
 _limits = Limits()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+from .urls import is_url, redacted
 
 
 class VideoReadError(ValueError):
@@ -61,17 +59,12 @@ class MediaSource:
             self.on_close.pop()()
 
 
-def is_url(source: Any) -> bool:
-    """Whether `source` is a string that starts like `scheme://`."""
-    return isinstance(source, str) and URL.match(source) is not None
-
-
 def source_name(source: Any) -> str:
-    """How messages call a source: its path or URL, `bytes`, `array`, ..."""
+    """How messages call a source: its path or URL (without its secrets), `bytes`, `array`, ..."""
     if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source) if not isinstance(source, str) else source
+        return redacted(str(os.fspath(source)))
     if isinstance(source, Mapping):
-        return str(source.get("path") or "bytes")
+        return redacted(str(source.get("path") or "bytes"))
     if isinstance(source, (bytes, bytearray, memoryview)):
         return "bytes"
     if isinstance(source, (np.ndarray, torch.Tensor)):
@@ -79,7 +72,7 @@ def source_name(source: Any) -> str:
     if isinstance(source, (list, tuple)):
         return "list of frames"
     name = getattr(source, "name", None)
-    return name if isinstance(name, str) else f"{type(source).__name__} object"
+    return redacted(name) if isinstance(name, str) else f"{type(source).__name__} object"
 
 
 def media_source(source: Any) -> MediaSource | None:
@@ -112,14 +105,15 @@ def _from_mapping(source: Mapping) -> MediaSource:
 
 def _checked_path(path: str | bytes) -> str:
     path = os.fsdecode(path)
+    name = redacted(path)
     if os.path.isdir(path):
-        raise VideoReadError(f"{path}: a folder, not a video file.")
+        raise VideoReadError(f"{name}: a folder, not a video file.")
     if not os.path.exists(path):
-        raise VideoReadError(f"{path}: no such file.")
+        raise VideoReadError(f"{name}: no such file.")
     if not os.path.isfile(path):
-        raise VideoReadError(f"{path}: a pipe or device, which may never end; pass it as an open binary file.")
+        raise VideoReadError(f"{name}: a pipe or device, which may never end; pass it as an open binary file.")
     if os.path.getsize(path) == 0:
-        raise VideoReadError(f"{path}: empty (0 bytes).")
+        raise VideoReadError(f"{name}: empty (0 bytes).")
     return os.path.abspath(path)
 
 
@@ -135,13 +129,21 @@ def as_frames(source: Any) -> torch.Tensor | None:
     name = source_name(source)
     if isinstance(source, (list, tuple)):
         source = _stacked(source, name)
-    if isinstance(source, np.ndarray):
-        if source.dtype == object or source.dtype.kind not in "uif":
-            raise VideoReadError(f"{name}: frames must be uint8 or float in 0..1, got dtype {source.dtype}.")
-        source = torch.from_numpy(np.ascontiguousarray(source))
-    if not isinstance(source, torch.Tensor):
+    if not isinstance(source, (np.ndarray, torch.Tensor)):
         return None
-    return _as_uint8(_channels_last(source.detach().cpu(), name), name).contiguous()
+    return _as_uint8(_channels_last(_plain(source, name), name), name).contiguous()
+
+
+def _plain(array: np.ndarray | torch.Tensor, name: str) -> torch.Tensor:
+    """A dense tensor on the CPU, of whatever byte order the array was."""
+    if isinstance(array, np.ndarray):
+        if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
+            raise VideoReadError(f"{name}: frames must be uint8 or float in 0..1, got dtype {array.dtype}.")
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
+    if array.layout != torch.strided or array.is_meta or array.is_quantized or array.is_nested:
+        kind = next((kind for kind in ("meta", "quantized", "nested") if getattr(array, f"is_{kind}")), array.layout)
+        raise VideoReadError(f"{name}: frames must be a dense tensor with values, got one that is {kind}.")
+    return array.detach().cpu()
 
 
 def _stacked(frames: Sequence, name: str) -> np.ndarray | torch.Tensor:
@@ -155,7 +157,10 @@ def _stacked(frames: Sequence, name: str) -> np.ndarray | torch.Tensor:
     shapes = sorted({tuple(frame.shape) for frame in frames})
     if len(shapes) > 1:
         raise VideoReadError(f"{name}: frames differ in size: {shapes[:3]}.")
-    return torch.stack([torch.as_tensor(frame) for frame in frames])
+    tensors = [_plain(frame, name) for frame in frames]
+    if len({tensor.dtype for tensor in tensors}) > 1:
+        raise VideoReadError(f"{name}: frames differ in their number type.")
+    return torch.stack(tensors)
 
 
 def _channels_last(frames: torch.Tensor, name: str) -> torch.Tensor:

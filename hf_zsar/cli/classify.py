@@ -139,8 +139,7 @@ def draw_why(pipe: Any, record: dict[str, Any], path: str, args: argparse.Namesp
 
     options = {"hypothesis_template": args.template, "descriptions": args.descriptions}
     explanation = explain(pipe, record["video"], labels, **options, **common.sampling_options(args))
-    with common.replacing(path) as temporary:
-        draw_explanation(explanation, temporary, os.path.basename(record["video"].rstrip("/")))
+    draw_explanation(explanation, path, os.path.basename(record["video"].rstrip("/")))
 
 
 def draw(pipe: Any, record: dict[str, Any], path: str, args: argparse.Namespace) -> None:
@@ -148,5 +147,4 @@ def draw(pipe: Any, record: dict[str, Any], path: str, args: argparse.Namespace)
     from .picture import draw_scores
 
     clip = pipe.processor.video_processor.sample(record["video"], **common.sampling_options(args))
-    with common.replacing(path) as temporary:
-        draw_scores(temporary, record, clip.frames, clip.timestamps)
+    draw_scores(path, record, clip.frames, clip.timestamps)

@@ -10,7 +10,6 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -212,20 +211,6 @@ def say(message: str, file: TextIO | None = None) -> None:
     from tqdm import tqdm
 
     tqdm.write(message, file=file or sys.stderr)
-
-
-@contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[str]:
-    """A temporary name beside `path` to write to; it becomes `path` when all went well and vanishes otherwise."""
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise CommandError(f"there is no folder {str(target.parent)!r} to write {target.name} into")
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
-    try:
-        yield str(temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterator[dict[str, Any]]:

@@ -37,8 +37,7 @@ def run(args: argparse.Namespace) -> int:
     pipe = common.load_pipeline(args)
     if labels:
         bank = pipe.label_bank(labels, args.template, args.descriptions)
-        with common.replacing(args.label_bank) as temporary:
-            bank.save(temporary)
+        bank.save(args.label_bank)
         common.say(f"{args.label_bank}: {len(bank)} labels")
     return embed_videos(pipe, videos, args) if videos else 0
 
@@ -56,10 +55,9 @@ def embed_videos(pipe: Any, videos: list[str], args: argparse.Namespace) -> int:
     index = VideoIndex(
         videos=tuple(record["video"] for record in done),
         features=VideoFeatures.cat([record["features"] for record in done]),
-        fingerprint=pipe.model.weights_fingerprint(),
+        fingerprint=str(pipe.model.identity()),
     )
-    with common.replacing(args.out) as temporary:
-        index.save(temporary)
+    index.save(args.out)
     common.say(f"{args.out}: {len(index)} videos")
     return common.exit_status(records)
 

@@ -131,7 +131,7 @@ def default_store() -> Path:
     """Folder of video features in the user's cache."""
     from hf_zsar.embedded import cache_folder
 
-    return cache_folder() / "features"
+    return cache_folder(writable=True) / "features"
 
 
 def report(record: dict[str, Any], args: argparse.Namespace) -> None:
@@ -148,8 +148,7 @@ def report(record: dict[str, Any], args: argparse.Namespace) -> None:
     if args.plot:
         from hf_zsar.evaluation.plots import plot_result
 
-        with common.replacing(args.plot) as path:
-            plot_result(record, path)
+        plot_result(record, args.plot)
     if args.eval_results:
         common.say(f"wrote {save_eval_results(record, args.eval_results, args.hub_dataset)}")
 

@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import Any
 
+from hf_zsar.files import replacing
+
 from . import common
 
 
@@ -46,8 +48,7 @@ def run(args: argparse.Namespace) -> int:
     }
     print(json.dumps(parts, indent=2, ensure_ascii=False) if args.json else _table(parts))
     if args.picture:
-        with common.replacing(args.picture) as path:
-            draw(parts, path)
+        draw(parts, args.picture)
     return 0
 
 
@@ -76,7 +77,8 @@ def draw(parts: dict[str, list[dict[str, Any]]], path: str) -> None:
         ax.set_title(label, loc="left", fontweight="bold")
         ax.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlabel("share of the seen class in the prototype")
-    figure.savefig(path, dpi=150)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
 
 
 def _short(name: str, limit: int = 40) -> str:

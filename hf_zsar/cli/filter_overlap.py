@@ -39,8 +39,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"dropped  {distance:.4f}  {name}  ~  {closest}")
     print(f"{len(overlap.kept)} of {len(train)} classes kept ({overlap.rule})")
     if args.out:
-        with common.replacing(args.out) as path:
-            overlap.save(path)
+        overlap.save(args.out)
     return 0
 
 

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from accelerate import PartialState
     from transformers import AutoModel, AutoProcessor
 
-    import hf_zsar  # noqa: F401 - registers the models
+    from hf_zsar.files import filling_folder
 
     if not args.data and not args.select_transfer:
         raise common.CommandError("nothing to do: give --data, --select-transfer or both")
@@ -46,8 +46,9 @@ def run(args: argparse.Namespace) -> int:
     if args.select_transfer:
         select(model)
     if PartialState().is_main_process:
-        model.save_pretrained(args.out)
-        processor.save_pretrained(args.out)
+        with filling_folder(args.out, last="config.json") as folder:
+            model.save_pretrained(folder)
+            processor.save_pretrained(folder)
         print(f"{int((model.seen_counts > 0).sum())} prototypes; model and processor are in {args.out}")
     return 0
 

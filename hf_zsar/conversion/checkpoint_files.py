@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
-import shutil
 import struct
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+
+from hf_zsar.files import is_empty, replacing_folder
 
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def check_target(folder: str | os.PathLike) -> Path:
         ConversionError: there is something already.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or not is_empty(folder)):
         raise ConversionError(f"{folder} exists and is not empty: choose another folder or remove it first.")
     return folder
 
@@ -247,18 +247,5 @@ def write_folder(folder: str | os.PathLike, write: Callable[[str], None]) -> Non
     Raises:
         ConversionError: the folder exists and is not empty, or its parent cannot be written.
     """
-    folder = check_target(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
-    try:
-        os.chmod(temporary, 0o777 & ~_umask())
-        write(temporary)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with replacing_folder(check_target(folder)) as temporary:
+        write(str(temporary))

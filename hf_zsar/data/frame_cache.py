@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from hf_zsar.files import is_empty, remove_leftovers, replacing, write_json
 from hf_zsar.processing.video_reading import VideoReadError, open_video
 from hf_zsar.processing.video_transforms import channels_first, resize
 
@@ -96,13 +97,11 @@ def _claim(folder: Path, index: dict[str, Any]) -> None:
     if path.exists():
         if json.loads(path.read_text(encoding="utf-8")) != index:
             raise VideoDatasetError(f"{folder} is the cache of other videos or settings: choose another folder.")
-    elif any(folder.iterdir()):
+    elif not is_empty(folder):
         raise VideoDatasetError(f"{folder} is not empty and no frame cache: choose another folder.")
-    for rest in folder.glob(".frames-*"):
-        rest.unlink()
-    temporary = folder / f".{INDEX}"
-    temporary.write_text(json.dumps(index), encoding="utf-8")
-    os.replace(temporary, path)
+    else:
+        write_json(path, index, indent=None)
+    remove_leftovers(folder)
 
 
 def _decode_all(rows: Sequence[dict[str, Any]], settings: tuple[int, int, int], workers: int) -> list[Any]:
@@ -138,9 +137,8 @@ def _write(rows: list[dict[str, Any]], label: Any, shard: Path) -> None:
 
     features = Features({"frames": ListOf(Value("binary")), "label": label, "index": Value("int64")})
     columns = {name: [row[name] for row in rows] for name in features}
-    temporary = shard.with_name(f".{shard.name}")
-    Dataset.from_dict(columns, features=features).to_parquet(temporary)
-    os.replace(temporary, shard)
+    with replacing(shard) as temporary:
+        Dataset.from_dict(columns, features=features).to_parquet(temporary)
 
 
 def is_frame_cache(folder: Path) -> bool:

@@ -7,15 +7,14 @@ are dropped, which is weaker.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
+from hf_zsar.files import write_json
 from hf_zsar.processing.prompts import clean_label
 
 
@@ -43,9 +42,7 @@ class Overlap:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write a JSON file, whole or not at all."""
-        temporary = Path(f"{os.fspath(path)}.tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_json(path, asdict(self))
 
 
 def filter_overlap(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_zsar.processing.descriptions import DescriptionError
+from hf_zsar.processing.text_files import parse_json
 
 
 def cache_key(label: str, *parts: Any) -> str:
@@ -40,9 +41,9 @@ class Journal:
         self._torn_at = data.rfind(b"\n") + 1  # everything behind the last newline was cut off by a kill
         for number, line in enumerate(data[: self._torn_at].decode("utf-8", "replace").split("\n")[:-1], start=1):
             try:
-                record = json.loads(line)
+                record = parse_json(line, f"line {number}")
                 self.records[record["key"]] = record
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError) as error:
                 raise DescriptionError(
                     f"{self.path}: line {number} is no cache record; name another file or delete this one."
                 ) from error

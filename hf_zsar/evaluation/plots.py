@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_zsar.files import replacing
+
 from .records import main_metric
 from .reports import METRIC_TITLES, dataset_title, percent
 
@@ -138,4 +140,5 @@ def plot_result(record: Mapping[str, Any], path: str | os.PathLike) -> None:
         figure = result_figure(record)
     except ModuleNotFoundError as error:
         raise ImportError("Drawing needs matplotlib: pip install 'hf-zsar[plot]'.") from error
-    figure.savefig(path, dpi=130)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130)

@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from hf_zsar.files import write_text
+
 
 FORMAT = "hf_zsar/result/1"
 _LIBRARIES = ("hf-zsar", "torch", "transformers", "safetensors", "av", "numpy")
@@ -46,9 +48,7 @@ def save_record(record: Mapping[str, Any], path: str | os.PathLike) -> None:
     """Write as JSON, atomically."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.write_text(record_json(record) + "\n", encoding="utf-8")
-    os.replace(temporary, target)
+    write_text(target, record_json(record) + "\n")
 
 
 def load_record(path: str | os.PathLike) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_zsar.files import write_text
+
 from .catalog import DATASETS
 from .records import main_metric
 
@@ -199,9 +201,7 @@ def save_eval_results(
     entries = eval_result_entries_to_yaml(eval_result_entries(record, dataset_id, task_id))
     path = Path(folder, ".eval_results", f"{record['protocol']['dataset']}-{record['protocol']['id']}.yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(yaml.safe_dump(entries, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, yaml.safe_dump(entries, sort_keys=False, allow_unicode=True))
     return path
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from hf_zsar.files import scratch_folder
 from hf_zsar.modeling.modeling_zsar import LabelBank
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 
@@ -178,10 +178,10 @@ def _open(store: FeatureStore, protocol: Protocol, found: FoundClips) -> list[Cl
     return [ClipFile(clip, os.fspath(path), file_signature(path)) for clip, path in paths]
 
 
-def _temporary_store(processes: Processes) -> tempfile.TemporaryDirectory:
+def _temporary_store(processes: Processes) -> AbstractContextManager[Path]:
     if processes.count > 1:
         raise ValueError("Several processes need a common folder for features: pass `store`.")
-    return tempfile.TemporaryDirectory(prefix="hf_zsar-features-")
+    return scratch_folder()
 
 
 def _default_workers() -> int:

@@ -13,7 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from hf_zsar.registration import METHODS
+from hf_zsar.files import write_text
+from hf_zsar.methods import METHODS
 
 from .facts import CardFacts
 
@@ -137,13 +138,8 @@ def write_card(folder: str | os.PathLike, facts: CardFacts) -> Path:
     """Write `README.md` and `.eval_results/*.yaml` into a folder; each file appears complete or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    readme, text = folder / "README.md", render_card(facts)
-    temporary = folder / f".README.{os.getpid()}.tmp"
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, readme)
-    finally:
-        temporary.unlink(missing_ok=True)
+    readme = folder / "README.md"
+    write_text(readme, render_card(facts))
     if facts.benchmarks:
         from hf_zsar.evaluation.reports import save_eval_results
 

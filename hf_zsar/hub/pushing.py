@@ -6,11 +6,12 @@ import dataclasses
 import json
 import logging
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import CommitInfo, HfApi
+
+from hf_zsar.files import scratch_folder
 
 from .cards import EXAMPLE_REPO
 from .exporting import ExportError, export, is_export
@@ -67,14 +68,14 @@ def push(
         ExportError: the folder is no model of this package, or the check failed.
         PushError: the Hub refuses or stays out of reach.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = _as_export(source, processor, card, repo_id, Path(scratch, "export"))
+    with scratch_folder() as scratch:
+        folder = _as_export(source, processor, card, repo_id, scratch / "export")
         if not allow_restricted:
             check_redistribution(source_licences(folder))
         if verify:
             verify_export(folder)
         files = files_to_push(folder)
-        _name_repository(files, repo_id, Path(scratch))
+        _name_repository(files, repo_id, scratch)
         logger.info("Pushing %d files to %s.", len(files), repo_id)
         target = Target(repo_id, revision=revision, create_pr=create_pr, private=private)
         api = HfApi(endpoint=endpoint, token=token)

@@ -6,12 +6,13 @@ the commit it was made for. So it needs nothing but libraries that everybody can
 
 from __future__ import annotations
 
-import tempfile
 from importlib import metadata, resources
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, HfApi, SpaceCardData
 from huggingface_hub.errors import HfHubHTTPError
+
+from hf_zsar.files import scratch_folder
 
 from .transfer import PushError, Target, files_to_push, reason, upload
 
@@ -69,8 +70,8 @@ def push_space(
     """
     api = HfApi(endpoint=endpoint, token=token)
     revision, licence = _model_state(api, model)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = write_space(Path(scratch), model, revision, title or model.rsplit("/", 1)[-1], licence)
+    with scratch_folder() as scratch:
+        folder = write_space(scratch, model, revision, title or model.rsplit("/", 1)[-1], licence)
         target = Target(repo_id, repo_type="space", private=private, space_sdk="gradio")
         files = files_to_push(folder, SPACE_FILES)
         return upload(api, files, target, f"Demo of {model}", owned=(f"{CODE_FOLDER}/*.py",))

@@ -10,12 +10,13 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from hf_zsar.files import scratch_folder
 
 from .exporting import ExportError
 
@@ -152,12 +153,12 @@ def run_clean(
     """
     from hf_zsar.registration import TASK
 
-    with tempfile.TemporaryDirectory() as scratch:
-        probe, answer = Path(scratch, "probe.npz"), Path(scratch, "answer.json")
+    with scratch_folder() as scratch:
+        probe, answer = scratch / "probe.npz", scratch / "answer.json"
         np.savez(probe, videos=videos, labels=np.array(labels))
         command = [sys.executable, "-c", CLEAN_SCRIPT, str(probe), TASK, str(answer), *sources]
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        environment |= {"HF_HOME": scratch, "HF_MODULES_CACHE": str(Path(scratch, "modules")), **variables}
+        environment |= {"HF_HOME": str(scratch), "HF_MODULES_CACHE": str(scratch / "modules"), **variables}
         try:
             done = subprocess.run(
                 command, cwd=scratch, env=environment, capture_output=True, text=True, timeout=timeout, check=False

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
+from hf_zsar.files import replacing
 from hf_zsar.modeling.modeling_rest import ResTModel
 from hf_zsar.modeling.modeling_zsar import fingerprint_of
 from hf_zsar.processing.processing_zsar import ZSARProcessor
@@ -82,9 +83,8 @@ def _finish(
 
 
 def _save_state(path: Path, key: str, sums: torch.Tensor, counts: torch.Tensor, done: int) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    save_file({"sums": sums, "counts": counts}, temporary, metadata={"key": key, "done": str(done)})
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        save_file({"sums": sums, "counts": counts}, temporary, metadata={"key": key, "done": str(done)})
 
 
 def _load_state(path: Path, key: str) -> tuple[torch.Tensor, torch.Tensor, int] | None:

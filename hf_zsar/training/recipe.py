@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_zsar.registration import METHODS
+from hf_zsar.methods import METHODS
 
 
 # As in `weight_averaging`, which imports torch.

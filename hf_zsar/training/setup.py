@@ -9,9 +9,9 @@ import torch
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from hf_zsar.data.video_datasets import few_shot, load_video_dataset, with_classes
+from hf_zsar.methods import METHODS, MethodSpec
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
-from hf_zsar.registration import METHODS, MethodSpec
 
 from .augmentation import ClipAugmentation
 from .collator import VideoTextCollator

@@ -128,12 +128,12 @@ def test_a_checkpoint_is_whole_or_not_there(way, moment, rendered, start, tmp_pa
         "accelerate": {
             "weights": "transformers.PreTrainedModel.save_pretrained",
             "state": "accelerate.Accelerator.save_state",
-            "rename": "hf_zsar.training.checkpoints.os.replace",
+            "rename": "hf_zsar.files.os.rename",
         },
         "trainer": {
             "weights": "transformers.Trainer.save_model",
             "state": "transformers.Trainer._save_optimizer_and_scheduler",
-            "rename": "hf_zsar.training.trainer.os.replace",
+            "rename": "hf_zsar.files.os.rename",
         },
     }
     with monkeypatch.context() as patch, pytest.raises(Killed):
