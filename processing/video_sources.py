@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .limits import hold_to
+
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -56,9 +58,42 @@ class MediaSource:
             return MediaSource(self.name, file=io.BytesIO(self.data), data=self.data)
         return None
 
+    def read(self, place: int, size: int) -> bytes:
+        """Up to `size` bytes from `place` on, counted from the end where negative. A file object stays where it is.
+
+        Raises:
+            OSError, ValueError: the file cannot be read.
+        """
+        if self.path is not None:
+            with open(self.path, "rb") as file:
+                return _read_at(file, place, size)
+        here = self.file.tell()
+        try:
+            return _read_at(self.file, place, size)
+        finally:
+            self.file.seek(here)
+
     def close(self) -> None:
         while self.on_close:
             self.on_close.pop()()
+
+
+def _read_at(file: Any, place: int, size: int) -> bytes:
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end + place) if place < 0 else place)
+    return file.read(size)
+
+
+def check_size(name: str, width: int, height: int) -> None:
+    """Refuse pictures that are too large or too long.
+
+    Raises:
+        VideoReadError: naming the video and the limit.
+    """
+    what = f"{name}: pictures of {width}x{height}"
+    hold_to("picture_pixels", width * height, f"{what}, so many pixels", VideoReadError)
+    ratio = max(width, height) / max(1, min(width, height))
+    hold_to("picture_ratio", ratio, f"{what}, sides of such a ratio", VideoReadError)
 
 
 def is_url(source: Any) -> bool:
@@ -69,9 +104,10 @@ def is_url(source: Any) -> bool:
 def source_name(source: Any) -> str:
     """How messages call a source: its path or URL, `bytes`, `array`, ..."""
     if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source) if not isinstance(source, str) else source
+        # Names need not be UTF-8, messages must be.
+        return os.fsdecode(source).encode("utf-8", "backslashreplace").decode()
     if isinstance(source, Mapping):
-        return str(source.get("path") or "bytes")
+        return source_name(source.get("path") or b"")
     if isinstance(source, (bytes, bytearray, memoryview)):
         return "bytes"
     if isinstance(source, (np.ndarray, torch.Tensor)):

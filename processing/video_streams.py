@@ -101,6 +101,9 @@ class LiveReader(MediaReader):
                 self._timeline.first = tick
             self._timeline.end = tick + self._media.frame_step
             self._last = tick, frame
+            if self._media.clock_jumps and not self._media.remarks:
+                self._media.remark_jumps()
+                self._warn()
             yield tick, frame
         if self._last is None:
             raise self._nothing()

@@ -6,11 +6,15 @@ the number and the times of the frames between follow later, when somebody asks.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import av
 import numpy as np
 
+from .limits import limits
+from .video_clock import JOINABLE
 from .video_decoding import MediaFile
 from .video_nal import has_length_prefixes, opens_decoding, well_formed
 from .video_seeking import sparse_access
@@ -20,6 +24,18 @@ from .video_sources import VideoReadError
 # A file is long when it has more packets than this, or more bytes.
 LONG_PACKETS = 3000
 LONG_BYTES = 48 * 2**20
+# How files begin whose readers stop where another one is joined to them, and in how many bytes that is looked for.
+JOIN_MARKS = {
+    "mov": b"ftyp",
+    "matroska": b"\x1aE\xdf\xa3",
+    "flv": b"FLV\x01",
+    "asf": b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+    "yuv4mpegpipe": b"YUV4MPEG2",
+    "nut": b"nut/multimedia",
+}
+JOIN_BYTES = 2**26
+# Seconds without a new picture that are worth a word where they are most of the video.
+STANDSTILL = 60
 
 
 @dataclass
@@ -65,7 +81,8 @@ def read_timeline(media: MediaFile) -> Timeline:
         VideoReadError: no packets.
     """
     found = _from_avi_index(media) if media.format == "avi" else None
-    if found is None and _is_long(media):
+    # Only reading through shows whether parts were joined whose clocks start anew.
+    if found is None and media.format not in JOINABLE and _is_long(media):
         found = _from_both_ends(media)
     return found or read_through(media)
 
@@ -86,6 +103,8 @@ def read_through(media: MediaFile) -> Timeline:
     survey = _Survey(media)
     for packet in media.packets():
         survey.add(packet)
+    media.remark_jumps()
+    _remark_joined(media, survey.place)
     times = sorted(survey.times)
     if not times:
         raise VideoReadError(f"{media.name}: the video stream holds no data.")
@@ -98,8 +117,12 @@ def read_through(media: MediaFile) -> Timeline:
         media.note("damaged packets")
     if not survey.opens:
         first = _first_shown(media, times[0])
-        times = [time for time in times if time >= first] or [first]
+        lost = sum(time < first for time in times)
+        if lost:
+            media.remark(f"the first {lost} frames cannot be decoded, the file starts between key frames")
+        times = times[lost:] or [first]
     end = times[-1] + survey.last_length
+    _remark_standstill(media, times)
     return Timeline(times[0], end, (end - times[0]) / len(times), len(times), np.array(times, dtype=np.int64))
 
 
@@ -109,6 +132,7 @@ class _Survey:
     def __init__(self, media: MediaFile) -> None:
         self.times: list[int] = []
         self.packets = 0
+        self.place = 0  # where in the file the last packet ends
         self.last_length = 1.0
         self.opens = True
         self.sound = True
@@ -120,6 +144,8 @@ class _Survey:
         if not self.packets:
             self.opens = opens_decoding(self._media, packet)
         self.packets += 1
+        if packet.pos is not None:
+            self.place = max(self.place, packet.pos + packet.size)
         if packet.is_corrupt or (self._prefixed and not well_formed(self._media, packet)):
             self.sound = False
         if packet.is_discard:
@@ -138,6 +164,28 @@ def _entries_beyond_the_end(media: MediaFile) -> int:
     if media.format not in ("mov", "avi") or size <= 0 or not len(entries):
         return 0
     return sum(entry.pos + entry.size > size for entry in entries)
+
+
+def _remark_joined(media: MediaFile, place: int) -> None:
+    """Tell of another video behind this one in the file, which FFmpeg does not read, or of a long rest without it."""
+    size, kind = media.container.size, media.format
+    rest = size - place
+    if kind in ("mpegts", "mpeg"):
+        joined = rest > size / 10 + 2048  # a few tables and packets of other streams may always follow
+    else:
+        mark = JOIN_MARKS.get(kind)
+        joined = mark is not None and rest > 0 and mark in media.source.read(place, JOIN_BYTES)
+    if joined:
+        media.remark(f"the last {rest:,} of {size:,} bytes are not looked at: another video seems joined to this one")
+
+
+def _remark_standstill(media: MediaFile, times: Sequence[int]) -> None:
+    """Tell of most of a video being a single picture, which a clock that jumps looks like."""
+    base = media.time_base
+    longest, at = max(((then - now, now) for now, then in itertools.pairwise(times)), default=(0, 0))
+    if longest * base > STANDSTILL and 2 * longest > times[-1] - times[0]:
+        start, length = float((at - times[0]) * base), float(longest * base)
+        media.remark(f"no new picture comes for {length:,.0f} s, from {start:,.1f} s on, most of the video")
 
 
 def _first_shown(media: MediaFile, default: int) -> int:
@@ -178,7 +226,12 @@ def _from_both_ends(media: MediaFile) -> Timeline | None:
             return None
         if not packet.is_discard and (last_time is None or packet.pts > last_time):
             last_time, end = packet.pts, packet.pts + media.length_of(packet)
-    if media.damage or last_time is None or last_time <= first:
+    # An index out of the file's order comes from a clock that starts anew, too long a time from one that jumps.
+    places = [entry.pos for entry in entries] if media.format == "matroska" else []
+    strange = media.clock_jumps or places != sorted(places)
+    if media.damage or strange or last_time is None or last_time <= first:
+        return None
+    if (last_time - first) * media.time_base > limits().clock_gap:
         return None
     count = None
     if media.format == "mov" and len(entries) == media.stream.frames:

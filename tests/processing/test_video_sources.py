@@ -219,12 +219,6 @@ def test_a_file_object_is_read_from_its_start(synthetic):
             assert reader.info.num_frames == 48
 
 
-def test_monstrous_pictures_are_refused(synthetic, monkeypatch):
-    monkeypatch.setattr(video_decoding, "MAX_PIXELS", 160 * 128 - 1)
-    with pytest.raises(VideoReadError, match="160x128 are too large"):
-        open_video(synthetic("h264.mp4"))
-
-
 def test_protocol_names_are_file_names(synthetic, tmp_path, monkeypatch):
     """A file may be called like a protocol of FFmpeg, and is read as a file."""
     (tmp_path / "concat:x").write_bytes(synthetic("h264.mp4").read_bytes())
