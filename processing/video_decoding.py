@@ -73,6 +73,7 @@ class MediaFile:
         self.damage: list[str] = []
         self.remarks: list[str] = []  # what else a user should know
         self.clock_jumps = 0
+        self.place = 0  # where in the file the last packet ends that was read
         self._decoded_pixels = 0
         self._reformatter = VideoReformatter()
         self._open()
@@ -210,6 +211,7 @@ class MediaFile:
         try:
             for packet in self.container.demux(self.stream):
                 if packet.size:
+                    self.place = max(self.place, (packet.pos or 0) + packet.size)
                     self._mend_times(packet)
                     yield packet
         except READ_ERRORS as error:

@@ -104,7 +104,7 @@ def read_through(media: MediaFile) -> Timeline:
     for packet in media.packets():
         survey.add(packet)
     media.remark_jumps()
-    _remark_joined(media, survey.place)
+    _remark_joined(media)
     times = sorted(survey.times)
     if not times:
         raise VideoReadError(f"{media.name}: the video stream holds no data.")
@@ -132,7 +132,6 @@ class _Survey:
     def __init__(self, media: MediaFile) -> None:
         self.times: list[int] = []
         self.packets = 0
-        self.place = 0  # where in the file the last packet ends
         self.last_length = 1.0
         self.opens = True
         self.sound = True
@@ -144,8 +143,6 @@ class _Survey:
         if not self.packets:
             self.opens = opens_decoding(self._media, packet)
         self.packets += 1
-        if packet.pos is not None:
-            self.place = max(self.place, packet.pos + packet.size)
         if packet.is_corrupt or (self._prefixed and not well_formed(self._media, packet)):
             self.sound = False
         if packet.is_discard:
@@ -166,21 +163,24 @@ def _entries_beyond_the_end(media: MediaFile) -> int:
     return sum(entry.pos + entry.size > size for entry in entries)
 
 
-def _remark_joined(media: MediaFile, place: int) -> None:
+def _remark_joined(media: MediaFile) -> None:
     """Tell of another video behind this one in the file, which FFmpeg does not read, or of a long rest without it."""
     size, kind = media.container.size, media.format
-    rest = size - place
+    rest = size - media.place
     if kind in ("mpegts", "mpeg"):
         joined = rest > size / 10 + 2048  # a few tables and packets of other streams may always follow
     else:
         mark = JOIN_MARKS.get(kind)
-        joined = mark is not None and rest > 0 and mark in media.source.read(place, JOIN_BYTES)
+        joined = mark is not None and rest > 0 and mark in media.source.read(media.place, JOIN_BYTES)
     if joined:
         media.remark(f"the last {rest:,} of {size:,} bytes are not looked at: another video seems joined to this one")
 
 
 def _remark_standstill(media: MediaFile, times: Sequence[int]) -> None:
-    """Tell of most of a video being a single picture, which a clock that jumps looks like."""
+    """Tell of a clock that stands still, and of one that jumps so far that most of the video is a single picture."""
+    same = len(times) - len(set(times))
+    if 10 * same > len(times):
+        media.remark(f"{same} of {len(times)} frames have the time of another one, which is shown instead")
     base = media.time_base
     longest, at = max(((then - now, now) for now, then in itertools.pairwise(times)), default=(0, 0))
     if longest * base > STANDSTILL and 2 * longest > times[-1] - times[0]:
@@ -195,11 +195,13 @@ def _first_shown(media: MediaFile, default: int) -> int:
 
 
 def _from_avi_index(media: MediaFile) -> Timeline | None:
-    """The timeline of an AVI from its index of all frames; None when that is not complete or frames are reordered."""
+    """The timeline of an AVI from its index of all frames; None when that is not complete, frames are reordered, or
+    another AVI is joined to it."""
     entries, declared = media.index, media.stream.frames
     if not len(entries) or not declared - 2 <= len(entries) <= declared or not sparse_access(media):
         return None
-    if not entries[0].is_keyframe or entries[-1].pos + entries[-1].size > media.container.size:
+    end = entries[-1].pos + entries[-1].size
+    if not entries[0].is_keyframe or end > media.container.size or b"RIFF" in media.source.read(end, JOIN_BYTES):
         return None
     times = np.array([entry.timestamp for entry in entries if entry.size], dtype=np.int64)
     if not len(times) or (np.diff(times) <= 0).any():
@@ -269,4 +271,4 @@ def _seek_near_end(media: MediaFile) -> bool:
     return media.seek(end if media.format == "matroska" else end - 5 * second)
 
 
-__all__ = ["Timeline", "read_through", "read_timeline"]
+__all__ = ["JOIN_MARKS", "Timeline", "read_through", "read_timeline"]
