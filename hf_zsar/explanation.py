@@ -29,7 +29,7 @@ class Explanation:
         frame_weights: `[T]`, share of each frame in the score, sums to 1.
         heat: `[T, h, w]`, how well each patch matches its best word (cosine), or None without spatial interaction.
         words: the attributes (or the words of the label) and how well they match the frames they attend to (cosine),
-            best first.
+            the mean over the tokens of each, best first.
     """
 
     label: str
@@ -90,7 +90,7 @@ def _words(processor: Any, bank: Any, relevance: torch.Tensor) -> list[tuple[str
     found = []
     for group, name in processor.word_names(ids, groups):
         of_group = [value for value, each in zip(relevance.tolist(), groups, strict=True) if each == group]
-        found.append((name, max(of_group)))
+        found.append((name, sum(of_group) / len(of_group)))
     return sorted(found, key=lambda pair: -pair[1])
 
 

@@ -46,6 +46,10 @@ class DASTIConfig(DualEncoderConfig):
 
     model_type = "zsar_dasti"
     sub_configs_defaults = {"backbone_config": SubConfigSpec(AutoConfig, model_type="clip")}
+    keys_to_ignore_at_inference = [
+        *DualEncoderConfig.keys_to_ignore_at_inference,
+        *("class_scores", "attribute_scores", "temporal_saliency", "spatial_saliency"),
+    ]
 
     backbone_config: dict | PreTrainedConfig | None = None
     num_frames: int = 8

@@ -8,6 +8,9 @@ from transformers import PreTrainedConfig
 class DualEncoderConfig(PreTrainedConfig):
     """Base of configurations with a `backbone_config` of two towers, such as a [`CLIPConfig`]."""
 
+    # `Trainer` gathers the other outputs over batches as predictions: those that have one row per video, `[N, K]`.
+    keys_to_ignore_at_inference = ["logits_per_text", "video_embeds", "text_embeds"]
+
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
         """Of the text tower: where transformers looks for `vocab_size`, e.g. when it resizes the embeddings."""
         return self.backbone_config.get_text_config(decoder=decoder, encoder=encoder)

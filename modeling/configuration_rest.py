@@ -50,6 +50,7 @@ class ResTConfig(PreTrainedConfig):
         "backbone_config": SubConfigSpec(AutoConfig, model_type="resnet"),
         "text_config": SubConfigSpec(AutoConfig, model_type="bert"),
     }
+    keys_to_ignore_at_inference = ["logits_per_text", "video_embeds", "text_embeds"]
 
     cross_modal: bool = True
     backbone_type: Literal["r2plus1d_18", "transformers"] = "r2plus1d_18"

@@ -214,6 +214,12 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
     """Base class of the methods that stand on a dual encoder: `self.backbone` is the adapter."""
 
     _no_split_modules = ["CLIPTextEmbeddings", "CLIPEncoderLayer", "CLIPVisionEmbeddings"]
+    parameter_roles = {
+        "vision": ("backbone.model.vision_model.", "backbone.model.visual_projection."),
+        "text": ("backbone.model.text_model.", "backbone.model.text_projection."),
+        "scale": ("backbone.model.logit_scale",),
+    }
+    lora_targets = ("q_proj", "k_proj", "v_proj", "out_proj")
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)

@@ -31,7 +31,7 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
 
     config_class = ActionCLIPConfig
     config: ActionCLIPConfig
-    text_per_sample = True
+    text_candidates = "per_sample"
 
     def __init__(self, config: ActionCLIPConfig) -> None:
         super().__init__(config)

@@ -98,8 +98,8 @@ class DASTIModel(DualEncoderPreTrainedModel):
         self.train(self.training)
 
     @property
-    def text_per_sample(self) -> bool:
-        return self.config.loss_mode == "in_batch"
+    def text_candidates(self) -> str:
+        return "per_sample" if self.config.loss_mode == "in_batch" else "all"
 
     def train(self, mode: bool = True) -> DASTIModel:
         """Also freezes the text tower where the configuration says so: loading and sharing weights undo it."""

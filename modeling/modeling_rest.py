@@ -88,6 +88,8 @@ class ResTModel(ZSARPreTrainedModel):
 
     config_class = ResTConfig
     config: ResTConfig
+    parameter_roles = {"vision": ("backbone.",), "text": ("text_model.",), "scale": ("logit_scale",)}
+    lora_targets = ("query", "key", "value")
 
     def __init__(self, config: ResTConfig) -> None:
         super().__init__(config)
@@ -129,6 +131,11 @@ class ResTModel(ZSARPreTrainedModel):
                 init.constant_(module.logit_scale, self.config.logit_scale_init)
             for buffer in (module.seen_prototypes, module.seen_text_embeds, module.seen_counts):
                 init.zeros_(buffer)
+
+    @property
+    def training_classes(self) -> list[str] | None:
+        """Those of the class head."""
+        return list(self.config.seen_class_names) if hasattr(self, "class_head") else None
 
     # -- the three passes of the transformer -----------------------------------------------------------------------
 

@@ -18,13 +18,13 @@ from transformers import initialization as init
 from transformers.utils import logging
 
 from .configuration_stdd import STDDConfig
+from .distributed import gather_with_grad
 from .dual_encoder import DUAL_ENCODERS, DualEncoderPreTrainedModel, LayerFunction
 from .losses import cross_entropy_to_targets
 from .modeling_zsar import (
     LabelBank,
     VideoFeatures,
     gather_prompts,
-    gather_with_grad,
     masked_mean,
     normalize,
     split_views,
@@ -87,6 +87,7 @@ class STDDModel(DualEncoderPreTrainedModel):
 
     config_class = STDDConfig
     config: STDDConfig
+    text_candidates = "all"
 
     def __init__(self, config: STDDConfig) -> None:
         super().__init__(config)
@@ -205,6 +206,10 @@ class STDDModel(DualEncoderPreTrainedModel):
             parts = zip(prompts.split(step), mask.split(step), strict=True)
             return torch.cat([bidirectional_logits(frames, *part) for part in parts], dim=-1)
 
+    @property
+    def text_is_static(self) -> bool:
+        return not self.config.train_text_tower
+
     # -- training --------------------------------------------------------------------------------------------------
 
     @property
@@ -274,7 +279,7 @@ class STDDModel(DualEncoderPreTrainedModel):
 
     def _distillation(self, features: VideoFeatures, pixel_values_videos: torch.Tensor) -> torch.Tensor:
         teacher = self.teacher_frame_embeds(pixel_values_videos)
-        if self.gather_loss and torch.distributed.is_initialized():
+        if self.gathers_loss:
             teacher = gather_with_grad(teacher)  # the features are gathered already
         student = normalize(features.frame_embeds.float()).to(self.distill_projector[0].weight.dtype)
         return distillation_loss(student, self.config.distill_alpha * self.distill_projector(student), teacher)

@@ -27,7 +27,11 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import ModelOutput, can_return_tuple
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
+
+from .candidates import Candidates
+from .distributed import gather_with_grad
 
 
 LABEL_BANK_FORMAT = "hf_zsar/label-bank/1"
@@ -220,33 +224,17 @@ class ZSAROutput(ModelOutput):
     text_embeds: torch.FloatTensor | None = None
 
 
-def gather_with_grad(tensor: torch.Tensor) -> torch.Tensor:
-    """Join a tensor of all processes along the first axis, in rank order; gradients flow back to every rank.
+class ForwardOptions(TransformersKwargs, total=False):
+    """What `forward` takes besides its named arguments. Not among them, because `Trainer` holds every argument of
+    `forward` with "label" in its name for a column of labels.
 
-    Other axes (and the first) may differ between ranks: each is padded to the longest with zeros (-1 for integers)
-    for the transfer; padding along the first axis is removed again.
+    Args:
+        label_ids: `[K]`, class id of every candidate; ids may repeat.
+        label_bank: a ready text side instead of `input_ids`.
     """
-    import torch.distributed as dist
-    import torch.distributed.nn.functional as dist_nn
 
-    shape = torch.tensor(tensor.shape, device=tensor.device)
-    shapes = [torch.empty_like(shape) for _ in range(dist.get_world_size())]
-    dist.all_gather(shapes, shape)
-    longest = torch.stack(shapes).amax(0)
-    padding = [
-        p for have, want in zip(tensor.shape[::-1], longest.tolist()[::-1], strict=True) for p in (0, want - have)
-    ]
-    carrier = tensor.to(torch.int8) if tensor.dtype == torch.bool else tensor
-    carrier = nn.functional.pad(
-        carrier, padding, value=0 if tensor.is_floating_point() or tensor.dtype == torch.bool else -1
-    )
-    if carrier.requires_grad:
-        parts = dist_nn.all_gather(carrier.contiguous())
-    else:
-        parts = [torch.empty_like(carrier) for _ in shapes]
-        dist.all_gather(parts, carrier.contiguous())
-    joined = torch.cat([part[: int(size[0])] for part, size in zip(parts, shapes, strict=True)])
-    return joined.to(tensor.dtype)
+    label_ids: torch.Tensor | None
+    label_bank: LabelBank | None
 
 
 class ZSARPreTrainedModel(PreTrainedModel):
@@ -269,11 +257,17 @@ class ZSARPreTrainedModel(PreTrainedModel):
     output_class: type[ZSAROutput] = ZSAROutput
     # What `prepare_labels` of the method's processor gives, hence what `encode_labels` takes besides `labels`.
     text_input_names: tuple[str, ...] = ("input_ids", "attention_mask", "prompt_index")
-    # True: the loss contrasts every video with the text of every other video (a class may stand twice).
-    # False: the loss chooses among distinct classes.
-    text_per_sample: bool = False
-    # Set by the trainer: the loss sees the videos and texts of all processes.
-    gather_loss: bool = False
+    # What the training loss contrasts a video with: "per_sample", the text of every video of the batch (a class may
+    # stand twice); "distinct", every class of the batch once; "all", all classes.
+    text_candidates: str = "distinct"
+    # role -> prefixes of the names of its parameters; see `role_of`.
+    parameter_roles: dict[str, tuple[str, ...]] = {}
+    # Linear layers of the towers that low-rank adapters go to, as `target_modules` of peft's `LoraConfig`.
+    lora_targets: tuple[str, ...] = ()
+    # Whether the loss sees the videos and texts of all processes; None: in training.
+    gather_loss: bool | None = None
+    # Fingerprint of the weights, candidates, and their bank, from one batch to the next.
+    _kept_bank: tuple[str | None, Candidates, LabelBank] | None = None
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -283,6 +277,24 @@ class ZSARPreTrainedModel(PreTrainedModel):
         the backbones initialise their children.
         """
         return False
+
+    @property
+    def training_classes(self) -> list[str] | None:
+        """The classes that the method can be trained on, in the order of their ids; `None`: any."""
+        return None
+
+    @property
+    def text_is_static(self) -> bool:
+        """Whether training leaves the text side as it is, so that a label set is encoded once for all steps."""
+        return False
+
+    def role_of(self, name: str) -> str:
+        """`"vision"` or `"text"` tower, `"scale"` (the logit scale), or `"head"`: all that the method adds.
+
+        Args:
+            name: of a parameter, as in `named_parameters()`.
+        """
+        return next((role for role, prefixes in self.parameter_roles.items() if name.startswith(prefixes)), "head")
 
     def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
         """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` (V views) -> what the method scores with."""
@@ -321,10 +333,9 @@ class ZSARPreTrainedModel(PreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         prompt_index: torch.LongTensor | None = None,
         labels: torch.LongTensor | None = None,
-        label_ids: torch.LongTensor | None = None,
-        label_bank: LabelBank | None = None,
+        candidates: Candidates | None = None,
         return_loss: bool | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[ForwardOptions],
     ) -> ZSAROutput:
         r"""Score videos against labels.
 
@@ -334,26 +345,37 @@ class ZSARPreTrainedModel(PreTrainedModel):
             prompt_index: `[K, A]`, rows of `input_ids` that belong to each label, -1 where there is none. Without it
                 every row is a label of its own.
             labels: `[B]`, position of the right candidate of each video; with `label_ids`, its class id.
-            label_ids: `[K]`, class id of every candidate; ids may repeat.
-            label_bank: a ready text side instead of `input_ids`.
+            candidates: the text side of a batch of [`VideoTextCollator`] instead of tokens. In evaluation mode the
+                bank is kept until the candidates or the weights change, and the loss is the mean over videos of the
+                negative logarithm of the right candidate's probability, whatever the training loss is.
             return_loss: give the loss; without `labels`, candidate i belongs to video i.
+            kwargs: see [`ForwardOptions`]; others go to `encode_videos`.
 
         Raises:
-            ValueError: no videos, or neither `input_ids` nor `label_bank`.
+            ValueError: no videos, nothing to compare them with, or candidates for training in evaluation mode (or the
+                other way round).
         """
         if pixel_values_videos is None:
             raise ValueError("pixel_values_videos is missing: pass the frames, e.g. processor(videos=...).")
-        if input_ids is None and label_bank is None:
-            raise ValueError("Pass input_ids (see processor.prepare_labels) or a label_bank (see encode_labels).")
+        label_bank, label_ids = kwargs.pop("label_bank", None), kwargs.pop("label_ids", None)
         text = dict(input_ids=input_ids, attention_mask=attention_mask, prompt_index=prompt_index)
         text.update({name: kwargs.pop(name) for name in self.text_input_names if name in kwargs})
         features = self.encode_videos(pixel_values_videos, **kwargs)
-        ready = label_bank is not None
-        bank = label_bank.to(features.video_embeds.device) if ready else self.encode_labels(**text)
+        device = features.video_embeds.device
+        if candidates is not None:
+            candidates = candidates.to(device)
+            text, label_ids = candidates.text, candidates.label_ids
+            label_bank = self.bank_of(candidates)
+        if input_ids is None and label_bank is None:
+            raise ValueError("Pass input_ids (see processor.prepare_labels) or a label_bank (see encode_labels).")
+        bank = label_bank.to(device) if label_bank is not None else self.encode_labels(**text)
         parts, loss = self.score_parts(features, bank), None
         if return_loss or (labels is not None and return_loss is None):
-            inputs = dict(text, pixel_values_videos=pixel_values_videos, parts=parts)
-            loss = self._loss(features, bank, labels, label_ids, inputs)
+            if candidates is not None and not self.training:
+                loss = nn.functional.cross_entropy(parts["logits_per_video"].float(), labels)
+            else:
+                inputs = dict(text, pixel_values_videos=pixel_values_videos, parts=parts)
+                loss = self._loss(features, bank, labels, label_ids, inputs)
         return self.output_class(
             loss=loss,
             logits_per_text=parts["logits_per_video"].t(),
@@ -361,6 +383,34 @@ class ZSARPreTrainedModel(PreTrainedModel):
             text_embeds=bank["text_embeds"],
             **parts,
         )
+
+    def bank_of(self, candidates: Candidates) -> LabelBank:
+        """The candidates encoded. In evaluation mode without gradients, and where training leaves the text side as it
+        is, the bank is kept for the next batch of the same candidates.
+
+        Raises:
+            ValueError: candidates for training in evaluation mode, or the other way round.
+        """
+        if candidates.for_training != self.training:
+            mode, flag = ("training", "training=True") if self.training else ("evaluation", "training=False")
+            raise ValueError(
+                f"The model is in {mode} mode, and the batch holds candidates for the other: wrap the data set in "
+                f"with_candidates(..., {flag})."
+            )
+        if torch.is_grad_enabled() and not (self.training and self.text_is_static):
+            return self.encode_labels(**candidates.text, labels=candidates.names or None)
+        weights = None if self.training else self.weights_fingerprint()
+        kept = self._kept_bank
+        if kept is None or kept[0] != weights or not kept[1].same_text(candidates):
+            bank = self.encode_labels(**candidates.text, labels=candidates.names or None)
+            kept = self._kept_bank = weights, candidates, bank
+        return kept[2]
+
+    def train(self, mode: bool = True) -> ZSARPreTrainedModel:
+        """As the base class. Who starts an evaluation calls `eval()`: a bank of older weights is dropped."""
+        if not (mode and self.training):
+            self._kept_bank = None
+        return super().train(mode)
 
     def _loss(
         self,
@@ -378,7 +428,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
         if label_ids is None:
             label_ids = torch.arange(len(bank), device=device)
         local_rows, local_features = slice(None), features
-        if self.gather_loss and torch.distributed.is_initialized():
+        if self.gathers_loss:
             sizes = gather_with_grad(torch.tensor([batch], device=device)).tolist()
             first = sum(sizes[: torch.distributed.get_rank()])
             local_rows = slice(first, first + batch)
@@ -396,11 +446,16 @@ class ZSARPreTrainedModel(PreTrainedModel):
         inputs.update(label_ids=label_ids, local_features=local_features, local_rows=local_rows)
         return self.compute_loss(features, bank, targets, **inputs)
 
+    @property
+    def gathers_loss(self) -> bool:
+        """Whether the loss is one over the videos and texts of all processes."""
+        return (self.training if self.gather_loss is None else self.gather_loss) and torch.distributed.is_initialized()
+
     def _gather_bank(self, bank: LabelBank, label_ids: torch.Tensor) -> tuple[LabelBank, torch.Tensor]:
         label_ids = gather_with_grad(label_ids)
         tensors = {name: gather_with_grad(tensor) for name, tensor in bank.tensors.items()}
         bank = LabelBank(labels=tuple(str(i) for i in label_ids.tolist()), tensors=tensors)
-        if not self.text_per_sample:
+        if self.text_candidates != "per_sample":
             seen: dict[int, int] = {}
             for position, label in enumerate(label_ids.tolist()):
                 seen.setdefault(label, position)

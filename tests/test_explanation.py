@@ -10,6 +10,7 @@ from PIL import Image
 from transformers import pipeline
 
 import hf_zsar
+from hf_zsar import explanation as explanation_module
 from hf_zsar.cli import main
 from hf_zsar.explanation import Explanation, draw_explanation, explain, overlay
 from tests.tiny_models import LABELS, TINY, tiny_folder
@@ -48,6 +49,20 @@ def test_it_explains_the_best_label_or_the_one_asked_for(folder, video, explanat
     assert values == sorted(values, reverse=True)
     with pytest.raises(ValueError, match="none of the candidates"):
         explain(pipe, video, LABELS, label="sleeping")
+
+
+def test_relevance_of_an_attribute_is_the_mean_of_its_words(folder):
+    """Neither the largest nor the smallest of its tokens, as on the demo's page."""
+    pipe = pipeline(hf_zsar.registration.TASK, model=str(folder), device="cpu")
+    bank = pipe.label_bank(["riding a bike", "cooking"], descriptions={"riding a bike": ["six strings", "wheels"]})
+    chosen = bank.select([0])
+    groups = chosen["word_groups"][0]
+    relevance = torch.arange(len(groups)).float() ** 2
+    numbers = [number for number, _ in pipe.processor.word_names(chosen["word_ids"][0].tolist(), groups.tolist())]
+    assert max((groups == number).sum() for number in numbers) > 1, "an attribute of several tokens"
+    means = [relevance[groups == number].mean().item() for number in numbers]
+    found = explanation_module._words(pipe.processor, chosen, relevance)
+    assert [value for _, value in found] == pytest.approx(sorted(means, reverse=True))
 
 
 def test_saliency_through_the_pipeline(folder, video, explanation):

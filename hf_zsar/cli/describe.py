@@ -20,8 +20,8 @@ Graphs are for STDD, attributes for DA-STI; both files go to --descriptions of t
   hf-zsar describe --kind attributes --preset ucf101 --llm ORG/MODEL --out attributes.json
   hf-zsar describe --validate attributes.json --preset ucf101
 
-Without --llm only your texts are read, by rules: weaker than a language model, but exact and quick. A run with --llm
-that is interrupted goes on where it stopped when started again.
+Without --llm only your texts are read, English ones, by spaCy: weaker than a language model, but quick. A run with
+--llm that is interrupted goes on where it stopped when started again.
 """
 
 
@@ -52,6 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     group.add_argument("--cache", metavar="FILE", help="answers of the model, kept (default: OUT.cache.jsonl)")
     group.add_argument("--num-attributes", type=common.positive, default=8, metavar="N", help="per class (default 8)")
     group.add_argument("--scorer", choices=("rake", "yake"), default="rake", help="keywords of texts (default rake)")
+    group.add_argument("--pipeline", metavar="NAME", help="spaCy pipeline that reads the texts (en_core_web_sm)")
     group.add_argument(
         "--import-from",
         nargs="+",
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def made(args: argparse.Namespace) -> Descriptions:
-    """Descriptions by a language model, or by rules from texts."""
+    """Descriptions by a language model, or out of texts."""
     from datetime import date
 
     from hf_zsar.descriptions import build_attribute_bank, build_graph_bank, read_texts
@@ -108,7 +109,7 @@ def graph_generator(args: argparse.Namespace) -> Any:
     """The maker of graphs that was asked for."""
     from hf_zsar.descriptions import LLMGraphs, TextGraphs
 
-    return LLMGraphs(language_model(args), cache_path(args)) if args.llm else TextGraphs()
+    return LLMGraphs(language_model(args), cache_path(args)) if args.llm else TextGraphs(pipeline=args.pipeline)
 
 
 def attribute_generator(args: argparse.Namespace) -> Any:
@@ -117,7 +118,7 @@ def attribute_generator(args: argparse.Namespace) -> Any:
 
     if args.llm:
         return TransformersLLMGenerator(language_model(args), cache_path(args))
-    return KeywordExtractor(args.scorer)
+    return KeywordExtractor(args.scorer, pipeline=args.pipeline)
 
 
 def language_model(args: argparse.Namespace) -> Any:

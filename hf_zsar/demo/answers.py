@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,9 +17,15 @@ from .explanations import DESCRIBED, Explanation, explain, heat_maps
 
 
 MOST_LABELS = 200
+MOST_CHARACTERS = 20_000  # of all labels together
+LONGEST_PROMPT = 300  # characters
 LONGEST_VIDEO = 600.0  # seconds
 MOST_WINDOWS = 30
+MOST_SECONDS = 120.0  # that one question may keep the model busy
 TIMELINE_LABELS = 5
+# A path of this machine, and advice that is of no use on a page, in a message that came from below.
+PATH = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:'\"]+[\\/])+[^\s\\/:'\",]*")
+FOR_PROGRAMMERS = re.compile(r"; \S+\.set_limits raises it")
 
 
 class Refusal(ValueError):
@@ -24,22 +33,72 @@ class Refusal(ValueError):
 
 
 @dataclass(frozen=True)
+class Question:
+    """What was asked, checked.
+
+    Args:
+        video: path of the file.
+        labels, descriptions: see `parse_labels`.
+        template: prompt with `{}` for the label; None for the model's own.
+        window: seconds of a window of the timeline; 0 for none.
+    """
+
+    video: str
+    labels: list[str]
+    descriptions: dict[str, list[str]]
+    template: str | None = None
+    window: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What the person calls the video."""
+        return os.path.basename(self.video)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Scores of windows that follow each other over the whole video.
+
+    Args:
+        seconds: length of a window.
+        total: windows that the video has.
+        parts: start, end and label -> score of each that is scored.
+        shown: the labels to draw: the best of the whole video and each that is best in some window.
+        note: why it ends early; empty otherwise.
+    """
+
+    seconds: float
+    total: int
+    parts: tuple[tuple[float, float, dict[str, float]], ...] = ()
+    shown: tuple[str, ...] = ()
+    note: str = ""
+
+    def and_then(self, start: float, end: float, scores: dict[str, float]) -> Timeline:
+        """With one more window."""
+        best = max(scores, key=lambda label: scores[label])
+        shown = self.shown if best in self.shown else (*self.shown, best)
+        return replace(self, parts=(*self.parts, (start, end, scores)), shown=shown)
+
+
+@dataclass(frozen=True)
 class Answer:
     """What the page shows.
 
     Args:
-        scores: label -> probability, best first.
+        question: what it answers.
+        scores: label -> score, best first.
         frames: the pictures that the model saw, each with its caption.
-        timeline: rows with `seconds` (middle of the window), `label`, `score`; empty for short videos.
         explanation: what the best label's score was made of, where the method tells.
         about: one line about the video and what was looked at.
+        timeline: None for short videos.
     """
 
+    question: Question
     scores: dict[str, float]
     frames: list[tuple[Image.Image, str]]
-    timeline: list[dict[str, Any]]
     explanation: Explanation | None
     about: str
+    timeline: Timeline | None = None
 
 
 def parse_labels(text: str) -> tuple[list[str], dict[str, list[str]]]:
@@ -48,8 +107,10 @@ def parse_labels(text: str) -> tuple[list[str], dict[str, list[str]]]:
     One label a line, or all in one line with commas. `label: phrase, phrase` also describes the label.
 
     Raises:
-        Refusal: fewer than two labels, too many, or a description without a label.
+        Refusal: no labels, too many, or a description without a label.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise Refusal(f"These labels have {len(text)} characters; at most {MOST_CHARACTERS} are possible here.")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) == 1 and ":" not in lines[0]:
         lines = [part.strip() for part in lines[0].split(",") if part.strip()]
@@ -59,24 +120,23 @@ def parse_labels(text: str) -> tuple[list[str], dict[str, list[str]]]:
         if not label:
             raise Refusal(f"There is no label before the colon in “{line}”.")
         labels.setdefault(label, []).extend(phrase.strip() for phrase in phrases.split(",") if phrase.strip())
-    if len(labels) < 2:
+    if not labels:
         raise Refusal("Type at least two labels, one a line: scores say which of them fits best.")
     if len(labels) > MOST_LABELS:
         raise Refusal(f"These are {len(labels)} labels; at most {MOST_LABELS} are possible here.")
     return list(labels), {label: phrases for label, phrases in labels.items() if phrases}
 
 
-def answer(
+def ask(
     pipe: Any, video: str | None, text: str | None, template: str | None = None, window: float | None = None
-) -> Answer:
-    """Score a video against typed labels and explain the best one.
+) -> Question:
+    """Check what the person gave.
 
     Args:
-        pipe: a zero-shot video classification pipeline.
+        pipe: the pipeline that will be asked.
         video: path of the file.
         text: labels, see `parse_labels`.
-        template: prompt with `{}` for the label; the model's own when empty.
-        window: seconds of a window of the timeline; 0 or None for none.
+        template, window: see `Question`; may be empty.
 
     Raises:
         Refusal: something is missing or wrong, in words for the person at the page.
@@ -87,43 +147,92 @@ def answer(
     template = (template or "").strip() or None
     if descriptions and pipe.model.config.model_type not in DESCRIBED:
         raise Refusal("This model knows labels by their names only: leave out the colon and what follows it.")
-    if template and template.count("{}") != 1:
-        raise Refusal("A prompt needs {} exactly once, where the label goes.")
+    if template and (template.count("{}") != 1 or len(template) > LONGEST_PROMPT):
+        raise Refusal(
+            f"A prompt needs {{}} exactly once, where the label goes, and has at most {LONGEST_PROMPT} characters."
+        )
+    return Question(video, labels, descriptions, template, float(window or 0))
+
+
+def answers(pipe: Any, question: Question, wanted: Callable[[], bool] = lambda: True) -> Iterator[Answer]:
+    """First what the whole video scores, then the same with a timeline that grows window by window.
+
+    Args:
+        pipe: a zero-shot video classification pipeline.
+        question: see `ask`.
+        wanted: asked between the windows; when it says no, the rest is left out.
+
+    Raises:
+        Refusal: the video cannot be read, or the labels cannot be used.
+    """
     try:
-        return _answer(pipe, video, labels, descriptions, template, window or 0.0)
+        yield from _answers(pipe, question, wanted)
+    except Refusal:
+        raise
     except (ValueError, OSError) as error:  # a video that cannot be read, labels that cannot be used
-        raise Refusal(_sentence(error, video)) from error
+        raise Refusal(sentence(error, question.video)) from error
+
+
+def _answers(pipe: Any, question: Question, wanted: Callable[[], bool]) -> Iterator[Answer]:
+    deadline = time.monotonic() + MOST_SECONDS
+    answer, bank = _whole(pipe, question)
+    yield answer
+    timeline = answer.timeline
+    if timeline is None or not wanted():
+        return
+    for part in pipe.timeline(question.video, label_bank=bank, window=timeline.seconds):
+        timeline = timeline.and_then(
+            part["start"], part["end"], {entry["label"]: entry["score"] for entry in part["labels"]}
+        )
+        late = time.monotonic() > deadline and len(timeline.parts) < timeline.total
+        if late:
+            timeline = replace(timeline, note=f"Ends at {part['end']:.0f} s: there was no time for the rest.")
+        if not wanted():
+            return
+        yield replace(answer, timeline=timeline)
+        if late:
+            return
 
 
 @torch.inference_mode()
-def _answer(
-    pipe: Any,
-    video: str,
-    labels: list[str],
-    descriptions: dict[str, list[str]],
-    template: str | None,
-    window: float,
-) -> Answer:
+def _whole(pipe: Any, question: Question) -> tuple[Answer, Any]:
+    """The answer for the whole video, its timeline empty, and the encoded labels."""
     processor = pipe.processor.video_processor
-    clip = processor.sample(video, num_views=1)
-    if clip.info.duration > LONGEST_VIDEO:
-        minutes = clip.info.duration / 60
-        raise Refusal(f"This video has {minutes:.0f} minutes; at most {LONGEST_VIDEO / 60:.0f} are possible here.")
+    clip = processor.sample(question.video, num_views=1)
+    duration = clip.info.duration
+    if duration > LONGEST_VIDEO:
+        minutes = f"{duration / 60:.0f} minutes; at most {LONGEST_VIDEO / 60:.0f}"
+        raise Refusal(f"This video has {minutes} are possible here.")
+    text = {"templates": [question.template] if question.template else None}
+    text["descriptions"] = question.descriptions or None
+    bank = pipe.label_bank(question.labels, question.template, text["descriptions"])
     inputs = processor([clip.frames], do_sample_frames=False, num_views=1, num_crops=1)
-    text = {"templates": [template] if template else None, "descriptions": descriptions or None}
-    bank = pipe.label_bank(labels, template, text["descriptions"])
     features = pipe.model.encode_videos(inputs["pixel_values_videos"].to(pipe.device))
-    probabilities = pipe.model.score(features, bank).float().softmax(-1)[0]
-    order = probabilities.argsort(descending=True, stable=True).tolist()
+    outputs = {"labels": bank.labels, "logits": pipe.model.score(features, bank)[0]}
+    scores = {entry["label"]: entry["score"] for entry in pipe.postprocess(outputs)}
+    best = bank.labels.index(next(iter(scores)))
     saliency = pipe.model.get_saliency(features, bank) if hasattr(pipe.model, "get_saliency") else {}
     pictures = processor.resize_crop(clip.frames)[0].clamp(0, 255).to(torch.uint8)
-    return Answer(
-        scores={labels[i]: probabilities[i].item() for i in order},
-        frames=_captioned(pictures, clip.timestamps, saliency, order[0]),
-        timeline=timeline(pipe, video, bank, [labels[i] for i in order[:TIMELINE_LABELS]], window, clip.info.duration),
-        explanation=explain(pipe, features, bank, saliency, order[0], **text),
+    answer = Answer(
+        question,
+        scores,
+        frames=_captioned(pictures, clip.timestamps, saliency, best),
+        explanation=explain(pipe, features, bank, saliency, best, **text),
         about=_about(clip, len(pictures), saliency),
+        timeline=empty_timeline(question.window, duration, tuple(scores)[:TIMELINE_LABELS]),
     )
+    return answer, bank
+
+
+def empty_timeline(window: float, duration: float, best: tuple[str, ...]) -> Timeline | None:
+    """A timeline to be filled; None for a video that is shorter than two windows.
+
+    Windows lie side by side and are longer in a long video, so that at most `MOST_WINDOWS` cover all of it.
+    """
+    if window <= 0 or duration < 2 * window:
+        return None
+    seconds = max(window, duration / MOST_WINDOWS)
+    return Timeline(seconds, math.ceil(round(duration / seconds, 6)), shown=best)
 
 
 def _captioned(
@@ -143,24 +252,6 @@ def _captioned(
     return captioned
 
 
-def timeline(
-    pipe: Any, video: str, bank: Any, labels: Sequence[str], window: float, duration: float
-) -> list[dict[str, Any]]:
-    """Scores of the given labels in windows over the video; nothing when it is shorter than two windows.
-
-    Windows lie side by side, further apart in a long video, so that there are at most `MOST_WINDOWS`.
-    """
-    if window <= 0 or duration < 2 * window:
-        return []
-    stride = max(window, (duration - window) / (MOST_WINDOWS - 1))
-    rows = []
-    for part in pipe(video, label_bank=bank, window=window, stride=stride):
-        scores = {entry["label"]: entry["score"] for entry in part["labels"]}
-        middle = round((part["start"] + part["end"]) / 2, 2)
-        rows += [{"seconds": middle, "label": label, "score": scores[label]} for label in labels]
-    return rows
-
-
 def _about(clip: Any, count: int, saliency: dict[str, torch.Tensor]) -> str:
     info = clip.info
     text = f"{info.duration:.1f} s, {info.width} x {info.height}; the model looked at {count} frames."
@@ -171,9 +262,10 @@ def _about(clip: Any, count: int, saliency: dict[str, torch.Tensor]) -> str:
     return text
 
 
-def _sentence(error: Exception, video: str) -> str:
-    """An error message without the path of the temporary file."""
+def sentence(error: Exception, video: str) -> str:
+    """An error message as a sentence, without a path of this machine."""
     text = str(error).replace(str(video), "the video").replace(os.path.basename(video), "the video")
+    text = FOR_PROGRAMMERS.sub("", PATH.sub("a file", text))
     first = text.strip().splitlines()[0] if text.strip() else "it could not be used."
     if first.startswith("the video: "):
         return f"This video cannot be read: {first.removeprefix('the video: ')}"

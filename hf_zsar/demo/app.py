@@ -2,34 +2,73 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import signal
 import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from . import charts
-from .answers import Answer, Refusal, answer
+from .answers import MOST_CHARACTERS, Refusal, answers, ask
 from .explanations import DESCRIBED
+from .guard import Guard, keep_clean
+from .turns import Turns
 
 
 logger = logging.getLogger(__name__)
 
 MAX_MB = 200
-QUEUE = 16  # people who may wait at once
-CLEAN_EVERY, KEEP_FOR = 300, 3600  # seconds: how often uploads are looked through, and how long one is kept
+KEPT = 20  # uploads of the largest size that may lie on the disk at once
+QUEUE = 64  # questions that may wait at once
+MOST_WAITING = 32, 8  # of them from one address, behind which there may be many people, and of one page
+# What a stranger's video may take here, through the limits that hold for every reader (see `processing/limits.py`).
+STRICTER = dict(
+    picture_pixels=9_000_000,
+    clip_pixels=2**28,
+    value_pixels=2**25,
+    clip_frames=1024,
+    windows=1000,
+    decoded_pixels=10**11,
+)
 EXAMPLE_LABELS = "riding a bike\nwalking a dog\nplaying guitar\ncooking"
 
-CSS = """
-.gradio-container {max-width: 1100px !important; margin: 0 auto !important}
-#frames .grid-wrap {height: auto; min-height: 0; max-height: none; overflow: visible}
-@media (max-width: 640px) {#frames .grid-container {grid-template-columns: repeat(3, minmax(0, 1fr)) !important}}
-"""
+CSS = ".gradio-container {max-width: 1100px !important; margin: 0 auto !important}\n"
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "sans-serif"]
+# Every question has a number, its ticket, and so has every end of one. What belongs to another ticket than the newest
+# is hidden by a rule of style, so that no answer is seen beside inputs that it does not belong to, whatever order
+# things arrive in.
+HEAD = """<script>
+(() => {
+  const rule = document.head.appendChild(document.createElement("style"));
+  let ticket = 0, asked = null, ended = 0;
+  const next = () => {
+    ticket += 1;
+    rule.textContent = `.answer[data-ticket="${ticket}"] {display: block !important}`;
+    return ticket;
+  };
+  const end = (status) => { asked = null; ended = next(); return status; };
+  window.zsar = {
+    ask: (...inputs) => { asked = JSON.stringify(inputs); return [...inputs, next()]; },
+    // An event may come late, when these very inputs have been asked about.
+    changed: (...inputs) => JSON.stringify(inputs) === asked ? "" : end("Press Classify for these inputs."),
+    stop: () => end("Stopped."),
+    ended: () => ended,
+  };
+})();
+</script>"""
+ASK = "(video, labels, prompt, seconds) => zsar.ask(video, labels, prompt, seconds)"
+CHANGED = "(video, labels, prompt, seconds) => zsar.changed(video, labels, prompt, seconds)"
 
 
 def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrency: int = 1) -> gr.Blocks:
@@ -42,7 +81,8 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
     """
     described = pipe.model.config.model_type in DESCRIBED
     hint = "One a line. “label: phrase, phrase” also describes a label." if described else "One a line."
-    with gr.Blocks(title=title, delete_cache=(CLEAN_EVERY, KEEP_FOR), analytics_enabled=False) as app:
+    turns = Turns()
+    with gr.Blocks(title=title, analytics_enabled=False) as app:
         gr.Markdown(
             f"# {title}\nA video and any names for what may happen in it; the model says which name fits best."
         )
@@ -55,61 +95,117 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
                     webcam_options=gr.WebcamOptions(mirror=False),
                     elem_id="video",
                 )
-                labels = gr.Textbox(EXAMPLE_LABELS, label="Labels", info=hint, lines=5, max_lines=20, elem_id="labels")
+                labels = gr.Textbox(
+                    EXAMPLE_LABELS,
+                    label="Labels",
+                    info=hint,
+                    lines=5,
+                    max_lines=20,
+                    max_length=MOST_CHARACTERS,
+                    elem_id="labels",
+                )
                 with gr.Accordion("More", open=False):
                     template = gr.Textbox(
                         label="Prompt", info="With {} for the label. Empty: the model's own.", elem_id="template"
                     )
-                    window = gr.Slider(0, 10, 2, step=0.5, label="Timeline", info="Seconds per window; 0 for none.")
-                button = gr.Button("Classify", variant="primary", elem_id="classify")
+                    window = gr.Slider(
+                        0, 10, 2, step=0.5, label="Timeline", info="Seconds per window; 0 for none.", elem_id="window"
+                    )
+                with gr.Row():
+                    button = gr.Button("Classify", variant="primary", elem_id="classify")
+                    stop = gr.Button("Stop", elem_id="stop")
             with gr.Column(scale=6, min_width=280):
-                problem = gr.HTML(visible=False, elem_id="problem")
-                scores = gr.Label(label="Scores", num_top_classes=8, elem_id="scores")
-                about = gr.Markdown(elem_id="about")
-                explanation = gr.HTML(visible=False, elem_id="explanation")
-                timeline = gr.HTML(visible=False, elem_id="timeline")
-                frames = gr.Gallery(
-                    label="Frames",
-                    show_label=False,
-                    columns=4,
-                    object_fit="contain",
-                    container=False,
-                    visible=False,
-                    format="jpeg",
-                    elem_id="frames",
-                )
+                status = gr.HTML("Drop a video, type labels, press Classify.", elem_id="status")
+                result = gr.HTML(elem_id="result", min_height=60)
+                timeline = gr.HTML(elem_id="timeline")
+        ticket = gr.Number(0, visible=False)
 
-        def classify(video: str | None, text: str, template: str, window: float) -> list[Any]:
-            try:
-                return shown(answer(pipe, video, text, template, window))
-            except Refusal as refusal:
-                return refused(str(refusal))
+        def classify(
+            video: str | None, text: str, prompt: str, seconds: float, ticket: float, request: gr.Request
+        ) -> Iterator[list[Any]]:
+            visitor, ticket = str(request.session_hash), float(ticket or 0)
+            yield [gr.skip(), gr.skip()]
+            for update in updates(pipe, (video, text, prompt, seconds), lambda: turns.wants(visitor, ticket)):
+                yield [gr.skip() if part is None else charts.for_ticket(ticket, part) for part in update]
 
-        outputs = [problem, scores, about, explanation, timeline, frames]
-        run = dict(fn=classify, inputs=[video, labels, template, window], outputs=outputs)
-        button.click(**run, concurrency_limit=concurrency, concurrency_id="model", api_name="classify")
-    return app.queue(max_size=QUEUE, default_concurrency_limit=concurrency)
+        def over(ticket: float, request: gr.Request) -> None:
+            turns.take(str(request.session_hash), float(ticket or 0))
+
+        def leave(request: gr.Request) -> None:
+            turns.leave(str(request.session_hash))
+
+        inputs = [video, labels, template, window]
+        button.click(None, None, status, js="() => ''", trigger_mode="multiple")  # first: one waits for the other
+        button.click(
+            classify,
+            [*inputs, ticket],
+            [result, timeline],
+            js=ASK,
+            trigger_mode="multiple",
+            concurrency_limit=concurrency,
+            concurrency_id="model",
+            show_progress="minimal",
+            show_progress_on=status,
+            api_name="classify",
+        )
+        aside = dict(queue=False, show_progress="hidden", api_visibility="private")
+        stop.click(None, None, status, js="() => zsar.stop()", trigger_mode="multiple")
+        changes = [video.change, *(component.input for component in inputs[1:])]
+        for change in changes:
+            change(None, inputs, status, js=CHANGED, trigger_mode="multiple")
+        for event in (stop.click, *changes):  # nobody waits for the old answer: the server need not work on it
+            event(over, ticket, None, js="() => zsar.ended()", trigger_mode="always_last", **aside)
+        app.unload(leave)
+    app.turns, app.over = turns, threading.Event()
+    return app.queue(max_size=QUEUE, default_concurrency_limit=concurrency, api_open=False)
 
 
-def shown(answer: Answer) -> list[Any]:
-    """Updates of the outputs for an answer."""
-    return [
-        gr.update(visible=False),
-        answer.scores,
-        answer.about,
-        _chart(charts.bars(answer.explanation) if answer.explanation else None),
-        _chart(charts.timeline(answer.timeline) if answer.timeline else None),
-        gr.update(value=answer.frames, visible=True),
-    ]
+def updates(
+    pipe: Any, given: tuple[str | None, str, str, float], wanted: Callable[[], bool]
+) -> Iterator[tuple[str | None, str]]:
+    """HTML of the result (None: as before) and of the timeline, whenever there is more of them to show.
+
+    Args:
+        pipe: a zero-shot video classification pipeline.
+        given: video, labels, prompt and seconds of a window, as they stand on the page.
+        wanted: whether anybody waits for the answer; when not, this ends.
+    """
+    if not wanted():
+        return
+    try:
+        question = ask(pipe, *given)
+        yield charts.working(question), ""
+        first = True
+        for answer in answers(pipe, question, wanted):
+            if not wanted():
+                return
+            yield charts.result(answer) if first else None, charts.timeline(answer.timeline) if answer.timeline else ""
+            first = False
+    except Refusal as refusal:
+        problem = str(refusal)
+    except Exception:
+        logger.exception("a question failed")
+        problem = "Something went wrong on the server. Please try again, or with another video."
+    else:
+        return
+    if wanted():
+        yield charts.problem(problem), ""
 
 
-def refused(sentence: str) -> list[Any]:
-    """Updates of the outputs when there is no answer: the sentence, and nothing left over from before."""
-    return [_chart(charts.problem(sentence)), None, "", *[gr.update(visible=False)] * 3]
+def admit(app: gr.Blocks, visitor: str, address: str, inputs: list[Any]) -> None:
+    """A question of a visitor arrives: what they asked before is over, and there must be a place in the queue.
 
-
-def _chart(text: str | None) -> Any:
-    return gr.update(visible=False) if text is None else gr.update(value=text, visible=True)
+    Raises:
+        Refusal: too many questions of theirs wait already.
+    """
+    if not isinstance(inputs[-1], (int, float)):
+        raise Refusal("This is no question of the page.")
+    app.turns.take(visitor, float(inputs[-1]))
+    waiting = [event for queue in app._queue.event_queue_per_concurrency_id.values() for event in queue.queue]
+    of_address = sum(1 for event in waiting if event.request.client and event.request.client.host == address)
+    of_visitor = sum(1 for event in waiting if event.session_hash == visitor)
+    if of_address >= MOST_WAITING[0] or of_visitor >= MOST_WAITING[1]:
+        raise Refusal("Many questions of yours are waiting already. Please wait for one of them.")
 
 
 def launch(
@@ -122,7 +218,7 @@ def launch(
     concurrency: int = 1,
     block: bool = True,
 ) -> tuple[gr.Blocks, str]:
-    """Start the demo.
+    """Start the demo. From then on this process takes no larger videos than a server of strangers should.
 
     Args:
         pipe: a zero-shot video classification pipeline.
@@ -135,21 +231,48 @@ def launch(
     Returns:
         The app and its address. Uploads lie in a folder of their own, which is removed when the process ends.
     """
+    lower_limits(pipe)
     uploads = tempfile.TemporaryDirectory(prefix="hf-zsar-demo-")
-    os.environ["GRADIO_TEMP_DIR"] = uploads.name
+    folder = Path(uploads.name).resolve()
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    if block and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _leave)
     app = build_app(pipe, title, concurrency)
     app.uploads = uploads  # lives as long as the app
+    keep_clean(folder, app.over)
+    most = max_mb * 1024 * 1024
+    guard = Middleware(Guard, folder, most, KEPT * most, lambda *question: admit(app, *question))
     theme = gr.themes.Default(font=FONTS, font_mono=["ui-monospace", "monospace"])
     _, address, _ = app.launch(
         server_name=host,
         server_port=port,
-        max_file_size=max_mb * 1024 * 1024,
+        max_file_size=most,
         prevent_thread_lock=not block,
         quiet=not block,
         show_error=False,
         footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        mcp_server=False,
         theme=theme,
         css=CSS + charts.CSS,
+        head=HEAD,
         ssr_mode=False,
+        app_kwargs={"middleware": [guard]},
     )
     return app, address
+
+
+def lower_limits(pipe: Any) -> None:
+    """Apply `STRICTER` to the code that the pipeline reads videos with, be it a package or a model's own."""
+    package = type(pipe.processor.video_processor).__module__.rpartition(".")[0]
+    try:
+        module = importlib.import_module(f"{package}.limits")
+    except ModuleNotFoundError:
+        logger.warning("The model's code is older than the limits of what a video may take: none are lowered.")
+    else:
+        module.set_limits(**STRICTER)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)  # an ordinary end, which removes the uploads

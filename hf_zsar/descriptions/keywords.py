@@ -16,9 +16,8 @@ import numpy as np
 from hf_zsar.processing.action_graph import gerund
 from hf_zsar.processing.descriptions import canonical_key, normalize_attribute, normalize_attributes
 
-from . import english as en
-from .graphs_from_text import object_name
-from .phrases import Reading, clean_text, read_sentence, read_text
+from .graphs_from_text import EMPTY_VERBS, things_of_label
+from .reading import ANYBODY, NOTHING, Reading, clean_text, is_stop_word, read_text, root
 
 
 # (text, how many) -> phrases with scores, the best first.
@@ -38,6 +37,7 @@ class KeywordExtractor:
         embed: a text tower to re-rank the candidates with: texts -> vectors `[n, D]`.
         prompt: how a candidate or a label is put to the text tower, with one `{}`.
         trade_off: weight of relevance against novelty when re-ranking (maximal marginal relevance).
+        pipeline: name of a spaCy pipeline for English; see `reading.english`.
 
     Raises:
         ImportError: `scorer="yake"` without the package.
@@ -52,12 +52,14 @@ class KeywordExtractor:
         embed: Embedder | None = None,
         prompt: str = "a video of {}.",
         trade_off: float = 0.7,
+        pipeline: str | None = None,
     ) -> None:
         if scorer == "yake" and importlib.util.find_spec("yake") is None:
             raise ImportError("scorer=\"yake\" needs the package yake: pip install 'hf-zsar[keywords]'")
         if not callable(scorer) and scorer not in ("rake", "yake"):
             raise ValueError(f'Unknown scorer {scorer!r}: use "rake", "yake" or a function of (text, n).')
         self.scorer, self.embed, self.prompt, self.trade_off = scorer, embed, prompt, trade_off
+        self.pipeline = pipeline
         self.name = scorer if isinstance(scorer, str) else getattr(scorer, "__name__", "custom")
         self.params = {"rerank": embed is not None}
 
@@ -74,7 +76,7 @@ class KeywordExtractor:
         """
         action = canonical_key(label)
         if not any(text.strip() for text in descriptions):
-            return [name for name in map(object_name, read_sentence(action).phrases) if name and name != action][:n]
+            return list(things_of_label(action, self.pipeline).values())[:n]
         candidates = keep_distinct(self._candidates(descriptions, n), action)
         if self.embed is not None and len(candidates) > 1:
             return rerank(candidates, action, self.embed, n, context, self.prompt, self.trade_off)
@@ -82,7 +84,7 @@ class KeywordExtractor:
 
     def _candidates(self, descriptions: Sequence[str], n: int) -> list[str]:
         if self.scorer == "rake":
-            return rake([reading for text in descriptions for reading in read_text(text)])
+            return rake([read_text(text, self.pipeline) for text in descriptions])
         text = " ".join(_as_sentence(clean_text(description)) for description in descriptions)
         score = yake_scores if self.scorer == "yake" else self.scorer
         return [phrase for phrase, _ in score(text, 5 * n)]  # type: ignore[operator]
@@ -95,8 +97,8 @@ def _as_sentence(text: str) -> str:
 def rake(readings: Sequence[Reading]) -> list[str]:
     """Phrases by the score of RAKE (sum over their words of degree / frequency), ties in order of appearance.
 
-    Unlike plain RAKE, which cuts a text at stop words, the phrases are the noun and verb phrases of the reading,
-    so that "archer draws" is none.
+    Unlike plain RAKE, which cuts a text at stop words, the phrases are things and movements with their object
+    ("releasing arrow"), so that "archer draws" is none.
     """
     phrases = [phrase for reading in readings for phrase in _phrases_of(reading)]
     frequency: Counter[str] = Counter()
@@ -111,20 +113,13 @@ def rake(readings: Sequence[Reading]) -> list[str]:
 
 
 def _phrases_of(reading: Reading) -> list[str]:
-    """Things, then movements ("swing the bat at the ball" -> "swinging bat"), of one sentence."""
-    things = [object_name(phrase) for phrase in reading.phrases]
-    movements = []
-    for event in reading.events:
-        if event.verb in en.LIGHT_VERBS | en.CATENATIVES:
-            continue
-        thing = next((phrase for phrase in event.objects if object_name(phrase)), None)
-        particle = event.particle if event.particle in ("up", "out") or thing is None else ""
-        words = [gerund(event.verb), particle if particle in _DIRECTIONS else "", thing.head if thing else ""]
-        movements.append(" ".join(filter(None, words)))
-    return [phrase for phrase in [*things, *movements] if phrase and len(phrase.split()) <= MAX_WORDS]
-
-
-_DIRECTIONS = frozenset(["forward", "backwards", "backward", "up", "down", "away", "together", "sideways", "out"])
+    things = [thing.text for thing in reading.things]
+    movements = [
+        " ".join(filter(None, [gerund(event.verb.lemma_.lower()), event.thing.lower_ if event.thing else ""]))
+        for event in reading.events
+        if event.verb.lemma_ not in EMPTY_VERBS and (event.thing is None or event.thing.pos_ != "PRON")
+    ]
+    return [phrase for phrase in [*things, *movements] if len(phrase.split()) <= MAX_WORDS]
 
 
 def yake_scores(text: str, n: int) -> list[tuple[str, float]]:
@@ -138,7 +133,7 @@ def keep_distinct(candidates: Sequence[str], action: str) -> list[str]:
     """Normalised candidates that say something new, in order.
 
     Dropped: what is shorter than two or longer than forty characters, numbers, phrases of stop words and fillers, what
-    only repeats the action ("salsa dancer" of "salsa dancing"), and what an earlier candidate has already. A thing
+    only repeats the action ("dancing salsa" of "salsa dancing"), and what an earlier candidate has already. A thing
     that the action's name mentions ("soccer ball") is kept, but behind everything else.
     """
     own = _content_words(action)
@@ -147,23 +142,18 @@ def keep_distinct(candidates: Sequence[str], action: str) -> list[str]:
     contents: list[set[str]] = []
     for candidate in normalize_attributes(candidates):
         words = _content_words(candidate)
-        telling = words - en.FILLERS - en.ANYBODY
-        if not 2 <= len(candidate) <= 40 or not telling or all(word.isdigit() for word in words):
+        if not 2 <= len(candidate) <= 40 or not words - NOTHING - ANYBODY or all(word.isdigit() for word in words):
             continue
         if words == own or any(words <= earlier for earlier in contents):
             continue
-        if words < own:
-            if any(word in en.THINGS or en.verb_base(word) is None for word in words):
-                of_label.append(candidate)
-                contents.append(words)
-            continue
-        kept.append(candidate)
+        (of_label if words < own else kept).append(candidate)
         contents.append(words)
     return kept + of_label
 
 
 def _content_words(phrase: str) -> set[str]:
-    return {en.stem(word) for word in phrase.split() if not en.is_function_word(word)}
+    """Roots of the words that mean something: one for "dance", "dancing" and "dances", and for "bow" and "bows"."""
+    return {root(word) for word in phrase.split() if not is_stop_word(word)}
 
 
 def rerank(

@@ -1,7 +1,7 @@
 """Action graphs from a language model, in two questions: the graph, then its relations as clauses (STDD, 2.5).
 
 The questions and the worked example are ours. The released graphs were made with GPT-3.5; any text-generation model
-goes here. What a model gets wrong twice is made from the descriptions by rules instead, and the file says so.
+goes here. What a model gets wrong twice is made from the descriptions without it instead, and the file says so.
 """
 
 from __future__ import annotations

@@ -18,8 +18,7 @@ from typing import Any
 
 from hf_zsar.processing.descriptions import DescriptionError, canonical_key, read_json
 
-from . import english as en
-from .phrases import clean_text, read_sentence
+from .reading import clean_text, read_text, verb_lemma
 
 
 _LABEL_FIELDS = ("label", "name", "word", "class", "action")
@@ -68,13 +67,11 @@ def glossary_keys(label: str) -> list[str]:
     key = canonical_key(label)
     words = key.split()
     keys = [key]
-    if (first := en.verb_base(words[0])) is not None:  # "playing guitar" -> "play guitar"
-        keys.append(" ".join([first, *words[1:]]))
-    if (last := en.verb_base(words[-1])) is not None:  # "arm wrestling" -> "arm wrestle"
-        keys.append(" ".join([*words[:-1], last]))
-    things = [phrase for phrase in read_sentence(key).phrases if not phrase.pronoun]
-    keys += [phrase.text for phrase in things] + [en.singular(phrase.head) for phrase in things]
-    keys += [base for word in words if (base := en.verb_base(word))]
+    keys.append(" ".join([verb_lemma(words[0]), *words[1:]]))  # "playing guitar" -> "play guitar"
+    keys.append(" ".join([*words[:-1], verb_lemma(words[-1])]))  # "arm wrestling" -> "arm wrestle"
+    things = read_text(f"She is {key}.").things
+    keys += [thing.text for thing in things] + [thing.key for thing in things]
+    keys += [verb_lemma(word) for word in words]
     return list(dict.fromkeys(keys))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from hf_zsar.processing.video_reading import VideoReadError
+
+from .candidates import CandidateRows, with_candidates
 from .checkpoints import (
     Progress,
     checkpoints,
@@ -23,11 +28,14 @@ from .checkpoints import (
 )
 from .history import write_history
 from .optimization import parameter_groups, schedule_factor
-from .prototypes import batches_of, fit_prototypes
+from .prototypes import fit_prototypes
 from .recipe import Recipe, RecipeError
 from .sampler import SeededShuffle
 from .setup import Run, prepare_run
 from .weight_averaging import average_checkpoints, averaging_weights
+
+
+logger = logging.getLogger(__name__)
 
 
 def train(recipe: Recipe, resume: bool = False, max_steps: int | None = None) -> Path:
@@ -81,9 +89,9 @@ class Loop:
     def _prepare(self) -> None:
         options, accelerator = self.recipe.optimization, self.accelerator
         model = self.parts.model.train()
-        model.gather_loss = accelerator.num_processes > 1
         rank, world = accelerator.process_index, accelerator.num_processes
-        self.sampler = SeededShuffle(len(self.parts.train_dataset), options.batch_size, self.recipe.seed, rank, world)
+        self.rows = with_candidates(self.parts.train_dataset, training=True)
+        self.sampler = SeededShuffle(len(self.rows), options.batch_size, self.recipe.seed, rank, world)
         self.updates = self.sampler.steps // options.accumulation
         if not self.updates:
             needed = options.batch_size * world * options.accumulation
@@ -141,7 +149,7 @@ class Loop:
 
     def _loader(self) -> DataLoader:
         return DataLoader(
-            self.parts.train_dataset,
+            self.rows,
             batch_size=self.recipe.optimization.batch_size,
             sampler=self.sampler,
             collate_fn=self.parts.collator,
@@ -233,17 +241,30 @@ def evaluate_accuracy(run: Run, model: torch.nn.Module, accelerator: Accelerator
     if run.eval_dataset is None:
         return {}
     model.eval()
-    shard = run.eval_dataset.shard(accelerator.num_processes, accelerator.process_index)
-    names = run.eval_collator.label_names
-    bank = model.encode_labels(**run.processor.prepare_labels(names).to(accelerator.device), labels=names)
+    rows = with_candidates(run.eval_dataset)
     counts = torch.zeros(2, device=accelerator.device)
-    for batch in batches_of(shard, run.eval_collator, run.recipe.optimization.batch_size):
-        features = model.encode_videos(batch["pixel_values_videos"].to(accelerator.device))
-        right = model.score(features, bank).argmax(1).cpu() == batch["labels"]
+    for batch in _readable(rows, range(accelerator.process_index, len(rows), accelerator.num_processes), run):
+        logits = model(**to_device(batch, accelerator.device), return_loss=False).logits_per_video
+        right = logits.argmax(1).cpu() == batch["labels"]
         counts += torch.tensor([right.sum(), len(right)], device=accelerator.device)
     model.train()
     correct, seen = accelerator.reduce(counts).tolist()
     return {"top1": correct / max(seen, 1)}
+
+
+def _readable(rows: CandidateRows, numbers: Sequence[int], run: Run) -> Iterator[dict[str, Any]]:
+    """Rows in batches; those that cannot be read are named and left out where the recipe says so."""
+    size = run.recipe.optimization.batch_size
+    for start in range(0, len(numbers), size):
+        batch = [rows[i] for i in numbers[start : start + size]]
+        if run.recipe.data.on_error == "raise":
+            yield run.collator(batch)
+            continue
+        for row in batch:
+            try:
+                yield run.collator([row])
+            except VideoReadError as error:
+                logger.warning("skipped: %s", error)
 
 
 __all__ = ["train"]

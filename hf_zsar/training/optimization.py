@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import nn
 
 
 ROLES = ("vision", "text", "scale", "head")
-_DUAL_ENCODER = {
-    "vision": ("backbone.model.vision_model.", "backbone.model.visual_projection."),
-    "text": ("backbone.model.text_model.", "backbone.model.text_projection."),
-    "scale": ("backbone.model.logit_scale",),
-}
 _TABLES = (
     "position_embedding.weight",
     "position_embeddings.weight",
@@ -25,20 +20,25 @@ _TABLES = (
     "vis_token",
     "cls_token",
 )
-_REST = {"vision": ("backbone.",), "text": ("text_model.",), "scale": ("logit_scale",)}
+_PEFT_PREFIX = "base_model.model."
 
 
-def role_of(name: str, method: str) -> str:
-    """`"vision"` or `"text"` tower, `"scale"` (the logit scale), or `"head"`: all that the method adds.
+def named_roles(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
+    """Name, role and value of every parameter; of a model with adapters of peft around it, too."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    for name, parameter in model.named_parameters():
+        name = name.removeprefix(_PEFT_PREFIX)
+        yield name, base.role_of(name), parameter
 
-    Args:
-        name: of a parameter, wrappers' prefixes removed.
-        method: as in `hf_zsar.METHODS`.
-    """
-    for role, prefixes in (_REST if method == "rest" else _DUAL_ENCODER).items():
-        if name.startswith(prefixes):
-            return role
-    return "head"
+
+def parameter_counts(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Role -> numbers of parameters that are trained and that are not."""
+    counts: dict[str, tuple[int, int]] = {}
+    for _, role, parameter in named_roles(model):
+        trained, frozen = counts.get(role, (0, 0))
+        size = parameter.numel()
+        counts[role] = (trained + size, frozen) if parameter.requires_grad else (trained, frozen + size)
+    return {role: counts[role] for role in ROLES if role in counts}
 
 
 def freeze(model: nn.Module, roles: Iterable[str]) -> None:
@@ -49,8 +49,8 @@ def freeze(model: nn.Module, roles: Iterable[str]) -> None:
     """
     roles = set(roles)
     check_roles(roles)
-    for name, parameter in model.named_parameters():
-        if role_of(name, method_of(model)) in roles:
+    for _, role, parameter in named_roles(model):
+        if role in roles:
             parameter.requires_grad_(False)
 
 
@@ -84,11 +84,10 @@ def parameter_groups(
         ValueError: an unknown role, or one without a rate.
     """
     check_roles(set(learning_rates) - {"default"})
-    method, groups = method_of(model), {}
-    for name, parameter in model.named_parameters():
+    groups: dict[tuple[str, float], dict[str, Any]] = {}
+    for name, role, parameter in named_roles(model):
         if not parameter.requires_grad:
             continue
-        role = role_of(name, method)
         rate = learning_rates.get(role, learning_rates.get("default"))
         if rate is None:
             raise ValueError(f"learning_rates has neither {role!r} nor 'default'.")
@@ -111,11 +110,6 @@ def is_table(name: str) -> bool:
     return name.endswith(_TABLES)
 
 
-def method_of(model: nn.Module) -> str:
-    """Name of a model's method, as in `hf_zsar.METHODS`."""
-    return model.config.model_type.removeprefix("zsar_")
-
-
 def check_roles(roles: Iterable[str]) -> None:
     """
     Raises:
@@ -126,4 +120,4 @@ def check_roles(roles: Iterable[str]) -> None:
         raise ValueError(f"unknown parameter roles {unknown}; there are {list(ROLES)}.")
 
 
-__all__ = ["freeze", "freeze_statistics", "parameter_groups", "role_of", "schedule_factor"]
+__all__ = ["freeze", "freeze_statistics", "parameter_counts", "parameter_groups", "schedule_factor"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +93,6 @@ def _load_state(path: Path, key: str) -> tuple[torch.Tensor, torch.Tensor, int] 
         if metadata.get("key") != key:
             return None
         return file.get_tensor("sums"), file.get_tensor("counts"), int(metadata["done"])
-
-
-def batches_of(dataset: Any, collator: VideoTextCollator, batch_size: int) -> Iterator[dict[str, Any]]:
-    """The data set in order, collated."""
-    for start in range(0, len(dataset), batch_size):
-        yield collator([dataset[i] for i in range(start, min(start + batch_size, len(dataset)))])
 
 
 __all__ = ["fit_prototypes"]

@@ -29,7 +29,6 @@ class Run:
     train_dataset: Any
     eval_dataset: Any | None
     collator: VideoTextCollator
-    eval_collator: VideoTextCollator | None
 
     @property
     def label_names(self) -> list[str]:
@@ -59,28 +58,23 @@ def prepare_run(recipe: Recipe) -> Run:
     torch.manual_seed(recipe.seed)  # weights that start at random
     names = train.features["label"].names
     model, processor = build_model(recipe, names)
-    freeze(model, [*recipe.optimization.freeze, *unused_roles(model)])
+    # A text side that training leaves as it is: else several processes wait for its gradients.
+    freeze(model, [*recipe.optimization.freeze, *(["text"] if model.text_is_static else [])])
     if recipe.optimization.freeze_statistics:
         freeze_statistics(model)
     if recipe.optimization.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    bank = static_bank(model, processor, names) if unused_roles(model) else None
-    options = {"seed": recipe.seed, "on_error": data.on_error}
     collator = VideoTextCollator.for_model(
         model,
         processor,
         names,
-        label_bank=bank,
         augmentation=ClipAugmentation(**recipe.augmentation) if recipe.augmentation is not None else None,
         sampling=recipe.sampling,
         sampling_options=recipe.sampling_options,
-        **options,
+        seed=recipe.seed,
+        on_error=data.on_error,
     )
-    eval_collator = None
-    if evaluation is not None:
-        eval_names = evaluation.features["label"].names
-        eval_collator = VideoTextCollator(processor, eval_names, text="all", sampling=None, **options)
-    return Run(recipe, model, processor, train, evaluation, collator, eval_collator)
+    return Run(recipe, model, processor, train, evaluation, collator)
 
 
 def _dataset(source: str, recipe: Recipe) -> Any:
@@ -132,26 +126,12 @@ def _new(spec: MethodSpec, origin: ModelRecipe, fields: dict[str, Any]) -> tuple
     return model, spec.processor_class(video_processor, AutoTokenizer.from_pretrained(tokenizer), **origin.processor)
 
 
-def unused_roles(model: PreTrainedModel) -> list[str]:
-    """Parts that training never reaches: frozen, so that several processes do not wait for their gradients."""
-    return ["text"] if getattr(model.config, "train_text_tower", True) is False else []
-
-
 def _resolved(name: str) -> str:
     if name != "embedded":
         return name
     from hf_zsar.embedded import embedded_model_path
 
     return str(embedded_model_path())
-
-
-@torch.no_grad()
-def static_bank(model: PreTrainedModel, processor: ZSARProcessor, label_names: list[str]) -> Any:
-    """The text side of all classes, computed once: a text tower that is not trained gives the same at every step."""
-    training = model.training
-    bank = model.eval().encode_labels(**processor.prepare_labels(label_names), labels=label_names)
-    model.train(training)
-    return bank
 
 
 __all__ = ["Run", "prepare_run"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer
 from transformers.trainer_utils import rotate_checkpoints
 
 from .optimization import freeze, parameter_groups
@@ -22,20 +22,8 @@ from .weight_averaging import average_checkpoints, averaging_weights
 STAGING = ".saving"
 
 
-class EpochCallback(TrainerCallback):
-    """Tells the collator which epoch it is, so that its draws differ from epoch to epoch and survive a resume."""
-
-    def __init__(self, collator: Any) -> None:
-        self.collator = collator
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.collator.set_epoch(int(state.epoch or 0))
-
-
 class ZSARTrainer(Trainer):
-    """`Trainer` with learning rates per part of the model, negatives from all processes, and epoch averaging.
+    """`Trainer` with learning rates per part of the model, checkpoints that are whole, and epoch averaging.
 
     Args:
         learning_rates: by role, see [`parameter_groups`]; without it the one of the arguments for all.
@@ -59,13 +47,10 @@ class ZSARTrainer(Trainer):
     ) -> None:
         self.learning_rates, self.decay_all, self._staging = learning_rates, decay_all, False
         super().__init__(*args, **kwargs)
-        self.args.remove_unused_columns = False  # the collator reads columns that the model does not name
         freeze(self.model, frozen)
-        self.model.gather_loss = self.args.world_size > 1
         self.average_from, self.average_mode = average_from, average_mode
         if average_from is not None and (self.args.save_strategy != "epoch" or self.args.save_total_limit is not None):
             raise ValueError('average_from needs save_strategy="epoch" and no save_total_limit.')
-        self.add_callback(EpochCallback(self.data_collator))
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None and self.learning_rates is not None:
@@ -120,4 +105,4 @@ class ZSARTrainer(Trainer):
             self.model.load_state_dict(type(self.model).from_pretrained(Path(work) / "average").state_dict())
 
 
-__all__ = ["EpochCallback", "ZSARTrainer"]
+__all__ = ["ZSARTrainer"]

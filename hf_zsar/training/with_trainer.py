@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from .candidates import with_candidates
 from .checkpoints import save_final
 from .history import read_history, write_history
 from .loop import evaluate_accuracy
@@ -40,7 +41,7 @@ def train_with_trainer(recipe: Recipe, resume: bool = False) -> Path:
     trainer = ZSARTrainer(
         model=run.model,
         args=training_arguments(recipe),
-        train_dataset=run.train_dataset,
+        train_dataset=with_candidates(run.train_dataset, training=True),
         data_collator=run.collator,
         learning_rates=recipe.optimization.learning_rates,
         decay_all=recipe.optimization.decay_all,
@@ -126,8 +127,6 @@ def training_arguments(recipe: Recipe, **others: Any) -> TrainingArguments:
         "dataloader_drop_last": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
         "use_cpu": not torch.accelerator.is_available(),  # else processes on CPUs do not find each other
-        "remove_unused_columns": False,
-        "label_names": ["labels"],
     }
     return TrainingArguments(**{**arguments, **saving, **others})
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,8 +16,18 @@ from PIL import Image
 
 import hf_zsar
 from hf_zsar import METHODS
-from hf_zsar.demo import answers, charts
-from hf_zsar.demo.answers import MOST_WINDOWS, Refusal, answer, parse_labels
+from hf_zsar.demo import answers, charts, explanations
+from hf_zsar.demo.answers import (
+    MOST_WINDOWS,
+    Answer,
+    Question,
+    Refusal,
+    Timeline,
+    ask,
+    empty_timeline,
+    parse_labels,
+    sentence,
+)
 from hf_zsar.demo.explanations import Explanation, heat_maps
 from tests.tiny_models import IMAGE_SIZE, NUM_FRAMES, tiny_model, tiny_processor
 from tests.videos import write_video
@@ -36,11 +48,16 @@ def pipes() -> dict[str, Any]:
     return {m: hf_zsar.pipeline(tiny_model(m), processor=tiny_processor(m), device="cpu") for m in METHODS}
 
 
+def answer(pipe: Any, *given: Any, **options: Any) -> Answer:
+    """The last answer to a question."""
+    return list(answers.answers(pipe, ask(pipe, *given, **options)))[-1]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_an_answer_has_the_scores_of_the_pipeline_and_the_frames_that_were_seen(
     method: str, pipes: dict[str, Any], clip: str
 ) -> None:
-    shown = answer(pipes[method], clip, LABELS, window=2.0)
+    first, *_, shown = answers.answers(pipes[method], ask(pipes[method], clip, LABELS, window=2.0))
     expected = pipes[method](clip, candidate_labels=LABELS.split("\n"), num_views=1)
     assert list(shown.scores) == [entry["label"] for entry in expected]
     assert list(shown.scores.values()) == pytest.approx([entry["score"] for entry in expected], abs=1e-6)
@@ -48,7 +65,12 @@ def test_an_answer_has_the_scores_of_the_pipeline_and_the_frames_that_were_seen(
     assert [caption.split(" s")[0] for _, caption in shown.frames] == sorted(
         (caption.split(" s")[0] for _, caption in shown.frames), key=float
     )
-    assert {row["seconds"] for row in shown.timeline} == {1.0, 3.0, 5.0}
+    assert first.scores == shown.scores, "the whole video comes before the timeline"
+    assert (first.timeline.total, first.timeline.parts) == (3, ())
+    windows = pipes[method](clip, candidate_labels=LABELS.split("\n"), window=2.0)
+    assert [(start, end) for start, end, _ in shown.timeline.parts] == [(0.0, 2.0), (2.0, 4.0), (4.0, 6.0)]
+    for (_, _, scores), window in zip(shown.timeline.parts, windows, strict=True):
+        assert scores == {entry["label"]: pytest.approx(entry["score"], abs=1e-6) for entry in window["labels"]}
     assert "6.0 s, 64 x 48" in shown.about
     assert shown.explanation is not None
     assert shown.explanation.rows
@@ -76,11 +98,61 @@ def test_weights_of_frames_add_up(pipes: dict[str, Any], clip: str) -> None:
     assert "weight" in shown.about
 
 
-def test_a_long_video_has_a_bounded_timeline_and_a_short_one_none(pipes: dict[str, Any], clip: str) -> None:
-    rows = answer(pipes["rest"], clip, LABELS, window=0.1).timeline
-    assert len({row["seconds"] for row in rows}) <= MOST_WINDOWS
-    assert answer(pipes["rest"], clip, LABELS, window=4.0).timeline == []
-    assert answer(pipes["rest"], clip, LABELS, window=0.0).timeline == []
+@pytest.mark.parametrize(
+    ("window", "duration", "expected"),
+    [(2.0, 6.0, (2.0, 3)), (2.0, 5.0, (2.0, 3)), (0.1, 6.0, (0.2, 30)), (2.0, 600.0, (20.0, 30))],
+)
+def test_the_windows_of_a_timeline_cover_the_video(
+    window: float, duration: float, expected: tuple[float, int]
+) -> None:
+    line = empty_timeline(window, duration, ())
+    assert (line.seconds, line.total) == pytest.approx(expected)
+
+
+def test_a_short_video_has_no_timeline_and_a_fine_one_all_its_windows(pipes: dict[str, Any], clip: str) -> None:
+    fine = answer(pipes["rest"], clip, LABELS, window=0.1).timeline
+    assert len(fine.parts) == fine.total == MOST_WINDOWS
+    assert fine.parts[0][0] == 0 and fine.parts[-1][1] == pytest.approx(6, abs=0.1)
+    assert all(end == pytest.approx(start) for (_, end, _), (start, _, _) in itertools.pairwise(fine.parts))
+    assert answer(pipes["rest"], clip, LABELS, window=4.0).timeline is None
+    assert answer(pipes["rest"], clip, LABELS, window=0.0).timeline is None
+
+
+def test_every_label_that_wins_somewhere_is_in_the_timeline() -> None:
+    """Ten labels: the five best of the whole video, one that wins a quarter, one that wins only the last window."""
+    line = empty_timeline(1.0, 12.0, tuple("abcde"))
+    for second in range(12):
+        winner = "f" if 4 <= second < 7 else "g" if second == 11 else "a"
+        line = line.and_then(second, second + 1, {label: 0.9 if label == winner else 0.01 for label in "abcdefghij"})
+    assert line.shown == ("a", "b", "c", "d", "e", "f", "g")
+    page = charts.timeline(line)
+    assert "f (best at 4–7 s)" in page and "g (best at 11–12 s)" in page and "a (best at 0–4 s, 7–11 s)" in page
+    assert page.count("<polyline") == 7
+    assert page.count('<rect class="best"') == 4
+
+
+def test_lines_of_many_labels_can_be_told_apart() -> None:
+    line = empty_timeline(1.0, 30.0, ())
+    for second in range(30):
+        line = line.and_then(second, second + 1, {f"label {n}": float(n == second) for n in range(30)})
+    pens = re.findall(r'<polyline[^>]*(stroke="[^>]*)>', charts.timeline(line))
+    assert len(pens) == len(set(pens)) == 30
+
+
+def test_nothing_more_is_scored_when_nobody_waits(pipes: dict[str, Any], clip: str) -> None:
+    asked = ask(pipes["rest"], clip, LABELS, window=1.0)
+    replies = iter([True, True, False])
+    given = list(answers.answers(pipes["rest"], asked, lambda: next(replies)))
+    assert [len(each.timeline.parts) for each in given] == [0, 1]
+
+
+def test_a_question_ends_when_its_time_is_up(
+    pipes: dict[str, Any], clip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "MOST_SECONDS", 0.0)
+    shown = answer(pipes["rest"], clip, LABELS, window=1.0)
+    assert (len(shown.timeline.parts), shown.timeline.total) == (1, 6)
+    assert "Ends at 1 s: there was no time for the rest." in charts.timeline(shown.timeline)
 
 
 @pytest.mark.parametrize(
@@ -102,20 +174,21 @@ def test_refusals_are_sentences(pipes: dict[str, Any], clip: str, tmp_path: Path
     broken.write_bytes(b"not a video")
     cases: list[tuple[dict[str, Any], str]] = [
         (dict(video=None), "Drop a video"),
-        (dict(text="one"), "at least two labels"),
         (dict(text=None), "at least two labels"),
+        (dict(text="x" * 30_000), "30000 characters; at most 20000"),
         (dict(text=": what\nb"), "no label before the colon"),
         (dict(text="\n".join(map(str, range(500)))), "500 labels; at most 200"),
         (dict(text="a: b\nc"), "by their names only"),
         (dict(template="no place"), "{} exactly once"),
+        (dict(template="{}" + "x" * 400), "at most 300 characters"),
         (dict(video=str(broken)), "This video cannot be read"),
         (dict(video=str(tmp_path / "gone.mp4")), "video"),
     ]
-    for changes, sentence in cases:
+    for changes, expected in cases:
         with pytest.raises(Refusal) as refusal:
             answer(pipes["rest"], **{"video": clip, "text": LABELS, **changes})
         message = str(refusal.value)
-        assert sentence in message
+        assert expected in message
         assert str(tmp_path) not in message, "no paths of the server"
         assert message[0].isupper() and "\n" not in message
 
@@ -158,20 +231,63 @@ EVIL = "<script>alert(\"x\")</script> & 'quoted'"
 
 
 def test_charts_escape_what_they_are_given() -> None:
-    rows = [{"seconds": s, "label": label, "score": 0.5} for s in (1.0, 700.0) for label in (EVIL, "b")]
-    pages = [charts.problem(EVIL), charts.bars(Explanation(EVIL, [(EVIL, 0.5), ("b", -1.0)])), charts.timeline(rows)]
-    for page in pages:
+    asked = Question(f"/uploads/{EVIL.replace('/', '')}", [EVIL, "b"], {}, EVIL)
+    line = Timeline(1.0, 1).and_then(0.0, 1.0, {EVIL: 0.9, "b": 0.1})
+    evil = Explanation(EVIL, [(EVIL, 0.5), ("b", -1.0)])
+    shown = Answer(asked, {EVIL: 0.9, "b": 0.1}, [(Image.new("RGB", (4, 4)), EVIL)], evil, EVIL, line)
+    for page in (charts.problem(EVIL), charts.working(asked), charts.result(shown), charts.timeline(line)):
         tags = Tags(page)
         assert "script" not in tags.seen
         assert EVIL in tags.text
 
 
 def test_the_timeline_draws_every_point_inside_the_picture() -> None:
-    scores = [0.0, 0.25, 1.0]
-    page = charts.timeline([{"seconds": i, "label": "a", "score": score} for i, score in enumerate(scores)])
+    line = Timeline(1.0, 3)
+    for second, score in enumerate((0.0, 0.25, 1.0)):
+        line = line.and_then(second, second + 1, {"a": score})
+    page = charts.timeline(line)
     points = [tuple(map(float, pair.split(","))) for pair in page.split('points="')[1].split('"')[0].split()]
     assert points[0][1] > points[1][1] > points[2][1], "higher scores are drawn higher"
     assert all(0 <= x <= charts.WIDTH and 0 <= y <= charts.HEIGHT for x, y in points)
+
+
+def test_more_scores_than_fit_are_folded_away() -> None:
+    page = charts.scores({f"label {n}": 1 / (n + 2) for n in range(12)})
+    assert page.index("label 7") < page.index("4 more") < page.index("label 8")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("/srv/secret/clip.mp4: no video stream.", "This video cannot be read: no video stream."),
+        ("clip.mp4: bad, see /home/somebody/models/x/config.json.", "This video cannot be read: bad, see a file"),
+        (r"cannot open C:\Users\somebody\model.safetensors", "Cannot open a file"),
+        (
+            "a.gif: 9, more than windows allows (3); a.b.limits.set_limits raises it.",
+            "A.gif: 9, more than windows allows",
+        ),
+        ("running/walking and 3 / 4 are fine", "Running/walking and 3 / 4 are fine"),
+        ("", "It could not be used."),
+    ],
+)
+def test_messages_name_no_path_of_the_server(error: str, expected: str) -> None:
+    told = sentence(ValueError(error), "/srv/secret/clip.mp4")
+    assert told.startswith(expected)
+    for secret in ("secret", "somebody", "set_limits"):
+        assert secret not in told
+
+
+def test_relevance_of_an_attribute_is_the_mean_of_its_words(pipes: dict[str, Any], clip: str) -> None:
+    """Neither the largest nor the smallest: an attribute of many words must not win by one of them."""
+    pipe = pipes["dasti"]
+    bank = pipe.label_bank(["riding a bike", "cooking"], None, {"riding a bike": ["six strings", "wheels"]})
+    groups = bank["word_groups"][0]
+    relevance = torch.arange(len(groups)).float() ** 2
+    rows = explanations._attributes(pipe, "riding a bike", relevance, bank["word_ids"][0], groups).rows
+    numbers = [group for group, _ in pipe.processor.word_names(bank["word_ids"][0].tolist(), groups.tolist())]
+    means = [relevance[groups == number].mean().item() for number in numbers]
+    assert [value for _, value in rows] == pytest.approx(sorted(means, reverse=True))
+    assert max((groups == number).sum() for number in numbers) > 1, "an attribute of several tokens"
 
 
 def test_heat_is_where_the_values_are() -> None:
@@ -187,7 +303,7 @@ def test_heat_is_where_the_values_are() -> None:
 
 
 def test_the_demo_can_be_copied_into_a_space() -> None:
-    allowed = {"gradio", "torch", "numpy", "PIL", *sys.stdlib_module_names}
+    allowed = {"gradio", "starlette", "torch", "numpy", "PIL", *sys.stdlib_module_names}
     for file in DEMO.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):

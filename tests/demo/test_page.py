@@ -1,16 +1,20 @@
-"""The demo's page in headless Chromium, where Debian's `chromium` and `chromium-driver` are installed."""
+"""The page as a person uses it, in headless Chromium where one is installed."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import hf_zsar
+from hf_zsar.processing.limits import limits, set_limits
+from tests.demo.browser import FLAGS, Gate, Page
 from tests.tiny_models import tiny_model, tiny_processor
 from tests.videos import write_video
 
@@ -18,201 +22,227 @@ from tests.videos import write_video
 gradio = pytest.importorskip("gradio", reason="the demo needs Gradio (pip install 'hf-zsar[demo]')")
 
 from hf_zsar.demo import app as page_module  # noqa: E402
-from hf_zsar.demo.answers import Refusal, answer  # noqa: E402
+from hf_zsar.demo import guard  # noqa: E402
 
 
 LABELS = ["riding a bike", "playing guitar", "cooking"]
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
-)
-PATIENCE = 60
+OTHERS = ["walking a dog", "surfing"]
 
 
 @pytest.fixture(scope="module")
 def pipe() -> Any:
-    return hf_zsar.pipeline(tiny_model("dasti"), processor=tiny_processor("dasti"), device="cpu")
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_video(tmp_path_factory.mktemp("page") / "clip.mp4", 90, fps=15, height=96, width=128)
-
-
-def test_answers_and_refusals_fill_the_same_outputs(pipe: Any, clip: Path) -> None:
-    shown = page_module.shown(answer(pipe, str(clip), "\n".join(LABELS), window=2.0))
-    refused = page_module.refused("No & never.")
-    app = page_module.build_app(pipe)
-    (classify,) = [fn for fn in app.fns.values() if fn.api_name == "classify"]
-    assert len(shown) == len(refused) == len(classify.outputs)
-    assert classify.concurrency_limit == 1
-    assert app.delete_cache == (page_module.CLEAN_EVERY, page_module.KEEP_FOR)
-    assert "No &amp; never." in refused[0]["value"]
-    assert refused[1] is None, "no scores of an earlier video stay"
-    with pytest.raises(Refusal):
-        answer(pipe, None, "a\nb")
-
-
-# ---------------------------------------------------------------------------------------------------------- browser
-class Page:
-    """What a person does on the page."""
-
-    def __init__(self, driver: Any, address: str) -> None:
-        self.driver = driver
-        driver.get(address)
-        self.wait(lambda: self.find("#labels textarea") and self.find("#video input[type=file]"))
-
-    def find(self, selector: str) -> list[Any]:
-        from selenium.webdriver.common.by import By
-
-        return self.driver.find_elements(By.CSS_SELECTOR, selector)
-
-    def wait(self, condition: Callable[[], Any]) -> Any:
-        from selenium.common.exceptions import StaleElementReferenceException
-        from selenium.webdriver.support.ui import WebDriverWait
-
-        wait = WebDriverWait(self.driver, PATIENCE, 0.1, ignored_exceptions=[StaleElementReferenceException])
-        return wait.until(lambda _: condition())
-
-    def upload(self, file: Path) -> None:
-        self.find("#video input[type=file]")[0].send_keys(str(file))
-
-    def classify(self, file: Path, labels: list[str]) -> None:
-        self.upload(file)
-        box = self.find("#labels textarea")[0]
-        box.clear()
-        box.send_keys("\n".join(labels))
-        self.wait(lambda: self.find("#video video"))
-        self.find("#classify")[0].click()
-        self.wait(lambda: self.find("#frames img") or self.find("#problem [role=alert]"))
-
-    def press(self, selector: str, text: str) -> None:
-        self.wait(lambda: [button for button in self.find(selector) if text in button.text])[0].click()
-
-    def text(self, selector: str) -> str:
-        return "\n".join(element.text for element in self.find(selector))
-
-    def width(self) -> tuple[int, int]:
-        sizes = "return [document.documentElement.clientWidth, document.documentElement.scrollWidth]"
-        return tuple(self.driver.execute_script(sizes))
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="driving a browser needs selenium")
-    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not chromedriver:
-        pytest.skip("chromium and chromedriver are not installed (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.add_argument("--window-size=1200,900")
-    running = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
-    yield running
-    running.quit()
+    pipe = hf_zsar.pipeline(tiny_model("dasti"), processor=tiny_processor("dasti"), device="cpu")
+    pipe.model.encode_videos = Gate(pipe.model.encode_videos)
+    return pipe
 
 
 @pytest.fixture
-def serve(pipe: Any) -> Iterator[Callable[..., tuple[str, Path]]]:
-    """Starts the demo; gives its address and the folder of uploads."""
-    running = []
+def gate(pipe: Any) -> Iterator[Gate]:
+    gate = pipe.model.encode_videos
+    yield gate
+    gate.pause = 0.0
+    gate.open.set()
 
-    def start(**options: Any) -> tuple[str, Path]:
-        app, address = page_module.launch(pipe, block=False, **options)
-        running.append(app)
-        return address, Path(app.uploads.name)
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two of six seconds and one of twenty."""
+    folder = tmp_path_factory.mktemp("page")
+    sizes = dict(fps=15, height=96, width=128)
+    return [write_video(folder / f"clip {n}.mp4", frames, **sizes) for n, frames in (("a", 90), ("b", 90), ("c", 300))]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="driving a browser needs playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium is installed")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def serve(pipe: Any) -> Iterator[Callable[..., Any]]:
+    """Starts the demo with some options, or gives the one that runs with them."""
+    running: dict[str, Any] = {}
+    before = asdict(limits())
+
+    def start(**options: Any) -> Any:
+        key = str(sorted(options.items()))
+        if key not in running:
+            running[key] = page_module.launch(pipe, block=False, **options)
+        return running[key]
 
     yield start
-    for app in running:
+    for app, _ in running.values():
+        app.over.set()
         app.close()
         app.uploads.cleanup()
+    set_limits(**before)
+
+
+@pytest.fixture
+def open_page(browser: Any, serve: Callable) -> Iterator[Callable[..., Page]]:
+    """Opens the page in a tab of its own."""
+    tabs = []
+
+    def start(width: int = 1200, height: int = 900, **options: Any) -> Page:
+        tabs.append(browser.new_page(viewport=dict(width=width, height=height)))
+        return Page(tabs[-1], serve(**options)[1])
+
+    yield start
+    for tab in tabs:
+        tab.close()
+
+
+def test_whole_scores_come_first_then_the_timeline(open_page: Callable, gate: Gate, pipe: Any, clips: list) -> None:
+    page = open_page()
+    page.upload(clips[0])
+    page.type_labels(LABELS)
+    expected = pipe(str(clips[0]), candidate_labels=LABELS)
+    gate.pause = 0.3
+    page.classify()
+    answer = page.answer()
+    assert "Window " in page.page.inner_text("#timeline"), "the timeline is still on its way"
+    assert answer.startswith("clip a.mp4 · labels: riding a bike, playing guitar, cooking")
+    for entry in expected:
+        assert entry["label"] in answer and f"{entry['score']:.0%}" in answer
+    timeline = page.finished()
+    assert "3 windows of 2 s" in timeline
+    assert all(label in timeline for label in LABELS)
+    assert page.page.locator("#result .frames img").count() == 4
+    assert page.mismatches() == []
+
+
+def test_a_new_click_ends_the_old_question(open_page: Callable, gate: Gate, clips: list) -> None:
+    """Another video and other labels while a long video is being scored."""
+    page = open_page()
+    page.upload(clips[2])
+    page.type_labels(LABELS)
+    gate.open.clear()
+    before = gate.calls
+    page.classify()
+    page.wait_for(lambda: gate.calls > before)  # the model works on the long video
+    page.upload(clips[1])
+    page.type_labels(OTHERS)
+    page.classify()
+    gate.open.set()
+    assert page.answer().startswith("clip b.mp4 · labels: walking a dog, surfing")
+    page.finished()
+    page.page.wait_for_timeout(300)
+    assert page.visible().startswith("clip b.mp4")
+    assert "clip c" not in page.visible()
+    assert page.mismatches() == []
+    assert gate.calls - before == 1 + 4, "no window of the long video was scored for nothing"
+
+
+def test_changed_labels_and_stop_leave_no_answer_behind(open_page: Callable, gate: Gate, clips: list) -> None:
+    page = open_page()
+    page.upload(clips[2])
+    page.type_labels(LABELS)
+    gate.pause = 0.2
+    page.classify()
+    page.answer()
+    page.page.click("#stop")
+    page.wait_for(lambda: "Stopped." in page.page.inner_text("#status"))
+    assert page.visible().strip() == ""
+    done = page.wait_for(lambda: gate.calls)
+    page.page.wait_for_timeout(700)
+    assert gate.calls <= done + 1, "the server goes on with what was stopped"
+    gate.pause = 0.0
+    page.classify()
+    page.finished()
+    page.page.type("#labels textarea", "\nx")
+    page.wait_for(lambda: page.visible().strip() == "")
+    assert "Press Classify" in page.page.inner_text("#status")
+    page.classify()
+    assert page.answer().startswith("clip c.mp4 · labels: riding a bike, playing guitar, cooking, x")
+
+
+def test_two_tabs_and_a_reload_do_not_mix(open_page: Callable, gate: Gate, clips: list) -> None:
+    first, second = open_page(), open_page()
+    for page, clip, labels in ((first, clips[0], LABELS), (second, clips[1], OTHERS)):
+        page.upload(clip)
+        page.type_labels(labels)
+    gate.open.clear()
+    first.classify()
+    second.classify()
+    gate.open.set()
+    assert first.answer().startswith("clip a.mp4 · labels: riding a bike")
+    assert second.answer().startswith("clip b.mp4 · labels: walking a dog")
+    gate.pause = 0.2
+    first.classify()
+    first.answer()
+    again = Page(first.page, first.page.url)
+    assert again.visible().strip() == ""
+    again.upload(clips[1])
+    again.classify()
+    assert again.answer().startswith("clip b.mp4")
+    assert again.mismatches() == second.mismatches() == []
+
+
+def test_a_broken_file_shows_its_message_and_the_next_video_works(
+    open_page: Callable, clips: list, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(clips[0].read_bytes()[:1500])
+    page = open_page()
+    page.upload(broken)
+    page.type_labels(LABELS)
+    page.classify()
+    assert page.answer().startswith("This video cannot be read")
+    assert not page.page.locator("#result img").count()
+    page.upload(clips[0])
+    page.classify()
+    assert page.answer().startswith("clip a.mp4")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(1200, 900), (390, 844)], ids=["desktop", "phone"])
-def test_drop_a_video_type_labels_read_scores(
-    size: tuple[int, int], driver: Any, serve: Callable, pipe: Any, clip: Path
-) -> None:
-    metrics = dict(width=size[0], height=size[1], deviceScaleFactor=1, mobile=False)
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    page = Page(driver, serve()[0])
-    page.classify(clip, LABELS)
-    expected = pipe(str(clip), candidate_labels=LABELS)
-    page.wait(lambda: f"{expected[0]['score']:.0%}" in page.text("#scores"))
-    scores = page.text("#scores")
-    for entry in expected:
-        assert entry["label"] in scores
-        assert f"{entry['score']:.0%}" in scores
-    assert expected[0]["label"] in page.text("#explanation")
-    assert set(LABELS) <= set(page.text("#timeline .legend").split("\n"))
-    assert len(page.find("#frames img")) == 4
-    assert "the model looked at 4 frames" in page.text("#about")
-    client, scroll = page.width()
+def test_the_page_fits_the_screen(open_page: Callable, size: tuple[int, int], clips: list) -> None:
+    page = open_page(*size)
+    page.upload(clips[0])
+    page.type_labels([*LABELS, "an action with a name so long that it does not fit into one line of a small screen"])
+    page.classify()
+    page.finished()
+    client, scroll = page.page.evaluate("[document.documentElement.clientWidth, document.documentElement.scrollWidth]")
     assert scroll <= client, "the page is wider than the screen"
 
 
 @pytest.mark.slow
-def test_a_broken_file_shows_its_message_and_the_next_video_works(
-    driver: Any, serve: Callable, clip: Path, tmp_path: Path
-) -> None:
-    broken = tmp_path / "broken.mp4"
-    broken.write_bytes(clip.read_bytes()[: clip.stat().st_size // 20])
-    page = Page(driver, serve()[0])
-    page.classify(broken, LABELS)
-    assert page.text("#problem [role=alert]").startswith("This video cannot be read")
-    assert not page.find("#frames img")
-    page.find("#video button[aria-label='Clear']")[0].click()
-    page.wait(lambda: page.find("#video input[type=file]"))
-    page.upload(clip)
-    page.wait(lambda: page.find("#video video"))
-    page.find("#classify")[0].click()
-    page.wait(lambda: page.find("#frames img"))
-    assert not page.text("#problem")
+def test_the_camera_records_what_the_model_can_read(open_page: Callable) -> None:
+    page = open_page()
+    page.page.click("#video button[aria-label='Capture from camera']")
+    page.page.click("#video button:has-text('Webcam')")
+    page.page.click("#video button:has-text('Record')")
+    page.page.wait_for_timeout(3000)
+    page.page.click("#video button:has-text('Stop')")
+    page.page.wait_for_selector("#video video[src*='/file=']")
+    page.classify()
+    assert "the model looked at 4 frames" in page.answer()
 
 
 @pytest.mark.slow
-def test_the_camera_records_what_the_model_can_read(driver: Any, serve: Callable) -> None:
-    page = Page(driver, serve()[0])
-    page.find("#video button[aria-label='Capture from camera']")[0].click()
-    page.press("#video button", "Webcam")
-    page.press("#video button", "Record")
-    time.sleep(3)
-    page.press("#video button", "Stop")
-    page.wait(lambda: page.find("#video video[src*='/file=']"))
-    page.find("#classify")[0].click()
-    page.wait(lambda: page.find("#frames img") or page.find("#problem [role=alert]"))
-    assert not page.text("#problem")
-    assert "the model looked at 4 frames" in page.text("#about")
-
-
-@pytest.mark.slow
-def test_a_file_that_is_too_large_is_refused_in_words(driver: Any, serve: Callable, tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_is_refused_in_words(open_page: Callable, serve: Callable, tmp_path: Path) -> None:
     large = tmp_path / "large.mp4"
     large.write_bytes(bytes(3_000_000))
-    address, uploads = serve(max_mb=1)
-    page = Page(driver, address)
-    page.upload(large)
-    page.wait(lambda: "exceed the maximum" in page.text("body").lower())
+    page = open_page(max_mb=1)
+    page.page.set_input_files("#video input[type=file]", str(large))
+    page.wait_for(lambda: "exceed the maximum" in page.page.inner_text("body").lower())
+    uploads = Path(serve(max_mb=1)[0].uploads.name)
     assert not [file for file in uploads.rglob("*.mp4") if file.stat().st_size > 1_100_000]
 
 
-def files_in(folder: Path) -> list[Path]:
-    return [file for file in folder.rglob("*") if file.is_file()]
-
-
-@pytest.mark.slow
-def test_uploads_are_removed_after_a_while_and_at_the_end(
-    driver: Any, serve: Callable, clip: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(page_module, "CLEAN_EVERY", 1)
-    monkeypatch.setattr(page_module, "KEEP_FOR", 2)
-    address, uploads = serve()
-    page = Page(driver, address)
-    page.classify(clip, LABELS)
-    assert list(uploads.rglob("clip.mp4"))
-    deadline = time.monotonic() + PATIENCE
-    while (left := files_in(uploads)) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert not left
+def test_uploads_are_removed_after_a_while(serve: Callable, tmp_path: Path) -> None:
+    old, new = tmp_path / "a" / "old.mp4", tmp_path / "b" / "new.mp4"
+    for file in (old, new, tmp_path / "broken off"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"x")
+    ago = time.time() - 100
+    os.utime(old, (ago, ago))
+    os.utime(tmp_path / "broken off", (ago, ago))
+    guard.sweep(tmp_path, 50)
+    assert [path.name for path in tmp_path.rglob("*")] == ["b", "new.mp4"]

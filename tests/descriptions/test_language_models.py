@@ -169,8 +169,8 @@ def test_hopeless_model_falls_back_to_the_texts_and_says_so():
     generator = LLMGraphs(llm, retries=2)
     bank = build_graph_bank(["archery"], generator, {"archery": TEXT})
     assert llm.replies == []
-    assert bank.classes["archery"].meta["made_by"] == "text-rules"
-    assert bank.for_label("archery").sub_actions == ("draw the string", "release the arrow at a round target")
+    assert bank.classes["archery"].meta["made_by"] == "spacy"
+    assert bank.for_label("archery").sub_actions == ("draw the string at a round target", "release the arrow")
 
 
 def test_worked_examples_are_what_we_ask_for():
@@ -203,7 +203,7 @@ def test_random_model_does_not_crash_and_falls_back(kind, template):
     else:
         generator = LLMGraphs(pair, retries=1, max_new_tokens=24)
         bank = build_graph_bank(["archery"], generator, {"archery": TEXT})
-        assert bank.for_label("archery").sub_actions and bank.classes["archery"].meta["made_by"] == "text-rules"
+        assert bank.for_label("archery").sub_actions and bank.classes["archery"].meta["made_by"] == "spacy"
     (record,) = generator.journal.records.values()
     assert len(record["replies"]) == 2 and all(isinstance(reply, str) for reply in record["replies"])
 
@@ -262,7 +262,7 @@ class Forgetful(Scripted):
     ("make", "reply", "made_by"),
     [
         (TransformersLLMGenerator, '["bow"]', "llm+rake"),
-        (LLMGraphs, "no", "text-rules"),
+        (LLMGraphs, "no", "spacy"),
         (LLMGraphs, GRAPH_REPLY, "llm"),
     ],
 )

@@ -247,6 +247,6 @@ def test_metrics_load_through_the_library_as_well(no_network, tmp_path):
 
 
 def test_unknown_metric():
-    assert metric_names() == ["zsar_accuracy", "zsar_generalized", "zsar_multilabel"]
+    assert metric_names() == ["zsar_accuracy", "zsar_generalized", "zsar_localization", "zsar_multilabel"]
     with pytest.raises(ValueError, match="There is no metric named 'accuracy'. Available: zsar_accuracy"):
         load_metric("accuracy")

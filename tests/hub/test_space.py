@@ -71,12 +71,14 @@ import json, sys
 sys.modules["hf_zsar"] = None
 sys.path.insert(0, ".")
 import zsar_demo.app
-from zsar_demo.answers import answer
+from zsar_demo.answers import answers, ask
 
-def ask(pipe, **options):
-    print("ANSWER", json.dumps(answer(pipe, sys.argv[1], "riding a bike\\ncooking").scores), options["title"])
+def one_question(pipe, **options):
+    zsar_demo.app.lower_limits(pipe)
+    [answer] = answers(pipe, ask(pipe, sys.argv[1], "riding a bike\\ncooking"))
+    print("ANSWER", json.dumps(answer.scores), options["title"])
 
-zsar_demo.app.launch = ask
+zsar_demo.app.launch = one_question
 exec(compile(open("app.py").read(), "app.py", "exec"), {})
 """
 

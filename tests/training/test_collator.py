@@ -73,7 +73,7 @@ def test_without_an_index_path_or_bytes_tell_examples_apart(dataset):
 def test_workers_change_nothing(dataset):
     def batches(workers):
         loader = DataLoader(dataset, batch_size=3, collate_fn=collator_of(text="per_sample"), num_workers=workers)
-        return [(batch["pixel_values_videos"], batch["input_ids"]) for batch in loader]
+        return [(batch["pixel_values_videos"], batch["candidates"].text["input_ids"]) for batch in loader]
 
     for alone, shared in zip(batches(0), batches(2), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
@@ -86,17 +86,18 @@ def test_per_sample_text_keeps_repetitions_and_draws_one_template_each(dataset):
     collator = collator_of(text="per_sample")
     rows = [dataset[i] for i in (0, 1, 2, 3, 0)]
     batch = collator(rows)
-    assert batch["label_ids"].tolist() == batch["labels"].tolist() == [row["label"] for row in rows]
-    assert batch["prompt_index"].shape == (5, 1)
-    texts = collator.processor.tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True)
-    per_video = [texts[row] for row in batch["prompt_index"][:, 0]]
+    text, label_ids = batch["candidates"].text, batch["candidates"].label_ids
+    assert label_ids.tolist() == batch["labels"].tolist() == [row["label"] for row in rows]
+    assert text["prompt_index"].shape == (5, 1)
+    texts = collator.processor.tokenizer.batch_decode(text["input_ids"], skip_special_tokens=True)
+    per_video = [texts[row] for row in text["prompt_index"][:, 0]]
     assert per_video[0] == per_video[4]  # one draw for one example
     assert all(NAMES[row["label"]] in text for row, text in zip(rows, per_video, strict=True))
     drawn = set()
     for epoch in range(20):
         collator.set_epoch(epoch)
-        again = collator(rows[:1])
-        drawn.add(collator.processor.tokenizer.batch_decode(again["input_ids"], skip_special_tokens=True)[0])
+        again = collator(rows[:1])["candidates"].text["input_ids"]
+        drawn.add(collator.processor.tokenizer.batch_decode(again, skip_special_tokens=True)[0])
     assert len(drawn) > 5
 
 
@@ -104,28 +105,16 @@ def test_distinct_text_holds_each_class_once_and_all_holds_all(dataset):
     rows = [dataset[i] for i in (0, 1, 2, 9)]
     labels = [row["label"] for row in rows]
     batch = collator_of("rest", text="distinct")(rows)
-    assert batch["label_ids"].tolist() == sorted(set(labels)) and batch["labels"].tolist() == labels
-    assert len(batch["prompt_index"]) == len(set(labels)) < len(rows)
-    batch = collator_of("stdd", text="all")(rows)
-    assert batch["label_ids"].tolist() == [0, 1, 2, 3] == list(range(len(batch["prompt_index"])))
+    candidates = batch["candidates"]
+    assert candidates.label_ids.tolist() == sorted(set(labels)) and batch["labels"].tolist() == labels
+    assert len(candidates.text["prompt_index"]) == len(set(labels)) < len(rows)
+    candidates = collator_of("stdd", text="all")(rows)["candidates"]
+    assert candidates.label_ids.tolist() == [0, 1, 2, 3] == list(range(len(candidates.text["prompt_index"])))
 
 
 def test_each_distinct_prompt_is_tokenised_once(dataset):
     rows = [dataset[0]] * 5
-    assert len(collator_of("rest", text="per_sample")(rows)["input_ids"]) == 1
-
-
-def test_a_label_bank_stands_for_the_text(dataset):
-    model, processor = tiny_model("stdd", train_text_tower=False), tiny_processor("stdd")
-    bank = model.encode_labels(**processor.prepare_labels(NAMES), labels=NAMES)
-    rows = [dataset[i] for i in range(3)]
-    batch = collator_of("stdd", label_bank=bank)(rows)
-    assert "input_ids" not in batch and batch["label_bank"] is bank
-    with torch.no_grad():
-        expected = model(**collator_of("stdd", text="all")(rows))
-        torch.testing.assert_close(model(**batch).loss, expected.loss)
-    with pytest.raises(ValueError, match="4 classes"):
-        collator_of("stdd", label_bank=bank.select([0, 1]))
+    assert len(collator_of("rest", text="per_sample")(rows)["candidates"].text["input_ids"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -134,14 +123,15 @@ def test_a_label_bank_stands_for_the_text(dataset):
         ("actionclip", {}, "per_sample"),
         ("dasti", {}, "per_sample"),
         ("dasti", {"loss_mode": "all_classes"}, "all"),
-        ("rest", {}, "distinct"),
+        ("rest", {"seen_class_names": NAMES}, "distinct"),
         ("stdd", {}, "all"),
     ],
 )
 def test_every_loss_gets_the_candidates_it_wants(method, fields, text, dataset):
-    collator = VideoTextCollator.for_model(tiny_model(method, **fields), tiny_processor(method), NAMES)
-    assert collator.text == text
-    assert tiny_model(method, **fields)(**collator([dataset[i] for i in range(4)])).loss.isfinite()
+    model = tiny_model(method, **fields).train()
+    collator = VideoTextCollator.for_model(model, tiny_processor(method), NAMES)
+    assert collator.text == text == model.text_candidates
+    assert model(**collator([dataset[i] for i in range(4)])).loss.isfinite()
 
 
 def test_wrong_text_mode():
@@ -210,7 +200,7 @@ def test_broken_videos_raise_or_are_named_and_skipped(dataset, tmp_path, caplog)
     skipping = collator_of(on_error="skip", text="per_sample")
     batch = skipping(rows)
     assert batch["labels"].tolist() == [rows[0]["label"], rows[2]["label"]]
-    assert len(batch["pixel_values_videos"]) == len(batch["label_ids"]) == 2
+    assert len(batch["pixel_values_videos"]) == len(batch["candidates"].label_ids) == 2
     assert "broken.mp4" in caplog.text
     with pytest.raises(VideoReadError, match="none of the 1"):
         skipping(rows[1:2])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hf_zsar import METHODS
-from hf_zsar.training.optimization import freeze, freeze_statistics, parameter_groups, role_of, schedule_factor
+from hf_zsar.training.optimization import freeze, freeze_statistics, parameter_groups, schedule_factor
 from hf_zsar.training.sampler import SeededShuffle
 from tests.tiny_models import tiny_inputs, tiny_model
 
@@ -24,7 +24,7 @@ def test_every_parameter_is_in_one_group_at_its_rate(method):
     for group in groups:
         assert group["lr"] == RATES[group["role"]]
         for parameter in group["params"]:
-            assert role_of(names[id(parameter)], method) == group["role"]
+            assert model.role_of(names[id(parameter)]) == group["role"]
             if parameter.ndim < 2:
                 assert group["weight_decay"] == 0
     assert {group["role"] for group in groups} >= {"vision", "text", "scale"}
@@ -49,7 +49,7 @@ def test_every_parameter_is_in_one_group_at_its_rate(method):
     ],
 )
 def test_roles(method, name, role):
-    assert role_of(name, method) == role
+    assert tiny_model(method).role_of(name) == role
 
 
 def test_decay_on_everything_and_a_default_rate():
@@ -68,7 +68,7 @@ def test_frozen_parts_are_in_no_group_and_do_not_move(method):
     groups = parameter_groups(model, {"default": 1.0})
     assert {group["role"] for group in groups} <= {"scale", "head"}
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    assert frozen == {n for n, _ in model.named_parameters() if role_of(n, method) in ("vision", "text")}
+    assert frozen == {n for n, _ in model.named_parameters() if model.role_of(n) in ("vision", "text")}
 
 
 def test_unknown_and_missing_roles_are_refused():

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _CLASSES = {
     "zsar_accuracy": "ZSARAccuracy",
     "zsar_generalized": "ZSARGeneralized",
+    "zsar_localization": "ZSARLocalization",
     "zsar_multilabel": "ZSARMultilabel",
 }
 

@@ -1,0 +1,114 @@
+"""What every `Trainer` does for the models of this package once a collator of it is imported, without being asked.
+
+Loaders hand the number of the epoch on to few: accelerate's tells a data set only in one process, a collator never,
+and workers that live through epochs hear of nothing. So collators keep it in memory that their workers share, and a
+callback that every `Trainer` gets by default writes it there. The same callback refuses the options under which a
+number would come out wrong.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, Protocol
+
+from accelerate.data_loader import DataLoaderDispatcher
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import DEFAULT_CALLBACKS
+from transformers.trainer_utils import has_length
+
+from hf_zsar.modeling.modeling_zsar import ZSARPreTrainedModel
+
+
+class Listener(Protocol):
+    """Whoever draws at random and must know how far the training is."""
+
+    def set_run(self, seed: int, epoch: int) -> None:
+        """Draw from these."""
+
+
+# Those of this process, whichever wrappers a `Trainer` reaches them through.
+LISTENERS: weakref.WeakSet[Listener] = weakref.WeakSet()
+
+
+class TrainerRules(TrainerCallback):
+    """Tells collators seed and epoch, and refuses what would measure or train wrong."""
+
+    def on_init_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """
+        Raises:
+            ValueError: an option that does not go with videos and candidates.
+        """
+        if not is_ours(kwargs.get("model")):
+            return
+        if args.train_sampling_strategy in ("group_by_length", "batch_rebalance"):
+            raise ValueError(
+                f"train_sampling_strategy={args.train_sampling_strategy!r} sorts texts by length; all clips of a run "
+                'have the same number of frames. Use "random" or "sequential".'
+            )
+        if args.label_smoothing_factor:
+            raise ValueError(
+                "label_smoothing_factor replaces the model's loss by one over its first output. Smoothing is part of "
+                "a method's own loss: see its configuration."
+            )
+        if args.n_gpu > 1:
+            raise ValueError(
+                f"One process on {args.n_gpu} GPUs (DataParallel) would split the candidates as it splits the videos: "
+                "start one process per GPU with torchrun or accelerate launch, or choose one GPU with "
+                "CUDA_VISIBLE_DEVICES."
+            )
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """
+        Raises:
+            ValueError: batches that one process makes for all.
+        """
+        if args.world_size > 1 and isinstance(kwargs.get("train_dataloader"), DataLoaderDispatcher):
+            raise ValueError(
+                "With a data set without a length, accelerate joins and cuts the batches of one process for all, the "
+                'candidates too: pass accelerator_config={"dispatch_batches": False} in TrainingArguments.'
+            )
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        seed = args.seed if args.data_seed is None else args.data_seed
+        for listener in list(LISTENERS):
+            listener.set_run(seed, int(state.epoch or 0))
+
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """
+        Raises:
+            ValueError: an evaluation that leaves videos out.
+        """
+        loader = kwargs.get("eval_dataloader")
+        if not (args.dataloader_drop_last and is_ours(kwargs.get("model")) and has_length(loader.dataset)):
+            return
+        total, batch = len(loader.dataset), args.eval_batch_size * max(args.world_size, 1)
+        if total % batch:
+            raise ValueError(
+                f"dataloader_drop_last=True would leave {total % batch} of {total} videos out of the evaluation: set "
+                "it to False, or per_device_eval_batch_size to a divisor."
+            )
+
+
+def is_ours(model: Any) -> bool:
+    """Whether a model is one of this package, perhaps with adapters of peft around it."""
+    return isinstance(model.get_base_model() if hasattr(model, "get_base_model") else model, ZSARPreTrainedModel)
+
+
+def listen(listener: Listener) -> None:
+    """Have a `Trainer` tell `listener` its seed and every epoch, as long as the object lives."""
+    LISTENERS.add(listener)
+
+
+if TrainerRules not in DEFAULT_CALLBACKS:
+    DEFAULT_CALLBACKS.append(TrainerRules)
+
+
+__all__ = ["TrainerRules", "listen"]
