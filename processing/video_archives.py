@@ -1,7 +1,7 @@
 """Rows of streamed data sets, whose video lies in an archive or a store: `zip://a.avi::hf://datasets/...`.
 
-fsspec opens them. Such a row may come from anybody's data set, so only archives, and stores that this machine is set up
-for, are opened; what comes over http is downloaded as a URL is, from public addresses only.
+fsspec opens them. Such a row may come from anybody's data set, so only archives, and stores that this machine is set
+up for, are opened; what comes over http is downloaded as a URL is, from public addresses only.
 """
 
 from __future__ import annotations

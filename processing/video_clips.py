@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .limits import hold_to
-from .video_sources import VideoReadError
+from .video_sources import VideoReadError, check_clip
 from .video_windows import sliding_windows
 
 
@@ -200,16 +200,6 @@ class VideoReader:
             indices=[index for _, index, _ in frames],
             info=self.info,
         )
-
-
-def check_clip(name: str, count: int, shape: Sequence[int]) -> None:
-    """Refuse a clip of `count` pictures `[H, W, 3]` that would take too much memory.
-
-    Raises:
-        VideoReadError: naming the video and the limit.
-    """
-    what = f"{name}: {count} frames of {shape[1]}x{shape[0]}, pixels in all"
-    hold_to("clip_pixels", count * shape[0] * shape[1], what, VideoReadError)
 
 
 def copy_picture(name: str, picture: np.ndarray, place: np.ndarray) -> None:

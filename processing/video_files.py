@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,10 +12,10 @@ import av
 import numpy as np
 import torch
 
-from .video_clips import FLOAT_SLACK, Shown, VideoClip, VideoInfo, VideoReader, check_clip, copy_picture
+from .video_clips import FLOAT_SLACK, Shown, VideoClip, VideoInfo, VideoReader, copy_picture
 from .video_decoding import MediaFile, orientation
 from .video_seeking import PlanFailed, Timed, frames_at, key_frames_near, split_key_targets, split_targets
-from .video_sources import MediaSource, VideoReadError, VideoReadWarning
+from .video_sources import MediaSource, VideoReadError, VideoReadWarning, check_clip
 from .video_timeline import Timeline, read_through, read_timeline
 
 
@@ -80,6 +81,8 @@ class MediaReader(VideoReader):
         return (tick - self._timeline.first) * base.numerator / base.denominator
 
     def _tick(self, seconds: float) -> int:
+        if not math.isfinite(seconds):
+            raise VideoReadError(f"{self.name}: {seconds} is not a time.")
         base = self._media.time_base
         return self._timeline.first + max(0, int((seconds + FLOAT_SLACK) * base.denominator / base.numerator))
 

@@ -7,6 +7,7 @@ Paths are always opened through the operating system's file protocol, so that a 
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -76,6 +77,16 @@ class MediaSource:
     def close(self) -> None:
         while self.on_close:
             self.on_close.pop()()
+
+
+def check_clip(name: str, count: int, shape: Sequence[int]) -> None:
+    """Refuse a clip of `count` pictures `[H, W]` that would take too much memory.
+
+    Raises:
+        VideoReadError: naming the video and the limit.
+    """
+    what = f"{name}: {count} frames of {shape[1]}x{shape[0]}, pixels in all"
+    hold_to("clip_pixels", count * shape[0] * shape[1], what, VideoReadError)
 
 
 def _read_at(file: Any, place: int, size: int) -> bytes:
@@ -159,6 +170,32 @@ def _checked_path(path: str | bytes) -> str:
     return os.path.abspath(path)
 
 
+def is_one_video(videos: Any) -> bool:
+    """Whether this is a single video, not a collection of them. A list of pictures is one video.
+
+    Raises:
+        ValueError: it is neither: None, a number, a single picture, a table.
+    """
+    if isinstance(videos, (str, bytes, bytearray, memoryview, os.PathLike, Mapping)):
+        return True
+    if any(hasattr(videos, name) for name in ("read", "read_at", "get_frames_played_at")):
+        return True  # an open file, reader or decoder
+    if isinstance(videos, (list, tuple)):
+        first = videos[0] if videos else None
+        return type(first).__module__.startswith("PIL.") or getattr(first, "ndim", 0) == 3
+    kind = type(videos).__name__
+    shape = getattr(videos, "shape", None)
+    if shape is None:
+        if hasattr(videos, "__iter__") or hasattr(videos, "__getitem__"):
+            return False
+        raise ValueError(f"{kind}: neither a video nor a collection of videos.")
+    numbers = isinstance(videos, torch.Tensor) or getattr(getattr(videos, "dtype", None), "kind", "O") in "biufc"
+    if len(shape) in (4, 5) or (len(shape) == 1 and not numbers):
+        return len(shape) == 4  # else a batch, or a column of anything
+    hint = "; pass one of its columns" if len(shape) == 2 and not numbers else ""
+    raise ValueError(f"{kind} of shape {tuple(shape)}: neither a video nor a collection of videos{hint}.")
+
+
 def as_frames(source: Any) -> torch.Tensor | None:
     """Frames `[T, H, W, 3]` uint8 out of an array, tensor or list of pictures; None for anything else.
 
@@ -166,32 +203,82 @@ def as_frames(source: Any) -> torch.Tensor | None:
     without the leading axis.
 
     Raises:
-        VideoReadError: the shape, type or range is another, or the frames differ in size.
+        VideoReadError: the shape, type or range is another, the frames differ in size, or they are too large.
     """
     name = source_name(source)
-    if isinstance(source, (list, tuple)):
-        source = _stacked(source, name)
-    if isinstance(source, np.ndarray):
-        if source.dtype == object or source.dtype.kind not in "uif":
-            raise VideoReadError(f"{name}: frames must be uint8 or float in 0..1, got dtype {source.dtype}.")
-        source = torch.from_numpy(np.ascontiguousarray(source))
-    if not isinstance(source, torch.Tensor):
-        return None
-    return _as_uint8(_channels_last(source.detach().cpu(), name), name).contiguous()
+    try:
+        if isinstance(source, (list, tuple)):
+            source = _stacked(source, name)
+        if isinstance(source, np.ndarray):
+            source = _tensor(source, name)
+        if not isinstance(source, torch.Tensor):
+            return None
+        return _as_uint8(_channels_last(_dense(source, name), name), name).contiguous()
+    except VideoReadError:
+        raise
+    except (TypeError, ValueError, RuntimeError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise VideoReadError(f"{name}: no frames can be made of it ({error}).") from error
 
 
 def _stacked(frames: Sequence, name: str) -> np.ndarray | torch.Tensor:
     if not frames:
         raise VideoReadError(f"{name}: no frames.")
-    if all(isinstance(frame, Image.Image) for frame in frames):
-        frames = [np.array(frame.convert("RGB")) for frame in frames]
-    if not all(isinstance(frame, (np.ndarray, torch.Tensor)) for frame in frames):
+    pictures = all(isinstance(frame, Image.Image) for frame in frames)
+    if not pictures and not all(isinstance(frame, (np.ndarray, torch.Tensor)) for frame in frames):
         kinds = sorted({type(frame).__name__ for frame in frames})
         raise VideoReadError(f"{name}: frames must be PIL pictures or arrays, got {', '.join(kinds)}.")
-    shapes = sorted({tuple(frame.shape) for frame in frames})
+    shapes = sorted({(frame.height, frame.width) if pictures else tuple(frame.shape) for frame in frames})
     if len(shapes) > 1:
         raise VideoReadError(f"{name}: frames differ in size: {shapes[:3]}.")
-    return torch.stack([torch.as_tensor(frame) for frame in frames])
+    # Before the pictures of files are decoded, and because one picture may stand in a list a million times.
+    check_clip(name, len(frames), sorted(shapes[0])[-2:])
+    if pictures:
+        frames = [_picture(frame, name) for frame in frames]
+    frames = [_tensor(frame, name) if isinstance(frame, np.ndarray) else _dense(frame, name) for frame in frames]
+    types = sorted({str(frame.dtype) for frame in frames})
+    if len(types) > 1:
+        raise VideoReadError(f"{name}: frames differ in type: {', '.join(types)}.")
+    return torch.stack(frames)
+
+
+def _picture(picture: Image.Image, name: str) -> np.ndarray:
+    """`[H, W, 3]` uint8, or float where the picture's grey levels are."""
+    if picture.mode.startswith("I"):
+        raise VideoReadError(
+            f"{name}: pictures of more than 8 bits (mode {picture.mode}); scale them to 0..255 first."
+        )
+    if picture.mode == "F":
+        return np.repeat(np.asarray(picture)[..., None], 3, axis=-1)
+    return np.array(picture.convert("RGB"))
+
+
+def _tensor(array: np.ndarray, name: str) -> torch.Tensor:
+    if array.dtype.kind not in "uif":
+        raise VideoReadError(f"{name}: frames must be uint8 or float in 0..1, got dtype {array.dtype}.")
+    if not array.dtype.isnative:
+        raise VideoReadError(
+            f"{name}: frames in another byte order than this machine's; use .astype({array.dtype.name!r})."
+        )
+    if np.ma.is_masked(array):
+        raise VideoReadError(f"{name}: masked frames; use .filled() first.")
+    _check_views(array.shape, array.strides, array.itemsize, name)
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _dense(tensor: torch.Tensor, name: str) -> torch.Tensor:
+    """`tensor` on the CPU, if its values are plainly there."""
+    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
+        kind = "meta" if tensor.is_meta else "quantized" if tensor.is_quantized else str(tensor.layout)
+        raise VideoReadError(f"{name}: a tensor of plain values is needed, not a {kind} one.")
+    _check_views(tensor.shape, [step * tensor.element_size() for step in tensor.stride()], tensor.element_size(), name)
+    return tensor.detach().cpu()
+
+
+def _check_views(shape: Sequence[int], strides: Sequence[int], size: int, name: str) -> None:
+    """Hold an array that repeats its memory to what a copy of it would take; others have that memory already."""
+    span = size + sum((count - 1) * abs(step) for count, step in zip(shape, strides, strict=True))
+    if span < size * math.prod(shape) and len(shape) > 2:
+        check_clip(name, math.prod(shape) // 3, (1, 1))
 
 
 def _channels_last(frames: torch.Tensor, name: str) -> torch.Tensor:
@@ -203,6 +290,7 @@ def _channels_last(frames: torch.Tensor, name: str) -> torch.Tensor:
         raise VideoReadError(f"{name}: expected [T, H, W, 3] or [T, 3, H, W], got {list(frames.shape)}.")
     if 0 in frames.shape:
         raise VideoReadError(f"{name}: no frames or no pixels in {list(frames.shape)}.")
+    check_size(name, frames.shape[2], frames.shape[1])
     return frames
 
 
@@ -219,4 +307,13 @@ def _as_uint8(frames: torch.Tensor, name: str) -> torch.Tensor:
     return frames.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
-__all__ = ["MediaSource", "VideoReadError", "VideoReadWarning", "as_frames", "is_url", "media_source", "source_name"]
+__all__ = [
+    "MediaSource",
+    "VideoReadError",
+    "VideoReadWarning",
+    "as_frames",
+    "check_clip",
+    "check_size",
+    "is_one_video",
+]
+__all__ += ["is_url", "media_source", "source_name"]

@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from hf_zsar.processing import video_decoding
 from hf_zsar.processing.video_reading import VideoReadError, open_video
 from tests.videos import frame_number, frame_picture
 
