@@ -259,17 +259,19 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             tuple(templates or self.processor.prompt_templates),
             descriptions.fingerprint if descriptions is not None else None,
         )
-        if key in self._banks:
-            self._banks.move_to_end(key)
-            return self._banks[key]
-        inputs = self.processor.prepare_labels(candidate_labels, templates=templates, descriptions=descriptions)
-        with torch.inference_mode():
-            inputs = {name: value.to(self.device) for name, value in inputs.items()}
-            bank = self.model.encode_labels(**inputs, labels=list(candidate_labels))
+        bank = self._banks.pop(key, None)  # one step, since other threads may take and put at the same time
+        if bank is None:
+            bank = self._encode_labels(candidate_labels, templates, descriptions)
         self._banks[key] = bank
         while len(self._banks) > self.max_label_banks:
             self._banks.popitem(last=False)
         return bank
+
+    def _encode_labels(self, labels: Sequence[str], templates: Sequence[str] | None, descriptions: Any) -> Any:
+        inputs = self.processor.prepare_labels(labels, templates=templates, descriptions=descriptions)
+        with torch.inference_mode():
+            inputs = {name: value.to(self.device) for name, value in inputs.items()}
+            return self.model.encode_labels(**inputs, labels=list(labels))
 
     def postprocess(
         self,

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
@@ -31,6 +32,7 @@ from .candidates import Candidates
 from .distributed import gather_with_grad
 from .label_bank import LabelBank
 from .model_identity import ModelIdentity, all_contents, fingerprint_of, identify
+from .size_limits import hold_to_size
 
 
 def normalize(embeds: torch.Tensor) -> torch.Tensor:
@@ -152,6 +154,28 @@ class ZSARPreTrainedModel(PreTrainedModel):
     gather_loss: bool | None = None
     # The model as it was, candidates, and their bank, from one batch to the next.
     _kept_bank: tuple[ModelIdentity | None, Candidates, LabelBank] | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any
+    ) -> ZSARPreTrainedModel:
+        """As the base class; weights are safetensors, and a pickle is not opened unless `use_safetensors=False`.
+
+        Raises:
+            OSError: no such model, or its weights are damaged.
+            ValueError: a configuration that cannot be, or that asks for more than [`SizeLimits`].
+        """
+        kwargs.setdefault("use_safetensors", True)
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except SafetensorError as error:
+            name = pretrained_model_name_or_path
+            raise OSError(f"{name}: its weights cannot be read as safetensors: {error}.") from error
+
+    def post_init(self) -> None:
+        # Loading builds a model without storage first, so that this is known before anything is allocated.
+        hold_to_size("parameters", sum(p.numel() for p in self.parameters()), "the parameters of the model")
+        super().post_init()
 
     @classmethod
     def is_custom_code(cls) -> bool:

@@ -189,6 +189,7 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     import transformers
 
     import hf_zsar
+    from hf_zsar.hub.loading import readable
 
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
@@ -196,7 +197,9 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     options = {name: value for name, value in options.items() if value is not None}
     if args.model is None or not args.trust_remote_code:
         return hf_zsar.pipeline(args.model, **options)
-    return transformers.pipeline("zero-shot-video-classification", model=args.model, trust_remote_code=True, **options)
+    with readable(args.model):
+        task = "zero-shot-video-classification"
+        return transformers.pipeline(task, model=args.model, trust_remote_code=True, **options)
 
 
 def progress(items: Sequence[Item], unit: str = "video") -> Iterable[Item]:
