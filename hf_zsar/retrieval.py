@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .files import replacing
-from .modeling.modeling_zsar import LabelBank, VideoFeatures
+from .modeling.modeling_zsar import LabelBank, ModelIdentity, VideoFeatures
 
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class VideoIndex:
     Args:
         videos: their N paths or names.
         features: what the model scores with; every tensor has the videos as its first axis.
-        fingerprint: `model.weights_fingerprint()` of the model that made them.
+        fingerprint: `str(model.identity())` of the model that made them.
     """
 
     videos: tuple[str, ...]
@@ -57,8 +57,7 @@ class VideoIndex:
         Raises:
             ValueError: the features come from another model.
         """
-        if model.weights_fingerprint() != self.fingerprint:
-            raise ValueError("The videos were embedded by another model: embed them again, or load the model of then.")
+        model.identity().check(ModelIdentity.parse(self.fingerprint), "The index of videos")
         device = model.device
         rows = []
         for start in range(0, len(self), batch_size):

@@ -14,6 +14,7 @@ import argparse
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from .common import CommandError, say
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not sys.stderr.isatty():  # of the libraries; read by them when they are imported
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    format_warning, warnings.formatwarning = warnings.formatwarning, lambda text, *_: f"warning: {text}\n"
     try:
         status = module(args.command).run(args)
         sys.stdout.flush()
@@ -83,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_unwritten()
         say(f"hf-zsar {args.command}: {error}")
         return 2
+    finally:
+        warnings.formatwarning = format_warning
 
 
 def _prepare_streams() -> None:

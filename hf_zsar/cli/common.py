@@ -49,7 +49,13 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the candidate labels come from, and what is made of them."""
     group = parser.add_argument_group("labels", "Several sources are joined; at least one is needed.")
-    group.add_argument("--labels", nargs="+", default=[], metavar="LABEL", help="class names, any words")
+    group.add_argument(
+        "--labels",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help='class names, any words; one argument may list several with commas: "running, cooking"',
+    )
     group.add_argument(
         "--labels-file",
         metavar="FILE",
@@ -141,7 +147,8 @@ def read_labels(args: argparse.Namespace) -> list[str]:
         CommandError: none given, or a labels file that holds none.
         ValueError: no such preset.
     """
-    labels = list(args.labels)
+    labels = args.labels[0].split(",") if len(args.labels) == 1 else list(args.labels)
+    labels = [label.strip() for label in labels if label.strip()]
     if args.labels_file:
         labels += read_labels_file(args.labels_file)
     if args.preset:
@@ -214,6 +221,7 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     import transformers
 
     import hf_zsar
+    from hf_zsar.hub.loading import readable
 
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
@@ -221,7 +229,9 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     options = {name: value for name, value in options.items() if value is not None}
     if args.model is None or not args.trust_remote_code:
         return hf_zsar.pipeline(args.model, **options)
-    return transformers.pipeline("zero-shot-video-classification", model=args.model, trust_remote_code=True, **options)
+    with readable(args.model):
+        task = "zero-shot-video-classification"
+        return transformers.pipeline(task, model=args.model, trust_remote_code=True, **options)
 
 
 def check_device(device: str | None) -> None:
@@ -379,8 +389,18 @@ def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterato
 
     from hf_zsar import VideoReadError, VideoReadWarning
 
-    with warnings.catch_warnings(record=True) as caught:
+    caught: list[warnings.WarningMessage] = []
+    with warnings.catch_warnings():
         warnings.simplefilter("always", VideoReadWarning)
+        show = warnings.showwarning
+
+        def keep(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if issubclass(category, VideoReadWarning):
+                caught.append(warnings.WarningMessage(message, category, *place))
+            else:  # of no video
+                show(message, category, *place)
+
+        warnings.showwarning = keep
         for video, result in zip(progress(videos), results, strict=True):
             # Decoding runs ahead in threads, so a warning may belong to a later video: it names its own.
             mine = [warning for warning in caught if str(warning.message).startswith(f"{video}: ")]

@@ -55,7 +55,7 @@ def embed_videos(pipe: Any, videos: list[str], args: argparse.Namespace) -> int:
     index = VideoIndex(
         videos=tuple(record["video"] for record in done),
         features=VideoFeatures.cat([record["features"] for record in done]),
-        fingerprint=pipe.model.weights_fingerprint(),
+        fingerprint=str(pipe.model.identity()),
     )
     index.save(args.out)
     common.say(f"{args.out}: {len(index)} videos")

@@ -74,10 +74,8 @@ def _embedder(args: argparse.Namespace, names: list[str]) -> Any:
         words = {word for name in names for word in clean_label(name).lower().split()}
         return mean_word_embedder(read_word_vectors(args.word_vectors, words))
     if args.model:
-        from transformers import AutoModel, AutoProcessor
+        from hf_zsar.hub.loading import load_model
 
-        import hf_zsar  # noqa: F401 - registers the models
-
-        model, processor = AutoModel.from_pretrained(args.model), AutoProcessor.from_pretrained(args.model)
-        return lambda labels: model.eval().encode_labels(**processor.prepare_labels(labels))["text_embeds"].detach()
+        model, processor = load_model(args.model)
+        return lambda labels: model.encode_labels(**processor.prepare_labels(labels))["text_embeds"].detach()
     return None

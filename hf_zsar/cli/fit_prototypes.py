@@ -32,14 +32,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
     from accelerate import PartialState
-    from transformers import AutoModel, AutoProcessor
 
     from hf_zsar.files import filling_folder
+    from hf_zsar.hub.loading import load_model
 
     if not args.data and not args.select_transfer:
         raise common.CommandError("nothing to do: give --data, --select-transfer or both")
     common.check_output_folder(args.out)
-    model, processor = AutoModel.from_pretrained(args.model), AutoProcessor.from_pretrained(args.model)
+    model, processor = load_model(args.model)
     if not hasattr(model, "set_prototypes"):
         raise common.CommandError(f"{args.model} is a {type(model).__name__}; only ResT models have prototypes")
     if args.data:

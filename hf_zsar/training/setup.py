@@ -103,7 +103,7 @@ def build_model(recipe: Recipe, label_names: list[str]) -> tuple[PreTrainedModel
         model, processor = _new(spec, origin, fields)
     if getattr(model.config, "distill_weight", 0):
         model.set_teacher(origin.teacher or origin.clip)
-    return model, processor
+    return model, processor.limited_to(model.text_limit)
 
 
 def _saved(spec: MethodSpec, origin: ModelRecipe) -> tuple[PreTrainedModel, ZSARProcessor]:
