@@ -10,7 +10,7 @@ import difflib
 import operator
 import os
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -78,7 +78,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
 
         Args:
             videos: a path, http(s) URL, bytes, file object, `{"path", "bytes"}`, array or tensor `[T, H, W, 3]` or
-                `[T, 3, H, W]`, list of PIL frames or open torchcodec decoder; or a list or generator of those.
+                `[T, 3, H, W]`, list of PIL frames or open torchcodec decoder; or a list, column or generator of those.
             candidate_labels (`list[str]`): the class names, two or more; or one string with commas between them.
             hypothesis_template (`str` or `list[str]`, *optional*): with one `{}` for the label; several make an
                 ensemble. Default: the model's own.
@@ -100,7 +100,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
 
         Returns:
             Per video a list of `{"score", "label"}`, best first; with `window` a list of `{"start", "end", "labels"}`
-            in seconds. A list in gives a list out, in order; any other iterable gives an iterator.
+            in seconds. A list, array or pandas column in gives a list out, in order; any other iterable an iterator.
 
         Raises:
             ValueError: no labels, one label where scores are shares, a bad option.
@@ -113,7 +113,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         if is_one_video(videos):
             return next(self.stream([videos], **kwargs))
         results = self.stream(videos, **kwargs)
-        return list(results) if isinstance(videos, (list, tuple)) else results
+        return list(results) if isinstance(videos, (list, tuple)) or hasattr(videos, "shape") else results
 
     def stream(
         self, videos: Iterable[Any], *, batch_size: int | None = None, num_workers: int | None = None, **kwargs: Any
@@ -246,7 +246,10 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
     def preprocess(self, video: Any, window: float | None = None, stride: float | None = None, **options: Any) -> dict:
         """Decode, sample and normalise the frames of one video."""
         options = {name: value for name, value in options.items() if value is not None}
-        return dict(self.processor.video_processor([video], return_tensors="pt", **options))
+        values = dict(self.processor.video_processor(video, return_tensors="pt", **options))
+        if len(values["pixel_values_videos"]) != 1:
+            raise ValueError("A collection of videos holds another collection: pass the videos one by one.")
+        return values
 
     def _run_batch(self, items: Sequence[Any], forward: dict, postprocess: dict) -> Iterator[Any]:
         """Score what was decoded; videos with tensors of one shape go through the model together."""
@@ -304,17 +307,19 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             tuple(templates or self.processor.prompt_templates),
             descriptions.fingerprint if descriptions is not None else None,
         )
-        if key in self._banks:
-            self._banks.move_to_end(key)
-            return self._banks[key]
-        inputs = self.processor.prepare_labels(candidate_labels, templates=templates, descriptions=descriptions)
-        with torch.inference_mode():
-            inputs = {name: value.to(self.device) for name, value in inputs.items()}
-            bank = self.model.encode_labels(**inputs, labels=list(candidate_labels))
+        bank = self._banks.pop(key, None)  # one step, since other threads may take and put at the same time
+        if bank is None:
+            bank = self._encode_labels(candidate_labels, templates, descriptions)
         self._banks[key] = bank
         while len(self._banks) > self.max_label_banks:
             self._banks.popitem(last=False)
         return bank
+
+    def _encode_labels(self, labels: Sequence[str], templates: Sequence[str] | None, descriptions: Any) -> Any:
+        inputs = self.processor.prepare_labels(labels, templates=templates, descriptions=descriptions)
+        with torch.inference_mode():
+            inputs = {name: value.to(self.device) for name, value in inputs.items()}
+            return self.model.encode_labels(**inputs, labels=list(labels))
 
     def postprocess(
         self,
@@ -430,14 +435,29 @@ def nearest_option(name: str) -> str:
 
 
 def is_one_video(videos: Any) -> bool:
-    """Whether this is a single video, not a collection of them (a list of frames is one video)."""
+    """Whether this is a single video, not a collection of them. A list of pictures is one video.
+
+    Raises:
+        ValueError: it is neither: None, a number, a single picture, a table.
+    """
+    if isinstance(videos, (str, bytes, bytearray, memoryview, os.PathLike, Mapping)):
+        return True
+    if any(hasattr(videos, name) for name in ("read", "read_at", "get_frames_played_at")):
+        return True  # an open file, reader or decoder
     if isinstance(videos, (list, tuple)):
         first = videos[0] if videos else None
-        is_frame = type(first).__module__.startswith("PIL.") or getattr(first, "ndim", 0) == 3
-        return is_frame
-    if isinstance(videos, (str, bytes, bytearray, memoryview, os.PathLike, dict)) or hasattr(videos, "read"):
-        return True
-    return hasattr(videos, "shape") or hasattr(videos, "get_frames_at")
+        return type(first).__module__.startswith("PIL.") or getattr(first, "ndim", 0) == 3
+    kind = type(videos).__name__
+    shape = getattr(videos, "shape", None)
+    if shape is None:
+        if hasattr(videos, "__iter__") or hasattr(videos, "__getitem__"):
+            return False
+        raise ValueError(f"{kind}: neither a video nor a collection of videos.")
+    numbers = isinstance(videos, torch.Tensor) or getattr(getattr(videos, "dtype", None), "kind", "O") in "biufc"
+    if len(shape) in (4, 5) or (len(shape) == 1 and not numbers):
+        return len(shape) == 4  # else a batch, or a column of anything
+    hint = "; pass one of its columns" if len(shape) == 2 and not numbers else ""
+    raise ValueError(f"{kind} of shape {tuple(shape)}: neither a video nor a collection of videos{hint}.")
 
 
 def select_row(outputs: dict, row: int) -> dict:

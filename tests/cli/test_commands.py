@@ -196,8 +196,8 @@ def test_picture_names_do_not_collide():
 
     videos = ["x/a.mp4", "y/a.mp4", "a-2.mp4"]
     assert picture_names("out.png", videos[:1]) == {"x/a.mp4": "out.png"}
-    assert len(set(picture_names("out", videos).values())) == 3
-    assert all(name.endswith(".png") for name in picture_names("out", videos).values())
+    assert len(set(picture_names("out.png", videos).values())) == 3
+    assert all(name.endswith(".png") for name in picture_names("out.png", videos).values())
 
 
 # embed and search
