@@ -187,9 +187,10 @@ class ZSARPreTrainedModel(PreTrainedModel):
         return False
 
     @property
-    def text_limit(self) -> int:
-        """Tokens of a prompt that the text tower reads: what `processor.limited_to` takes."""
-        raise NotImplementedError
+    def text_limit(self) -> int | None:
+        """Tokens of a prompt that the text tower reads, for `processor.limited_to`; `None`: its configuration does not
+        say."""
+        return getattr(self.config.get_text_config(), "max_position_embeddings", None)
 
     @property
     def training_classes(self) -> list[str] | None:
