@@ -200,7 +200,10 @@ def token_counter(name: str) -> Callable[[str], int]:
     """The length of a text in the tokens of a model, start and end included."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(name)
+    from hf_zsar.hub.loading import readable
+
+    with readable(name):
+        tokenizer = AutoTokenizer.from_pretrained(name)
     return lambda text: len(tokenizer(text, truncation=False)["input_ids"])
 
 

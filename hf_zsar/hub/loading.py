@@ -67,7 +67,8 @@ def load_model(source: str | os.PathLike, **kwargs: Any) -> tuple[PreTrainedMode
 
     with readable(source):
         check_folder(source)
-        return AutoModel.from_pretrained(source, **kwargs).eval(), AutoProcessor.from_pretrained(source, **kwargs)
+        model = AutoModel.from_pretrained(source, **kwargs).eval()
+        return model, AutoProcessor.from_pretrained(source, **kwargs)
 
 
 def check_folder(source: Any) -> None:

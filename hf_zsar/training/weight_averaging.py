@@ -227,7 +227,7 @@ class CheckpointFolder:
         with ExitStack() as stack:
             opened = (open_tensors(self.path / name, error=WeightAveragingError) for name in names)
             self.files = {name: stack.enter_context(file) for name, file in zip(names, opened, strict=True)}
-            stack.pop_all()  # open as long as this object lives
+            self._open = stack.pop_all()  # as long as this object lives
         self.where = {tensor: file for file, handle in self.files.items() for tensor in handle.keys()}
 
     def __getitem__(self, name: str) -> torch.Tensor:
