@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -125,9 +126,22 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON that every reader takes: NaN and infinities, for which it has no word, become null."""
+    return json.dumps(_without_nan(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _without_nan(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = 1) -> None:
-    """Write a JSON file, whole or not at all; errors as `replacing`."""
-    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+    """Write a JSON file (see `json_text`), whole or not at all; errors as `replacing`."""
+    write_text(path, json_text(value, indent) + "\n")
 
 
 def settle_folder(work: Path, folder: Path) -> None:
@@ -178,6 +192,7 @@ __all__ = [
     "filling_folder",
     "folder_target",
     "is_empty",
+    "json_text",
     "put_folder",
     "remove_folder",
     "remove_leftovers",

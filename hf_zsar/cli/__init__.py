@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (`| head`) has left; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (CommandError, ValueError, OSError, ImportError) as error:
+    except (CommandError, ValueError, FloatingPointError, OSError, ImportError) as error:
         if args.traceback:
             raise
         print(f"hf-zsar {args.command}: {error}", file=sys.stderr)

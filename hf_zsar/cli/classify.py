@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from typing import Any
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         if args.explain and "error" not in record:
             draw_why(pipe, record, explanations[record["video"]], args, labels)
     if args.json:
-        print(json.dumps(records, indent=2, ensure_ascii=False))
+        common.print_json(records)
     return common.exit_status(records)
 
 

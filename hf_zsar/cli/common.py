@@ -213,6 +213,13 @@ def say(message: str, file: TextIO | None = None) -> None:
     tqdm.write(message, file=file or sys.stderr)
 
 
+def print_json(value: Any) -> None:
+    """JSON on standard output; see `hf_zsar.files.json_text`."""
+    from hf_zsar.files import json_text
+
+    print(json_text(value, indent=2))
+
+
 def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterator[dict[str, Any]]:
     """Results of the videos, in order -> records, with a progress bar; a failure is reported and the rest goes on.
 
@@ -234,7 +241,7 @@ def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterato
             mine = [warning for warning in caught if str(warning.message).startswith(f"{video}: ")]
             caught[:] = [warning for warning in caught if warning not in mine]
             record: dict[str, Any] = {"video": video}
-            if isinstance(result, VideoReadError):
+            if isinstance(result, (VideoReadError, FloatingPointError)):
                 record["error"] = str(result)
                 say(f"error: {result}")
             elif isinstance(result, Exception):

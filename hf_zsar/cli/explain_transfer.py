@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from hf_zsar.files import replacing
@@ -46,7 +45,10 @@ def run(args: argparse.Namespace) -> int:
         ]
         for label, weights in zip(bank.labels, bank["transfer_weights"], strict=True)
     }
-    print(json.dumps(parts, indent=2, ensure_ascii=False) if args.json else _table(parts))
+    if args.json:
+        common.print_json(parts)
+    else:
+        print(_table(parts))
     if args.picture:
         draw(parts, args.picture)
     return 0

@@ -7,7 +7,6 @@ views, candidates. Tables, card entries, comparisons and plots are made from rec
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hf_zsar.files import write_text
+from hf_zsar.files import json_text, write_text
 
 
 FORMAT = "hf_zsar/result/1"
@@ -41,7 +40,7 @@ def now() -> str:
 
 def record_json(record: Mapping[str, Any]) -> str:
     """The record as JSON text, one line. NaN becomes null."""
-    return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False)
+    return json_text(record)
 
 
 def save_record(record: Mapping[str, Any], path: str | os.PathLike) -> None:
@@ -65,17 +64,6 @@ def load_record(path: str | os.PathLike) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise ValueError(f"{path} is not a result of `hf-zsar evaluate --json` (expected format {FORMAT}).")
     return record
-
-
-def _plain(value: Any) -> Any:
-    """Tuples to lists, NaN and infinities to None: what JSON can say."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def main_metric(record: Mapping[str, Any]) -> tuple[str, float | None, float | None]:
