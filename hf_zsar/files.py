@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
-import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .modeling.file_writing import TEMPORARY, file_target, remove_leftovers, replacing, settle, sync, workplace
+from .printing import dump_json, without_nan
 
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
@@ -100,9 +99,10 @@ def check_file(path: str | os.PathLike) -> None:
 def check_folder(path: str | os.PathLike) -> None:
     """Raise what writing into the folder `path`, which may be made for that, would; nothing is left behind."""
     target = Path(os.path.realpath(path))
-    if os.path.lexists(target) and not target.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "it is not a folder", os.fspath(path))
-    with workplace(next(folder for folder in (target, *target.parents) if folder.is_dir()), path):
+    nearest = next(each for each in (target, *target.parents) if os.path.lexists(each))
+    if not nearest.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{nearest.name} is not a folder", os.fspath(path))
+    with workplace(nearest, path):
         pass
 
 
@@ -126,22 +126,9 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def json_text(value: Any, indent: int | None = None) -> str:
-    """JSON that every reader takes: NaN and infinities, for which it has no word, become null."""
-    return json.dumps(_without_nan(value), indent=indent, ensure_ascii=False, allow_nan=False)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _without_nan(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = 1) -> None:
-    """Write a JSON file (see `json_text`), whole or not at all; errors as `replacing`."""
-    write_text(path, json_text(value, indent) + "\n")
+    """Write a JSON file, NaN as null, whole or not at all; errors as `replacing`."""
+    write_text(path, dump_json(without_nan(value), indent=indent) + "\n")
 
 
 def settle_folder(work: Path, folder: Path) -> None:
@@ -192,7 +179,6 @@ __all__ = [
     "filling_folder",
     "folder_target",
     "is_empty",
-    "json_text",
     "put_folder",
     "remove_folder",
     "remove_leftovers",

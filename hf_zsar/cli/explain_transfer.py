@@ -30,6 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
+    args.picture = common.check_picture(args.picture)
     pipeline = common.load_pipeline(args)
     bank = pipeline.label_bank(args.label)
     if "transfer_weights" not in bank or not pipeline.model.has_prototypes:
@@ -45,12 +46,12 @@ def run(args: argparse.Namespace) -> int:
         ]
         for label, weights in zip(bank.labels, bank["transfer_weights"], strict=True)
     }
+    if args.picture:
+        draw(parts, args.picture)
     if args.json:
         common.print_json(parts)
     else:
         print(_table(parts))
-    if args.picture:
-        draw(parts, args.picture)
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from hf_zsar.files import filling_folder, json_text, put_folder, remove_folder, remove_leftovers
+from hf_zsar.files import filling_folder, put_folder, remove_folder, remove_leftovers
 
 from .setup import Run
 
@@ -58,7 +58,7 @@ def save_checkpoint(accelerator: Accelerator, model: torch.nn.Module, run: Run, 
     if accelerator.is_main_process:
         accelerator.unwrap_model(model).save_pretrained(temporary, state_dict=weights)
         run.processor.save_pretrained(temporary)
-        (temporary / _PROGRESS).write_text(json_text(asdict(progress)), encoding="utf-8")
+        (temporary / _PROGRESS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
         put_folder(temporary, final)
         for older in checkpoints(output):
             if older != final and read_progress(older).batches:
