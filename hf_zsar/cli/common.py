@@ -411,7 +411,7 @@ def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterato
             mine = [warning for warning in caught if str(warning.message).startswith(start)]
             caught[:] = [warning for warning in caught if warning not in mine]
             record: dict[str, Any] = {"video": shown}
-            if isinstance(result, VideoReadError):
+            if isinstance(result, (VideoReadError, FloatingPointError)):
                 record["error"] = str(result)
                 say(f"error: {result}")
             elif isinstance(result, Exception):

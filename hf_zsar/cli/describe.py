@@ -209,9 +209,7 @@ def token_counter(name: str) -> Callable[[str], int]:
 
 def print_schema(kind: str) -> int:
     """The JSON schema (draft 2020-12), for editors and other programs."""
-    import json
-
     from hf_zsar.processing.description_schemas import SCHEMAS
 
-    print(json.dumps(SCHEMAS[kind], indent=2))
+    common.print_json(SCHEMAS[kind])
     return 0

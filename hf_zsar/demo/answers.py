@@ -224,7 +224,7 @@ def _whole(pipe: Any, question: Question) -> tuple[Answer, Any]:
         bank = pipe.label_bank(question.labels, question.template, text["descriptions"])
     notes += remembered((id(pipe), repr(question.labels), repr(text)), label_notes)
     inputs = processor([clip.frames], do_sample_frames=False, num_views=1, num_crops=1)
-    features = pipe.model.encode_videos(inputs["pixel_values_videos"].to(pipe.device))
+    features = pipe.encode_videos(inputs["pixel_values_videos"])
     outputs = {"labels": bank.labels, "logits": pipe.model.score(features, bank)[0]}
     scores = {entry["label"]: entry["score"] for entry in pipe.postprocess(outputs)}
     best = bank.labels.index(next(iter(scores)))
