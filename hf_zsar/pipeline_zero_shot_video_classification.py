@@ -254,7 +254,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         if isinstance(candidate_labels, str):
             candidate_labels = [label.strip() for label in candidate_labels.split(",")]
         key = (
-            self.model.weights_fingerprint(),
+            str(self.model.identity()),
             tuple(candidate_labels),
             tuple(templates or self.processor.prompt_templates),
             descriptions.fingerprint if descriptions is not None else None,

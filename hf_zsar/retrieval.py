@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .features.store import FeatureStore, Header, StoreError, VideoFile
+from .features.store import FeatureStore, Header, StoreError, VideoFile, check_identity
 from .files import replacing_folder
 from .modeling.modeling_zsar import LabelBank, VideoFeatures
 
@@ -26,7 +26,7 @@ class VideoIndex:
     Args:
         videos: their N paths or names.
         features: what the model scores with; every tensor has the videos as its first axis.
-        fingerprint: `model.weights_fingerprint()` of the model that made them.
+        fingerprint: `str(model.identity())` of the model that made them.
     """
 
     videos: tuple[str, ...]
@@ -54,8 +54,7 @@ class VideoIndex:
         Raises:
             ValueError: the features come from another model.
         """
-        if model.weights_fingerprint() != self.fingerprint:
-            raise ValueError("The videos were embedded by another model: embed them again, or load the model of then.")
+        check_identity(model, self.fingerprint, "The index of videos")
         starts = range(0, len(self), batch_size)
         return _logits(model, bank, (self.features.select(slice(start, start + batch_size)) for start in starts))
 

@@ -17,7 +17,7 @@ from transformers import initialization as init
 from .configuration_actionclip import ActionCLIPConfig
 from .dual_encoder import DualEncoderPreTrainedModel
 from .losses import contrastive_losses
-from .modeling_zsar import LabelBank, VideoFeatures, gather_prompts, normalize, split_views
+from .modeling_zsar import LabelBank, VideoFeatures, full_precision, gather_prompts, normalize, split_views
 from .stochastic_depth import add_stochastic_depth
 from .temporal_heads import build_temporal_head
 
@@ -121,14 +121,14 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
 
     def score_prompts(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
         """Cosine of every view with every prompt times `eval_logit_scale`: `[B, V, P, K]`, float32."""
-        with torch.autocast(features.view_embeds.device.type, enabled=False):
+        with full_precision(features.view_embeds.device):
             views = normalize(features.view_embeds.float()) * self.config.eval_logit_scale
             return torch.einsum("bvd,kpd->bvpk", views, bank["prompt_embeds"].float())
 
-    def score(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
+    def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
         """Logarithm of the mean, over views and templates, of the softmax over labels: `[B, K]`, float32."""
         log_probabilities = self.score_prompts(features, bank).log_softmax(dim=-1).flatten(1, 2)
-        return log_probabilities.logsumexp(dim=1) - math.log(log_probabilities.shape[1])
+        return {"logits_per_video": log_probabilities.logsumexp(dim=1) - math.log(log_probabilities.shape[1])}
 
     def compute_loss(
         self, features: VideoFeatures, bank: LabelBank, targets: torch.Tensor, **inputs: Any

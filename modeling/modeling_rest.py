@@ -279,11 +279,12 @@ class ResTModel(ZSARPreTrainedModel):
                     weights[row, match] = 1
         return weights, is_seen
 
-    def score(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
+    def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
         """Cosine of the video with each candidate's prototype, less `gzsl_offset` for seen candidates, times
         `inference_logit_scale`: `[B, K]`."""
         cosine = features.video_embeds.float() @ bank["prototypes"].float().T
-        return self.config.inference_logit_scale * (cosine - self.config.gzsl_offset * bank["is_seen"].float())
+        cosine = cosine - self.config.gzsl_offset * bank["is_seen"].float()
+        return {"logits_per_video": self.config.inference_logit_scale * cosine}
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -295,6 +296,7 @@ class ResTModel(ZSARPreTrainedModel):
         label_ids: torch.Tensor | None = None,
         local_features: VideoFeatures | None = None,
         local_rows: slice = slice(None),
+        parts: dict[str, torch.Tensor] | None = None,
         **inputs: Any,
     ) -> torch.Tensor:
         """Sum of the three losses, weighted (specification 3.1): classification of the video pass over the seen
@@ -306,7 +308,8 @@ class ResTModel(ZSARPreTrainedModel):
             local_features, local_rows: this process's own videos, when `features` are those of all.
         """
         if not (self.config.cross_modal and self.training):
-            return nn.functional.cross_entropy(self.score(features, bank), targets.float().argmax(1))
+            parts = parts or self.compute_scores(features, bank)
+            return nn.functional.cross_entropy(parts["logits_per_video"], targets.float().argmax(1))
         return sum(self.training_losses(features, bank, targets, label_ids, local_features, local_rows).values())
 
     def training_losses(

@@ -190,6 +190,9 @@ def import_text_features(path: str | os.PathLike, labels: Sequence[str]) -> Labe
         path: a tensor `[K, A, D]`, A prompts per class, not normalised; or `[K, D]`.
         labels: the K class names in the order of the file, which holds none.
 
+    Returns:
+        A bank that no model has made: [`LabelBank.admitted_by`] says which one it belongs to.
+
     Raises:
         ConversionError: not such a tensor, or another number of labels.
     """
@@ -210,7 +213,8 @@ def import_text_features(path: str | os.PathLike, labels: Sequence[str]) -> Labe
     if not features.isfinite().all():
         raise ConversionError(f"{source} has features that are not finite numbers.")
     tensors = text_tensors(normalize(features), torch.ones(features.shape[:2], dtype=torch.bool))
-    return LabelBank(tuple(labels), tensors, fingerprint_of("stdd-text-features", list(labels), features))
+    fingerprint = fingerprint_of("stdd-text-features", list(labels), features)
+    return LabelBank(tuple(labels), tensors, fingerprint, metadata={"imported": "text features of the official code"})
 
 
 __all__ = ["convert", "import_text_features", "load_teacher"]

@@ -86,7 +86,7 @@ def feature_header(
         "id": text_of(Path(name).name if Path(name).is_dir() else name),
         "revision": revision or getattr(model.config, "_commit_hash", None),
         "model_type": model.config.model_type,
-        "identity": model.weights_fingerprint(),
+        "identity": str(model.identity()),
     }
     return Header(about, json.loads(json.dumps(encoding, default=str)))
 
@@ -204,8 +204,10 @@ class _Encoder:
                     if len(rows) == self.options.batch_size:
                         yield rows, encode_batch(self.model, pixels), []
                         rows, pixels = [], []
-                    rows.append(video.row(start, end))
-                    pixels.append(frames[None])
+                    row = video.row(start, end)
+                    if not self.store.holds(row):
+                        rows.append(row)
+                        pixels.append(frames[None])
             except VideoReadError as error:
                 self._give_up(video, error)
                 continue
@@ -237,6 +239,8 @@ class _Encoder:
         if self._rows:
             rows = [replace(row, warnings=self._notes(row.source)) for row in self._rows]
             self.store.write(rows, VideoFeatures.cat(self._parts), self._complete)
+            done = tuple(f"{text_of(video.source)}: " for video in self._complete)
+            self.messages = [text for text in self.messages if not text.startswith(done)]
         self._rows, self._parts, self._complete = [], [], []
 
     @contextmanager

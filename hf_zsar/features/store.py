@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_zsar.files import append_line, check_folder, is_empty, remove_leftovers, write_json, write_text
-from hf_zsar.modeling.modeling_zsar import VideoFeatures, fingerprint_of
+from hf_zsar.modeling.modeling_zsar import ModelIdentity, VideoFeatures, ZSARPreTrainedModel, fingerprint_of
 
 from .shards import Row, ShardError, read_features, read_rows, text_of, write_shard
 
@@ -161,10 +161,10 @@ class FeatureStore:
         for path in sorted((self.folder / DATA).glob("*.parquet")):
             try:
                 rows, about = read_rows(path)
-                if about["fingerprint"] != self.header.fingerprint:
+                if about.get("fingerprint") != self.header.fingerprint:
                     raise ShardError(f"{path} is of another store")
-                self._note(path, rows, about["complete"], about["shapes"])
-            except (ShardError, KeyError) as error:
+                self._note(path, rows, about.get("complete", ()), about["shapes"])
+            except ShardError as error:
                 warnings.warn(f"{error}; its videos are encoded again.", stacklevel=2)
 
     def _note(self, path: Path, rows: list[Row], complete: Sequence[str], shapes: dict[str, list[int]]) -> None:
@@ -175,6 +175,10 @@ class FeatureStore:
 
     def __contains__(self, video: VideoFile) -> bool:
         return video.key in self._complete
+
+    def holds(self, row: Row) -> bool:
+        """Whether a row is there, also of a video that was not finished."""
+        return (row.id, row.signature) in self._places
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -250,16 +254,20 @@ class FeatureStore:
             self.errors.append(line)
             append_line(self.folder / ERRORS, json.dumps(line, ensure_ascii=False))
 
-    def check_model(self, model: Any) -> None:
+    def check_model(self, model: ZSARPreTrainedModel) -> None:
         """
         Raises:
-            StoreError: the features come from another model.
+            ValueError: the features come from another model.
         """
-        if model.weights_fingerprint() != self.header.model["identity"]:
-            raise StoreError(
-                f"{self.folder} holds features of another model ({_name(self.header)}): embed the videos again, or "
-                "load the model of then."
-            )
+        check_identity(model, self.header.model["identity"], f"The store {self.folder} (of {_name(self.header)})")
+
+
+def check_identity(model: ZSARPreTrainedModel, identity: str, what: str) -> None:
+    """
+    Raises:
+        ValueError: `identity` is another model's; the message begins with `what`.
+    """
+    model.identity().check(ModelIdentity.parse(identity), what)
 
 
 def check_place(folder: str | os.PathLike) -> bool:

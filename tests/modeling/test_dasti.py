@@ -19,7 +19,15 @@ from hf_zsar.modeling.spatio_temporal_interaction import (
     temporal_saliency,
     word_attention,
 )
-from tests.tiny_models import TINY, tiny_clip_tokenizer, tiny_inputs, tiny_model, tiny_processor, tiny_videos
+from tests.tiny_models import (
+    TINY,
+    score_any,
+    tiny_clip_tokenizer,
+    tiny_inputs,
+    tiny_model,
+    tiny_processor,
+    tiny_videos,
+)
 
 
 FUSIONS = ("mul", "residual", "softmax", "add", "none")
@@ -63,7 +71,7 @@ def scores(parts, classes=None, attributes=None, **fields):
     frames, patches, words, mask = parts
     model = model_of(**fields)
     with torch.no_grad():
-        return model.score_parts(features_of(frames, patches), bank_of(words, mask, classes, attributes))
+        return model.compute_scores(features_of(frames, patches), bank_of(words, mask, classes, attributes))
 
 
 def test_hand_vector():
@@ -205,12 +213,12 @@ def test_classes_are_scored_alone(parts):
     model = model_of()
     features, bank = features_of(frames, patches), bank_of(words, mask)
     with torch.no_grad():
-        full = model.score(features, bank)
-        torch.testing.assert_close(model.score(features, bank.select([2, 0])), full[:, [2, 0]])
-        chunked = model_of(class_chunk_size=1).score(features, bank)
+        full = score_any(model, features, bank)
+        torch.testing.assert_close(score_any(model, features, bank.select([2, 0])), full[:, [2, 0]])
+        chunked = score_any(model_of(class_chunk_size=1), features, bank)
         torch.testing.assert_close(chunked, full)
         same = bank.select([1, 1])
-        torch.testing.assert_close(*model.score(features, same).unbind(1))
+        torch.testing.assert_close(*score_any(model, features, same).unbind(1))
 
 
 def test_mixture_of_the_branches(parts):
@@ -384,7 +392,7 @@ def test_attribute_order_matters_only_in_a_sentence():
             processor = tiny_processor("dasti", descriptions={"cooking": order}, attribute_encoding=encoding)
             with torch.no_grad():
                 features = features or model.encode_videos(tiny_videos())
-                logits.append(model.score(features, model.encode_labels(**processor.prepare_labels(labels))))
+                logits.append(score_any(model, features, model.encode_labels(**processor.prepare_labels(labels))))
         assert torch.allclose(*logits, atol=1e-4) is same
 
 
@@ -420,7 +428,7 @@ def test_saliency_of_a_label(spatial):
         grid = model.config.backbone_config.vision_config
         assert saliency["patches"].shape == (2, len(bank), 4, (grid.image_size // grid.patch_size) ** 2)
         best = saliency["patches"].amax(-1)
-        assert (best <= model.score_parts(features, bank)["spatial_saliency"].mean(1) + 1e-6).all()
+        assert (best <= model.compute_scores(features, bank)["spatial_saliency"].mean(1) + 1e-6).all()
     else:
         assert "patches" not in saliency
 
@@ -449,7 +457,7 @@ def test_memory_of_the_similarities_is_bounded(monkeypatch):
     features = model.encode_videos(tiny_videos(batch=1))
     words = unit(60, L, 64)
     bank = bank_of(words, torch.ones(60, L, dtype=torch.bool), unit(60, 64), unit(60, 64))
-    assert model.score(features, bank).shape == (1, 60)
+    assert score_any(model, features, bank).shape == (1, 60)
     assert len(largest) > 1
     assert max(largest) <= 4000
 
