@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .modeling.file_writing import TEMPORARY, file_target, remove_leftovers, replacing, settle, sync, workplace
+from .modeling.file_writing import TEMPORARY, file_target, lock, remove_leftovers, replacing, settle, sync, workplace
 from .printing import dump_json, without_nan
 
 
@@ -131,6 +131,30 @@ def write_json(path: str | os.PathLike, value: Any, indent: int | None = 1) -> N
     write_text(path, dump_json(without_nan(value), indent=indent) + "\n")
 
 
+def append_line(path: str | os.PathLike, line: str) -> None:
+    """Add a line to a file, forced to the disk, also where several processes do. What a kill tore is cut off first.
+
+    Raises:
+        OSError: it cannot be written; the file stays as it was.
+    """
+    data = line.encode() + b"\n"
+    with open(path, "ab+", buffering=0) as file:
+        lock(file.fileno(), wait=True)
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        if end and file.read(1) != b"\n":
+            file.seek(0)
+            end = file.read().rfind(b"\n") + 1
+        try:
+            file.truncate(end)
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError as error:
+            file.truncate(end)
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
 def settle_folder(work: Path, folder: Path) -> None:
     """As `settle`, for everything in a folder."""
     paths = [folder, *folder.rglob("*")]
@@ -173,6 +197,7 @@ def _exchange(first: Path, second: Path) -> bool:
 
 __all__ = [
     "TEMPORARY",
+    "append_line",
     "check_file",
     "check_folder",
     "file_target",

@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
         print(protocol_list())
         return 0
     protocol = check(args)
-    from hf_zsar.evaluation.processes import Processes
     from hf_zsar.evaluation.zero_shot import ModelFacts, evaluate_zero_shot
+    from hf_zsar.features.processes import Processes
 
     processes = Processes.current()
     if processes.device is not None and args.device is None:
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if processes.is_main:
         report(record, args)
-        size = sum(path.stat().st_size for path in Path(store).rglob("*.safetensors"))
+        size = sum(path.stat().st_size for path in Path(store).rglob("*.parquet"))
         common.say(f"features kept in {store}: {size / 1e6:.1f} MB")
     clips = record["clips"]
     return int(bool(clips["broken"]) or (bool(clips["missing"]) and not args.allow_missing))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -204,7 +205,7 @@ def test_picture_names_do_not_collide():
 
 
 def test_embed_then_search_finds_what_the_model_scores_highest(hf_zsar_command, clips, broken_clip, tmp_path):
-    index, bank = str(tmp_path / "clips.safetensors"), str(tmp_path / "labels.safetensors")
+    index, bank = str(tmp_path / "clips"), str(tmp_path / "labels.safetensors")
     status, _, err = hf_zsar_command(
         "embed", str(clips), broken_clip, "--out", index, "--labels", *LABELS, "--label-bank", bank
     )
@@ -238,32 +239,101 @@ def test_embed_then_search_finds_what_the_model_scores_highest(hf_zsar_command, 
 def test_search_refuses_features_of_another_model(hf_zsar_command, clips, tmp_path, capsys):
     from tests.tiny_models import tiny_folder
 
-    index = str(tmp_path / "clips.safetensors")
+    index = str(tmp_path / "clips")
     assert hf_zsar_command("embed", str(clips / "b.mp4"), "--out", index)[0] == 0
     other = tiny_folder("rest", tmp_path / "other", seed=1)
     assert main(["search", index, "cooking", "--model", str(other)]) == 2
     assert "another model" in capsys.readouterr().err
 
 
-def test_embed_writes_nothing_when_no_video_can_be_read(hf_zsar_command, broken_clip, tmp_path):
-    status, _, err = hf_zsar_command("embed", broken_clip, "--out", str(tmp_path / "out.safetensors"))
-    assert status == 2 and "nothing was written" in err
-    assert sorted(os.listdir(tmp_path)) == ["broken.mp4"]
+def test_embed_says_why_no_video_can_be_read(hf_zsar_command, broken_clip, tmp_path):
+    status, _, err = hf_zsar_command("embed", broken_clip, "--out", str(tmp_path / "out"))
+    assert status == 2 and "no video could be read; the reasons are in" in err
+    assert "broken.mp4: not a readable video" in (tmp_path / "out" / "errors.jsonl").read_text()
+    status, _, err = hf_zsar_command("search", str(tmp_path / "out"), "cooking")
+    assert status == 2 and "holds no video" in err
 
 
-@pytest.mark.parametrize("argv", [["clip.mp4"], ["--out", "x"], [], ["--labels", "a"]])
-def test_embed_says_what_is_missing(hf_zsar_command, argv):
-    status, _, err = hf_zsar_command("embed", *argv)
-    assert status == 2 and err.startswith("hf-zsar embed: ")
+def test_embed_goes_on_and_adds_without_encoding_again(hf_zsar_command, clips, tmp_path, monkeypatch):
+    store = str(tmp_path / "store")
+    assert hf_zsar_command("embed", str(clips / "b.mp4"), "--out", store)[0] == 0
+    status, _, err = hf_zsar_command("embed", str(clips), "--out", store, "--batch-size", "1", "--workers", "1")
+    assert status == 0 and "2 videos encoded, 1 were there already, 0 could not be read; 3 rows in all" in err
+
+    def refuse(*args):
+        raise AssertionError("encoded again")
+
+    monkeypatch.setattr("hf_zsar.features.encoding.encode_batch", refuse)
+    status, _, err = hf_zsar_command("embed", str(clips), "--out", store)
+    assert status == 0 and "0 videos encoded, 3 were there already" in err
+    monkeypatch.undo()
+    status, _, err = hf_zsar_command("embed", str(clips), "--out", store, "--num-frames", "2")
+    assert status == 2 and "num_frames 4 instead of 2" in err and len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"not safetensors at all", None])
-def test_search_in_what_is_no_index(hf_zsar_command, tmp_path, content):
-    path = tmp_path / "index.safetensors"
-    if content is not None:
-        path.write_bytes(content)
+def test_embed_windows_and_search_in_them(hf_zsar_command, clips, tmp_path):
+    store = str(tmp_path / "store")
+    video = str(clips / "a.mkv")  # 1.5 s
+    assert hf_zsar_command("embed", video, "--out", store, "--window", "1", "--stride", "0.5")[0] == 0
+    status, out, _ = hf_zsar_command("search", store, "cooking", "--json")
+    names = {each["video"] for each in json.loads(out)[0]["videos"]}
+    assert status == 0 and names == {f"{video}#t=0.000,1.000", f"{video}#t=0.500,1.500"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["v.mp4"], "--out FOLDER belong together"),
+        (["--out", "x"], "--out FOLDER belong together"),
+        ([], "nothing to do"),
+        (["--labels", "a"], "nothing to do"),
+        (["v.mp4", "--out", "x", "--stride", "1"], "give --window too"),
+        (["v.mp4", "--out", "x", "--window", "1", "--num-views", "2"], "--num-views"),
+        (["v.mp4", "--out", "file"], "file is not a folder"),
+        (["v.mp4", "--out", "file/x"], "file is not a folder"),
+        (["v.mp4", "--out", "mine"], "not empty and no store"),
+        (["--labels", "a", "--label-bank", "mine"], "it is a folder"),
+        (["--labels", "a", "--label-bank", "none/x"], "there is no folder"),
+    ],
+)
+def test_embed_says_what_is_wrong_before_a_model_is_loaded(argv, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+
+    def refuse(*args):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("hf_zsar.cli.common.load_pipeline", refuse)
+    assert main(["embed", *argv]) == 2
+    err = capsys.readouterr().err
+    assert re.search(f"^hf-zsar embed: .*({message})", err) and len(err.splitlines()) == 1
+    assert sorted(os.listdir(tmp_path)) == ["file", "mine"]
+
+
+@pytest.mark.parametrize("content", ["nothing", "a file", "no store", "a damaged header"])
+def test_search_in_what_is_no_store(hf_zsar_command, tmp_path, content):
+    path = tmp_path / "features"
+    if content == "a file":
+        path.write_bytes(b"no store at all")
+    elif content != "nothing":
+        path.mkdir()
+        if content == "a damaged header":
+            (path / "features.json").write_text("{")
     status, _, err = hf_zsar_command("search", str(path), "cooking")
-    assert status == 2 and "index.safetensors" in err and "Traceback" not in err
+    assert status == 2 and "features" in err and len(err.splitlines()) == 1
+
+
+def test_an_index_is_a_store_in_memory(tmp_path):
+    features = hf_zsar.VideoFeatures(video_embeds=torch.arange(8.0).reshape(2, 4))
+    index = VideoIndex(("a", "b"), features, "m")
+    for _ in range(2):  # an older one is replaced
+        index.save(tmp_path / "index")
+    again = VideoIndex.load(tmp_path / "index")
+    assert again.videos == ("a", "b") and again.fingerprint == "m" and len(again) == 2
+    assert torch.equal(again.features.video_embeds, features.video_embeds)
+    assert os.listdir(tmp_path) == ["index"]
 
 
 def test_an_index_needs_a_row_a_video():

@@ -85,7 +85,7 @@ def test_the_second_run_encodes_nothing(evaluate, manifest, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("encoded again")
 
-    monkeypatch.setattr("hf_zsar.evaluation.encoding.encode_batch", refuse)
+    monkeypatch.setattr("hf_zsar.features.encoding.encode_batch", refuse)
     status, second, _ = evaluate("--manifest", manifest, "--template", "a video of a person {}")
     assert status == 0
     assert "a video of a person {}" in second
