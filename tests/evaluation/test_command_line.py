@@ -256,7 +256,7 @@ def test_labels_are_looked_at_before_any_video_is(evaluate, manifest, monkeypatc
     def refuse(*args, **kwargs):
         raise AssertionError("decoded")
 
-    monkeypatch.setattr("hf_zsar.evaluation.zero_shot.encode_clips", refuse)
+    monkeypatch.setattr("hf_zsar.evaluation.zero_shot.encode_videos", refuse)
     status, _, err = evaluate("--manifest", manifest, "--template", "no gap")
     assert status == 2 and "no gap" in err
 
