@@ -24,13 +24,24 @@ from transformers import AutoModel, EarlyStoppingCallback, Trainer, TrainingArgu
 from hf_zsar.data import load_video_dataset
 from hf_zsar.hub.card_callback import ModelCardCallback
 from hf_zsar.hub.facts import CardFacts
-from hf_zsar.training import ClipAugmentation, VideoTextCollator, class_accuracy, parameter_counts, with_candidates
+from hf_zsar.training import (
+    ClipAugmentation,
+    VideoTextCollator,
+    class_accuracy,
+    freeze,
+    parameter_counts,
+    with_candidates,
+)
 from tests.hub.server import LoopbackHub
 from tests.tiny_models import tiny_model, tiny_processor
 
 
 class Refused(Exception):
     """The option was refused, in words that say why."""
+
+
+class Inapplicable(Exception):
+    """The method has nothing of the kind."""
 
 
 @contextmanager
@@ -171,11 +182,13 @@ def option(title: str) -> Callable[[Callable[[Bench], None]], Callable[[Bench], 
 
 
 def outcome(title: str, bench: Bench) -> str:
-    """What the cell of the table says: `"yes"` or `"refused"`; anything else is an error."""
+    """What the cell of the table says: `"yes"`, `"refused"`, or a dash; anything else is an error."""
     try:
         OPTIONS[title](bench)
     except Refused:
         return "refused"
+    except Inapplicable:
+        return "–"
     return "yes"
 
 
@@ -431,13 +444,30 @@ def others(bench: Bench) -> None:
     )
 
 
+@option("frozen batch norms keep their statistics")
+def batch_norms(bench: Bench) -> None:
+    model = bench.new_model()
+    if not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
+        raise Inapplicable
+    freeze(model, ["vision"])
+    before = {name: buffer.clone() for name, buffer in model.named_buffers() if "running" in name}
+    bench.trained(bench.trainer(model))
+    assert before and all(torch.equal(before[name], dict(model.named_buffers())[name]) for name in before)
+
+
+@option("training a class head on other classes")
+def other_classes(bench: Bench) -> None:
+    if bench.new_model().training_classes is None:
+        raise Inapplicable
+    with expect_refusal(r"class head|collator was made for \['a', 'b'\]"):
+        bench.trainer(bench.new_model(seen_class_names=["a", "b"], num_seen_classes=2)).train()
+
+
 # -- adapters ---------------------------------------------------------------------------------------------------------
 
 
 @option("parts that are frozen")
 def frozen(bench: Bench) -> None:
-    from hf_zsar.training import freeze
-
     model = bench.new_model()
     freeze(model, ["text", "vision"])
     still = [p for n, p in model.named_parameters() if model.role_of(n) in ("text", "vision")]
