@@ -25,7 +25,7 @@ class Limits:
         clip_frames: frames sampled for one clip, whatever their size. An official protocol takes 32 frames x 10 views.
         windows: stretches of one file in a timeline, each with its scores: a day in steps of a second are 86,400.
         clock_gap: seconds between two frames in a row; more is an error of the clock, which is closed up. A time
-            lapse, a screen recording or a slide show may stand still for hours.
+            lapse, a screen recording or a slide show may stand still for hours, over night.
         decoded_pixels: of all frames that reading one file decodes: a day of 1920 x 1080 at 30 a second is half of it.
     """
 
@@ -35,7 +35,7 @@ class Limits:
     value_pixels: int = 2**27
     clip_frames: int = 2**14
     windows: int = 100_000
-    clock_gap: float = 30 * 3600
+    clock_gap: float = 12 * 3600
     decoded_pixels: int = 10**13
 
 
