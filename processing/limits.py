@@ -25,7 +25,7 @@ class Limits:
         clip_frames: frames sampled for one clip, whatever their size. An official protocol takes 32 frames x 10 views.
         windows: stretches of one file in a timeline, each with its scores: a day in steps of a second are 86,400.
         clock_gap: seconds between two frames in a row; more is an error of the clock, which is closed up. A time
-            lapse, a screen recording or a slide show may stand still for hours.
+            lapse, a screen recording or a slide show may stand still for hours, over night.
         labels: of one choice or file. ImageNet-21k, the largest published list of classes, has 21,841.
         text_characters: of one label, template, attribute or clause. Text towers read 77 to 512 tokens, a third of it.
         descriptions: attributes, or clauses of one kind, of one label. Published files have up to 100.
@@ -49,7 +49,7 @@ class Limits:
     value_pixels: int = 2**27
     clip_frames: int = 2**14
     windows: int = 100_000
-    clock_gap: float = 30 * 3600
+    clock_gap: float = 12 * 3600
     labels: int = 100_000
     text_characters: int = 10_000
     descriptions: int = 1000

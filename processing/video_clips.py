@@ -164,7 +164,9 @@ class VideoReader:
         duration = self._known_duration()
         # Of a source without end only the windows that overlap count.
         span = window if duration is None else max(window, duration)
-        hold_to("windows", span / stride, f"{self.name}: windows of {window:g} s, every {stride:g} s", VideoReadError)
+        count = span / stride
+        count = count if count > 2**53 else math.ceil(count)
+        hold_to("windows", count, f"{self.name}: windows of {window:g} s, every {stride:g} s", VideoReadError)
 
         def frames_at(times: Iterable[float]) -> Iterator[Shown]:
             for number, shown in enumerate(self._frames_at(times)):

@@ -7,12 +7,13 @@ import re
 from .video_sources import MediaSource
 
 
-# Where each container says how its video is coded. In an mp4 the description (stsd) follows the kind of the track.
+# Where each container says how its video is coded. In an mp4 the description (stsd) follows the kind
+# of the track, in a Windows Media file a picture header follows the identifier of video.
 NAMES = {
     "mov": re.compile(rb"hdlr.{8}vide.*?stsd.{12}(.{4})", re.DOTALL),
     "matroska": re.compile(rb"\x86[\x81-\xbf](V_[\w/.-]+)"),
     "avi": re.compile(rb"strh.{4}vids.*?strf.{20}(.{4})", re.DOTALL),
-    "asf": re.compile(rb"\xcf\x11\xa8\xfd\x00\x80\x5f\x5c\x44\x2b.{49}\x28\x00.{16}(.{4})", re.DOTALL),
+    "asf": re.compile(rb"\xc0\xef\x19\xbc\x4d\x5b\xcf\x11\xa8\xfd\x00\x80\x5f\x5c\x44\x2b.{65}(.{4})", re.DOTALL),
 }
 # Headers stand at either end of a file.
 ENDS = 2**22

@@ -36,7 +36,7 @@ FORMATS = (
 # Containers that store no presentation times: their readers guess, and with B-frames guess wrong.
 GUESSED_CLOCKS = {"avi", "m4v", "mpegvideo", "h261", "h263", "h264", "hevc", "vc1", "obu"}
 # How files start whose header lists all streams: what is asked of their decoders holds from the first look on.
-LISTED_FIRST = (b"\x1aE\xdf\xa3", b"RIFF", b"GIF8", b"\x89PNG")
+LISTED_FIRST = (b"\x1aE\xdf\xa3", b"RIFF", b"\x89PNG")
 INDEXED = {"mov", "matroska", "avi", "flv"}
 # What PyAV raises at broken files; a stream list that does not fit its file gives an IndexError.
 READ_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError, OverflowError)
@@ -73,8 +73,9 @@ class MediaFile:
         self.damage: list[str] = []
         self.remarks: list[str] = []  # what else a user should know
         self.clock_jumps = 0
+        self.steady = False  # whether all packets were seen, and the clock does not jump
         self.place = 0  # where in the file the last packet ends that was read
-        self._decoded_pixels = 0
+        self._decoded_pixels, self._most_decoded = 0, limits().decoded_pixels
         self._reformatter = VideoReformatter()
         self._open()
 
@@ -211,14 +212,15 @@ class MediaFile:
         try:
             for packet in self.container.demux(self.stream):
                 if packet.size:
-                    self.place = max(self.place, (packet.pos or 0) + packet.size)
-                    self._mend_times(packet)
+                    if not self.steady:
+                        self._watch(packet)
                     yield packet
         except READ_ERRORS as error:
             self.note(f"reading stops early ({reason(error)})")
 
-    def _mend_times(self, packet: av.Packet) -> None:
+    def _watch(self, packet: av.Packet) -> None:
         """Let the times of packets run on where the container's clock jumps."""
+        self.place = max(self.place, (packet.pos or 0) + packet.size)
         shown, decoded = packet.pts, packet.dts
         given = decoded if shown is None else shown
         if given is None:
@@ -233,17 +235,16 @@ class MediaFile:
         """Frames that come out when `packet` goes in (None: the rest); an undecodable packet is noted as damage."""
         try:
             frames = self.codec.decode(packet)
-            self._decoded_pixels += sum(frame.width * frame.height for frame in frames)
-            if self.source.seekable:  # what comes as a stream may never end
-                hold_to("decoded_pixels", self._decoded_pixels, f"{self.name}: too much to decode", VideoReadError)
-            return frames
-        except VideoReadError:
-            raise
+            for frame in frames:
+                self._decoded_pixels += frame.width * frame.height
         except av.EOFError:
             return []
         except READ_ERRORS as error:
             self.note(f"undecodable data ({reason(error)})")
             return []
+        if self._decoded_pixels > self._most_decoded and self.source.seekable:  # a stream may never end
+            hold_to("decoded_pixels", self._decoded_pixels, f"{self.name}: too much to decode", VideoReadError)
+        return frames
 
     @contextmanager
     def frame_threads(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ import av
 import numpy as np
 import torch
 
+from .limits import limits
 from .video_clips import FLOAT_SLACK, Shown, VideoClip, VideoInfo, VideoReader, copy_picture
 from .video_decoding import MediaFile, orientation
 from .video_seeking import PlanFailed, Timed, frames_at, key_frames_near, split_key_targets, split_targets
@@ -87,7 +88,10 @@ class MediaReader(VideoReader):
         return self._timeline.first + max(0, int((seconds + FLOAT_SLACK) * base.denominator / base.numerator))
 
     def _nothing(self) -> VideoReadError:
-        return VideoReadError(f"{self.name}: no frame can be decoded ({'; '.join(self._media.damage) or 'no data'}).")
+        why = "; ".join(self._media.damage) or "no data"
+        if 0 in self._media.header_size:  # FFmpeg hides the size of pictures that it was told to refuse
+            why += f"; pictures may be larger than picture_pixels allows, {limits().picture_pixels:,}"
+        return VideoReadError(f"{self.name}: no frame can be decoded ({why}).")
 
     def _warn(self) -> None:
         media = self._media
@@ -155,6 +159,7 @@ class FileReader(MediaReader):
 
         def aside(part: Sequence[int]) -> tuple[bool, MediaFile]:
             other = MediaFile(media.source.again(), threads // len(parts))
+            other.steady = media.steady
             try:
                 return read(other, part, pictures), other
             finally:

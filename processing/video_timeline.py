@@ -103,6 +103,7 @@ def read_through(media: MediaFile) -> Timeline:
     survey = _Survey(media)
     for packet in media.packets():
         survey.add(packet)
+    media.steady = not media.clock_jumps
     media.remark_jumps()
     _remark_joined(media)
     times = sorted(survey.times)
@@ -206,6 +207,7 @@ def _from_avi_index(media: MediaFile) -> Timeline | None:
     times = np.array([entry.timestamp for entry in entries if entry.size], dtype=np.int64)
     if not len(times) or (np.diff(times) <= 0).any():
         return None
+    media.steady = True  # the clock of an AVI counts frames
     first, end = int(times[0]), int(times[-1]) + media.frame_step
     return Timeline(first, end, (end - first) / len(times), len(times), times)
 
@@ -235,6 +237,7 @@ def _from_both_ends(media: MediaFile) -> Timeline | None:
         return None
     if (last_time - first) * media.time_base > limits().clock_gap:
         return None
+    _remark_joined(media)
     count = None
     if media.format == "mov" and len(entries) == media.stream.frames:
         count = sum(not entry.is_discard for entry in entries)
