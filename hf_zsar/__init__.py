@@ -55,6 +55,7 @@ _NAMES = {
     "ZSARVideoProcessor": "processing.video_processing_zsar",
     "VideoReadError": "processing.video_reading",
     "VideoReadWarning": "processing.video_reading",
+    "LabelWarning": "processing.label_losses",
     "Descriptions": "processing.descriptions",
     "VideoIndex": "retrieval",
     "ZeroShotVideoClassificationPipeline": "pipeline_zero_shot_video_classification",

@@ -99,7 +99,7 @@ def check_file(path: str | os.PathLike) -> None:
 def check_folder(path: str | os.PathLike) -> None:
     """Raise what writing into the folder `path`, which may be made for that, would; nothing is left behind."""
     target = Path(os.path.realpath(path))
-    nearest = next(folder for folder in (target, *target.parents) if os.path.lexists(folder))
+    nearest = next(each for each in (target, *target.parents) if os.path.lexists(each))
     if not nearest.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"{nearest.name} is not a folder", os.fspath(path))
     with workplace(nearest, path):

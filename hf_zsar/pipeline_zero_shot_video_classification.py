@@ -6,14 +6,26 @@ and the processor.
 
 from __future__ import annotations
 
+import difflib
+import operator
 import os
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
 from transformers import Pipeline
+
+
+# The options of a call, by the step that takes them, and those that are whole numbers above zero.
+PREPROCESS = ("num_frames", "num_views", "num_crops", "sampling", "window", "stride", "on_error")
+FORWARD = ("candidate_labels", "hypothesis_template", "descriptions", "label_bank", "return_saliency")
+POSTPROCESS = ("top_k", "function_to_apply", "multi_label")
+COUNTS = ("num_frames", "num_views", "num_crops", "top_k")
+
+# What a single label is weighed against with `multi_label`.
+NEUTRAL_LABEL = "something else"
 
 
 class ZeroShotVideoClassificationPipeline(Pipeline):
@@ -56,6 +68,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             raise ValueError(f"precision must be 'auto', 'fp32' or 'bf16', got {precision!r}.")
         if precision == "bf16" or (precision == "auto" and not asked_for and bf16_pays(self.model)):
             to_bf16(self.model)
+        # Prompts that its text tower has positions for; a copy where the given processor would make longer ones.
+        self.processor = self.processor.limited_to(self.model.text_limit)
         self._encode_videos = torch.compile(self.model.encode_videos) if compile else None
         self._banks: OrderedDict[tuple, Any] = OrderedDict()
 
@@ -64,8 +78,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
 
         Args:
             videos: a path, http(s) URL, bytes, file object, `{"path", "bytes"}`, array or tensor `[T, H, W, 3]` or
-                `[T, 3, H, W]`, list of PIL frames or open torchcodec decoder; or a list or generator of those.
-            candidate_labels (`list[str]`): the class names.
+                `[T, 3, H, W]`, list of PIL frames or open torchcodec decoder; or a list, column or generator of those.
+            candidate_labels (`list[str]`): the class names, two or more; or one string with commas between them.
             hypothesis_template (`str` or `list[str]`, *optional*): with one `{}` for the label; several make an
                 ensemble. Default: the model's own.
             descriptions (*optional*): knowledge about the labels (a `Descriptions`, mapping or path), for methods that
@@ -73,8 +87,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             label_bank (*optional*): a ready text side instead of `candidate_labels`.
             top_k (`int`, *optional*): give only the k best.
             function_to_apply (`"softmax"`, `"sigmoid"` or `"none"`): default softmax over the labels.
-            multi_label (`bool`): several labels may be true: each is weighed against the mean of the others, and
-                scores no longer sum to 1.
+            multi_label (`bool`): several labels may be true: each is weighed against the mean of the others, a single
+                one against the label `"something else"`, and scores no longer sum to 1.
             num_frames, num_views, num_crops, sampling (*optional*): instead of the processor's.
             window, stride (`float`, seconds, *optional*): score windows of a long video; memory does not grow with its
                 length. `stride` defaults to `window`.
@@ -86,31 +100,38 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
 
         Returns:
             Per video a list of `{"score", "label"}`, best first; with `window` a list of `{"start", "end", "labels"}`
-            in seconds. A list in gives a list out, in order; any other iterable gives an iterator.
+            in seconds. A list, array or pandas column in gives a list out, in order; any other iterable an iterator.
 
         Raises:
-            ValueError: no labels, a bad option.
+            ValueError: no labels, one label where scores are shares, a bad option.
             VideoReadError: a video that cannot be read.
+
+        A `LabelWarning` says which labels do not reach the model as they are.
         """
-        kwargs = self._with_labels(candidate_labels, kwargs)
+        if candidate_labels is not None:
+            kwargs["candidate_labels"] = candidate_labels
         if is_one_video(videos):
             return next(self.stream([videos], **kwargs))
         results = self.stream(videos, **kwargs)
-        return list(results) if isinstance(videos, (list, tuple)) else results
+        return list(results) if isinstance(videos, (list, tuple)) or hasattr(videos, "shape") else results
 
     def stream(
         self, videos: Iterable[Any], *, batch_size: int | None = None, num_workers: int | None = None, **kwargs: Any
     ) -> Iterator[Any]:
         """Results one by one, in the order of the videos; see `__call__`. Holds a bounded number of decoded videos."""
-        batch_size = batch_size or self._batch_size or 1
-        preprocess, forward, postprocess = self._options_of(kwargs)
+        batch_size = count_of("batch_size", batch_size) or self._batch_size or 1
+        workers = count_of("num_workers", num_workers or None) or self._num_workers or min(4, os.cpu_count() or 1)
+        return self._stream(videos, batch_size, workers, *self._options_of(kwargs))
+
+    def _stream(
+        self, videos: Iterable[Any], batch_size: int, workers: int, preprocess: dict, forward: dict, postprocess: dict
+    ) -> Iterator[Any]:
         on_error = preprocess.pop("on_error", "raise")
         if preprocess.get("window") is not None:
             options = (batch_size, preprocess, forward, postprocess)
             for video in videos:
                 yield self._guard(on_error, lambda v: list(self._timeline(v, *options)), video)
             return
-        workers = num_workers or self._num_workers or min(4, os.cpu_count() or 1)
         batch: list[Any] = []
         for item in prefetch(
             lambda video: self._guard(on_error, self.preprocess, video, **preprocess), videos, workers
@@ -148,27 +169,36 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             ValueError: no labels, a bad option.
             VideoReadError: while iterating, where the source cannot be read (further).
         """
-        kwargs = self._with_labels(candidate_labels, {**kwargs, "window": window, "stride": stride})
+        kwargs = {**kwargs, "window": window, "stride": stride}
+        if candidate_labels is not None:
+            kwargs["candidate_labels"] = candidate_labels
         preprocess, forward, postprocess = self._options_of(kwargs)
         if preprocess.pop("on_error", "raise") != "raise":
             raise ValueError("timeline has no on_error: what was scored was given already when a source breaks off.")
         preprocess = {**preprocess, "live": live}
-        return self._timeline(video, batch_size or self._batch_size or 1, preprocess, forward, postprocess)
-
-    def _with_labels(self, candidate_labels: Sequence[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The options of a call with its labels, which may be missing where the pipeline has some or a bank."""
-        if candidate_labels is not None:
-            return {**kwargs, "candidate_labels": candidate_labels}
-        defaults = {**self._forward_params, **kwargs}
-        if defaults.get("label_bank") is None and defaults.get("candidate_labels") is None:
-            raise ValueError("candidate_labels is missing: pass the class names to choose among.")
-        return kwargs
+        batch_size = count_of("batch_size", batch_size) or self._batch_size or 1
+        return self._timeline(video, batch_size, preprocess, forward, postprocess)
 
     def _options_of(self, kwargs: dict[str, Any]) -> tuple[dict, dict, dict]:
-        """The options of a call over the pipeline's own."""
+        """The options of a call over the pipeline's own, checked."""
         own = (self._preprocess_params, self._forward_params, self._postprocess_params)
         given = self._sanitize_parameters(**kwargs)
-        return tuple({**mine, **theirs} for mine, theirs in zip(own, given, strict=True))
+        preprocess, forward, postprocess = ({**mine, **theirs} for mine, theirs in zip(own, given, strict=True))
+        if preprocess.get("stride") is not None and preprocess.get("window") is None:
+            raise ValueError("stride is the step between windows: pass window too.")
+        if forward.get("hypothesis_template") is not None:
+            forward["hypothesis_template"] = self.processor.as_templates(forward["hypothesis_template"])
+        bank, labels = forward.get("label_bank"), forward.get("candidate_labels")
+        if bank is None and labels is None:
+            raise ValueError("candidate_labels is missing: pass the class names to choose among.")
+        function, multi_label = postprocess.get("function_to_apply"), postprocess.get("multi_label")
+        shares = function == "softmax" or (function is None and not multi_label)
+        labels = self.processor.check_candidates(labels if bank is None else bank.labels, shares)
+        if bank is None:
+            forward["candidate_labels"] = labels
+        if multi_label and len(labels) == 1:
+            forward["against"] = NEUTRAL_LABEL
+        return preprocess, forward, postprocess
 
     @staticmethod
     def _guard(on_error: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -185,16 +215,28 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         preprocess, forward, postprocess = {}, {}, {}
         for name, value in kwargs.items():
-            if name in ("num_frames", "num_views", "num_crops", "sampling", "window", "stride", "on_error"):
+            if name in COUNTS:
+                value = count_of(name, value)
+            if name in PREPROCESS:
                 preprocess[name] = value
-            elif name in ("candidate_labels", "hypothesis_template", "descriptions", "label_bank", "return_saliency"):
+            elif name in FORWARD:
                 forward[name] = value
-            elif name in ("top_k", "function_to_apply", "multi_label"):
+            elif name in POSTPROCESS:
                 postprocess[name] = value
             else:
-                raise ValueError(f"{name!r} is no option of this pipeline.")
+                raise ValueError(f"{name!r} is no option of this pipeline; did you mean {nearest_option(name)}?")
+        if "candidate_labels" in forward:
+            forward["candidate_labels"] = split_labels(forward["candidate_labels"])
         if preprocess.get("on_error", "raise") not in ("raise", "return"):
             raise ValueError(f"on_error must be 'raise' or 'return', got {preprocess['on_error']!r}.")
+        for name in ("num_frames", "num_views", "num_crops"):
+            if name in preprocess:
+                preprocess[name] = count_of(name, preprocess[name])
+        if "top_k" in postprocess:
+            postprocess["top_k"] = count_of("top_k", postprocess["top_k"])
+        if isinstance(forward.get("candidate_labels"), str):
+            parts = [label.strip() for label in forward["candidate_labels"].split(",")]
+            forward["candidate_labels"] = [label for label in parts if label]
         if postprocess.get("function_to_apply") not in (None, "softmax", "sigmoid", "none"):
             raise ValueError(
                 f"function_to_apply must be 'softmax', 'sigmoid' or 'none', got {postprocess['function_to_apply']!r}."
@@ -204,7 +246,10 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
     def preprocess(self, video: Any, window: float | None = None, stride: float | None = None, **options: Any) -> dict:
         """Decode, sample and normalise the frames of one video."""
         options = {name: value for name, value in options.items() if value is not None}
-        return dict(self.processor.video_processor([video], return_tensors="pt", **options))
+        values = dict(self.processor.video_processor(video, return_tensors="pt", **options))
+        if len(values["pixel_values_videos"]) != 1:
+            raise ValueError("A collection of videos holds another collection: pass the videos one by one.")
+        return values
 
     def _run_batch(self, items: Sequence[Any], forward: dict, postprocess: dict) -> Iterator[Any]:
         """Score what was decoded; videos with tensors of one shape go through the model together."""
@@ -228,6 +273,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         descriptions: Any = None,
         label_bank: Any = None,
         return_saliency: bool = False,
+        against: str | None = None,
     ) -> dict:
         bank = label_bank
         if bank is None:
@@ -240,6 +286,9 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         outputs = {"labels": bank.labels, "logits": self.model.score(features, bank)}
         if return_saliency:
             outputs["saliency"] = self.model.get_saliency(features, bank)
+        if against is not None:
+            other = self.label_bank([against], hypothesis_template).to(self.device)
+            outputs["others"] = self.model.score(features, other)
         return outputs
 
     def label_bank(
@@ -251,25 +300,26 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         """The encoded label set; kept, so that asking again costs nothing while the weights stay the same."""
         templates = (hypothesis_template,) if isinstance(hypothesis_template, str) else hypothesis_template
         descriptions = self.processor.read_descriptions(descriptions)
-        if isinstance(candidate_labels, str):
-            candidate_labels = [label.strip() for label in candidate_labels.split(",")]
+        candidate_labels = self.processor.check_candidates(split_labels(candidate_labels), shares=False)
         key = (
             str(self.model.identity()),
             tuple(candidate_labels),
             tuple(templates or self.processor.prompt_templates),
             descriptions.fingerprint if descriptions is not None else None,
         )
-        if key in self._banks:
-            self._banks.move_to_end(key)
-            return self._banks[key]
-        inputs = self.processor.prepare_labels(candidate_labels, templates=templates, descriptions=descriptions)
-        with torch.inference_mode():
-            inputs = {name: value.to(self.device) for name, value in inputs.items()}
-            bank = self.model.encode_labels(**inputs, labels=list(candidate_labels))
+        bank = self._banks.pop(key, None)  # one step, since other threads may take and put at the same time
+        if bank is None:
+            bank = self._encode_labels(candidate_labels, templates, descriptions)
         self._banks[key] = bank
         while len(self._banks) > self.max_label_banks:
             self._banks.popitem(last=False)
         return bank
+
+    def _encode_labels(self, labels: Sequence[str], templates: Sequence[str] | None, descriptions: Any) -> Any:
+        inputs = self.processor.prepare_labels(labels, templates=templates, descriptions=descriptions)
+        with torch.inference_mode():
+            inputs = {name: value.to(self.device) for name, value in inputs.items()}
+            return self.model.encode_labels(**inputs, labels=list(labels))
 
     def postprocess(
         self,
@@ -280,8 +330,9 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
     ) -> list[dict[str, Any]]:
         """Logits of one video -> `[{"score", "label"}]`, best first."""
         logits = model_outputs["logits"].float()
-        if multi_label and len(logits) > 1:
-            others = (logits.sum() - logits) / (len(logits) - 1)
+        if multi_label:
+            others = model_outputs.get("others")
+            others = (logits.sum() - logits) / (len(logits) - 1) if others is None else others.float()
             logits, function_to_apply = logits - others, function_to_apply or "sigmoid"
         if function_to_apply == "sigmoid":
             scores = logits.sigmoid()
@@ -354,22 +405,67 @@ def has_batch_norms(model: torch.nn.Module) -> bool:
     return any(hasattr(module, "running_mean") for module in model.modules())
 
 
+def count_of(name: str, value: Any) -> int | None:
+    """An option that counts something, as a plain `int`; None stays.
+
+    Raises:
+        ValueError: no whole number, or one below 1.
+    """
+    if value is None:
+        return None
+    try:
+        count = 0 if isinstance(value, bool) else operator.index(value)  # also numpy's integers
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise ValueError(f"{name} must be a whole number above zero, got {value!r}.")
+    return count
+
+
+def split_labels(labels: Any) -> Any:
+    """`"a, b, c"` -> its parts; anything else as it is."""
+    return [part for part in map(str.strip, labels.split(",")) if part] if isinstance(labels, str) else labels
+
+
+def nearest_option(name: str) -> str:
+    """The option that an unknown name most likely means."""
+    names = (*PREPROCESS, *FORWARD, *POSTPROCESS)
+    inside = [option for option in names if name in option or option in name]
+    return (inside or difflib.get_close_matches(name, names, 1, cutoff=0))[0]
+
+
 def is_one_video(videos: Any) -> bool:
-    """Whether this is a single video, not a collection of them (a list of frames is one video)."""
+    """Whether this is a single video, not a collection of them. A list of pictures is one video.
+
+    Raises:
+        ValueError: it is neither: None, a number, a single picture, a table.
+    """
+    if isinstance(videos, (str, bytes, bytearray, memoryview, os.PathLike, Mapping)):
+        return True
+    if any(hasattr(videos, name) for name in ("read", "read_at", "get_frames_played_at")):
+        return True  # an open file, reader or decoder
     if isinstance(videos, (list, tuple)):
         first = videos[0] if videos else None
-        is_frame = type(first).__module__.startswith("PIL.") or getattr(first, "ndim", 0) == 3
-        return is_frame
-    if isinstance(videos, (str, bytes, bytearray, memoryview, os.PathLike, dict)) or hasattr(videos, "read"):
-        return True
-    return hasattr(videos, "shape") or hasattr(videos, "get_frames_at")
+        return type(first).__module__.startswith("PIL.") or getattr(first, "ndim", 0) == 3
+    kind = type(videos).__name__
+    shape = getattr(videos, "shape", None)
+    if shape is None:
+        if hasattr(videos, "__iter__") or hasattr(videos, "__getitem__"):
+            return False
+        raise ValueError(f"{kind}: neither a video nor a collection of videos.")
+    numbers = isinstance(videos, torch.Tensor) or getattr(getattr(videos, "dtype", None), "kind", "O") in "biufc"
+    if len(shape) in (4, 5) or (len(shape) == 1 and not numbers):
+        return len(shape) == 4  # else a batch, or a column of anything
+    hint = "; pass one of its columns" if len(shape) == 2 and not numbers else ""
+    raise ValueError(f"{kind} of shape {tuple(shape)}: neither a video nor a collection of videos{hint}.")
 
 
 def select_row(outputs: dict, row: int) -> dict:
     """The outputs of one video of a batch."""
-    saliency = outputs.get("saliency")
-    picked = {"labels": outputs["labels"], "logits": outputs["logits"][row]}
-    return picked if saliency is None else {**picked, "saliency": {k: v[row] for k, v in saliency.items()}}
+    picked = {name: outputs[name][row] for name in ("logits", "others") if name in outputs}
+    if "saliency" in outputs:
+        picked["saliency"] = {name: tensor[row] for name, tensor in outputs["saliency"].items()}
+    return {"labels": outputs["labels"], **picked}
 
 
 def prefetch(function: Callable[[Any], Any], items: Iterable[Any], workers: int) -> Iterator[Any]:

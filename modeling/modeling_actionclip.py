@@ -126,9 +126,13 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
             return torch.einsum("bvd,kpd->bvpk", views, bank["prompt_embeds"].float())
 
     def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
-        """Logarithm of the mean, over views and templates, of the softmax over labels: `[B, K]`, float32."""
-        log_probabilities = self.score_prompts(features, bank).log_softmax(dim=-1).flatten(1, 2)
-        return {"logits_per_video": log_probabilities.logsumexp(dim=1) - math.log(log_probabilities.shape[1])}
+        """Logarithm of the mean, over views and templates, of the softmax over labels: `[B, K]`, float32. Of a single
+        label, whose softmax says nothing, the mean of [`score_prompts`]."""
+        similarity = self.score_prompts(features, bank).flatten(1, 2)
+        if similarity.shape[-1] == 1:
+            return {"logits_per_video": similarity.mean(dim=1)}
+        shares = similarity.log_softmax(dim=-1).logsumexp(dim=1) - math.log(similarity.shape[1])
+        return {"logits_per_video": shares}
 
     def compute_loss(
         self, features: VideoFeatures, bank: LabelBank, targets: torch.Tensor, **inputs: Any

@@ -188,7 +188,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
         if size is None:
             spatial = features.patch_embeds is not None
             places = (features.patch_embeds if spatial else features.frame_embeds)[..., 0].numel()
-            size = max(1, MAX_SIMILARITIES // (places * bank["word_groups"].shape[1]))
+            size = max(1, MAX_SIMILARITIES // max(1, places * bank["word_groups"].shape[1]))
         if size >= len(bank):
             yield bank
             return

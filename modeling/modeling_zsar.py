@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
@@ -31,6 +32,7 @@ from .candidates import Candidates
 from .distributed import gather_with_grad
 from .label_bank import LabelBank
 from .model_identity import ModelIdentity, all_contents, fingerprint_of, identify
+from .size_limits import hold_to_size
 
 
 def normalize(embeds: torch.Tensor) -> torch.Tensor:
@@ -150,8 +152,30 @@ class ZSARPreTrainedModel(PreTrainedModel):
     lora_targets: tuple[str, ...] = ()
     # Whether the loss sees the videos and texts of all processes; None: in training.
     gather_loss: bool | None = None
-    # Fingerprint of the weights, candidates, and their bank, from one batch to the next.
-    _kept_bank: tuple[str | None, Candidates, LabelBank] | None = None
+    # The model as it was, candidates, and their bank, from one batch to the next.
+    _kept_bank: tuple[ModelIdentity | None, Candidates, LabelBank] | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any
+    ) -> ZSARPreTrainedModel:
+        """As the base class; weights are safetensors, and a pickle is not opened unless `use_safetensors=False`.
+
+        Raises:
+            OSError: no such model, or its weights are damaged.
+            ValueError: a configuration that cannot be, or that asks for more than [`SizeLimits`].
+        """
+        kwargs.setdefault("use_safetensors", True)
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except SafetensorError as error:
+            name = pretrained_model_name_or_path
+            raise OSError(f"{name}: its weights cannot be read as safetensors: {error}.") from error
+
+    def post_init(self) -> None:
+        # Loading builds a model without storage first, so that this is known before anything is allocated.
+        hold_to_size("parameters", sum(p.numel() for p in self.parameters()), "the parameters of the model")
+        super().post_init()
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -161,6 +185,11 @@ class ZSARPreTrainedModel(PreTrainedModel):
         the backbones initialise their children.
         """
         return False
+
+    @property
+    def text_limit(self) -> int:
+        """Tokens of a prompt that the text tower reads: what `processor.limited_to` takes."""
+        raise NotImplementedError
 
     @property
     def training_classes(self) -> list[str] | None:
@@ -309,7 +338,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
             )
         if torch.is_grad_enabled() and not (self.training and self.text_is_static):
             return self.encode_labels(**candidates.text, labels=candidates.names or None)
-        weights = None if self.training else self.weights_fingerprint()
+        weights = None if self.training else self.identity()
         kept = self._kept_bank
         if kept is None or kept[0] != weights or not kept[1].same_text(candidates):
             bank = self.encode_labels(**candidates.text, labels=candidates.names or None)
@@ -317,10 +346,15 @@ class ZSARPreTrainedModel(PreTrainedModel):
         return kept[2]
 
     def train(self, mode: bool = True) -> ZSARPreTrainedModel:
-        """As the base class. Who starts an evaluation calls `eval()`: a bank of older weights is dropped."""
+        """As the base class. Who starts an evaluation calls `eval()`: a bank of older weights is dropped. A batch norm
+        whose weights are frozen keeps its means and variances, too: adapters that are saved alone do not hold them."""
         if not (mode and self.training):
             self._kept_bank = None
-        return super().train(mode)
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and is_frozen(module):
+                module.eval()
+        return self
 
     def _loss(
         self,
@@ -438,6 +472,12 @@ class ZSARPreTrainedModel(PreTrainedModel):
             init.zeros_(module.bias)
 
 
+def is_frozen(module: nn.Module) -> bool:
+    """Whether a module has parameters and none of them is trained."""
+    trained = [parameter.requires_grad for parameter in module.parameters()]
+    return bool(trained) and not any(trained)
+
+
 def is_recorded() -> bool:
     """Whether what runs is being compiled, exported or traced: then nothing may depend on values."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
@@ -463,6 +503,18 @@ def split_views(pixel_values_videos: torch.Tensor) -> tuple[torch.Tensor, int, i
         f"pixel_values_videos has shape {tuple(pixel_values_videos.shape)}: expected [batch, frames, channels, "
         "height, width] or [batch, views, frames, channels, height, width]."
     )
+
+
+def check_length(input_ids: torch.Tensor, limit: int) -> None:
+    """
+    Raises:
+        ValueError: token rows `[R, L]` longer than `limit`.
+    """
+    if input_ids.shape[1] > limit:
+        raise ValueError(
+            f"The prompts have up to {input_ids.shape[1]} tokens, the text tower reads {limit}: prepare them with "
+            f"processor.limited_to({limit}), which cuts them and says which."
+        )
 
 
 def gather_prompts(rows: torch.Tensor, prompt_index: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:

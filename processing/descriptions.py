@@ -21,6 +21,8 @@ from typing import Any, TextIO
 
 from .action_graph import RELATIONS, ActionGraph, unique
 from .description_schemas import SCHEMA_IDS, SCHEMAS, DescriptionError, check
+from .label_checks import check_text
+from .limits import hold_to
 from .text_files import TextFileError, read_json
 
 
@@ -177,6 +179,7 @@ class Descriptions:
         """
         document = _as_document(data, kind, source)
         kind = next(name for name, schema in SCHEMA_IDS.items() if schema == document["schema"])
+        _check_size(document, kind, source or "the descriptions")
         document = _repaired(document, kind)
         check(document, SCHEMAS[kind], source)
         limit = document.get("num_attributes", 8)
@@ -302,6 +305,32 @@ def _is_per_video(data: Mapping[str, Any]) -> bool:
     if inner & (_GRAPH_FIELDS | {"attributes"}):
         return False
     return any("top" in key for key in inner) or all(_VIDEO.search(key) for key in data)
+
+
+def _check_size(document: Mapping[str, Any], kind: str, where: str) -> None:
+    """Refuse texts and lists beyond the limits, and texts that are none, before anything is made of them."""
+    classes = document.get("classes")
+    if not isinstance(classes, Mapping):
+        return
+    own = ("attributes",) if kind == "attributes" else tuple(_GRAPH_FIELDS)
+    try:
+        hold_to("labels", len(classes), "the number of classes")
+        for key, entry in classes.items():
+            fields = entry if isinstance(entry, Mapping) else {}
+            _check_texts([key, {name: fields[name] for name in own if name in fields}], repr(key)[:80])
+    except ValueError as error:
+        raise DescriptionError(f"{where}: {error}") from error
+
+
+def _check_texts(value: Any, where: str, depth: int = 7) -> None:
+    if not depth:
+        raise DescriptionError(f"in {where}, lists are nested too deeply")
+    if isinstance(value, str):
+        check_text(value, f"in {where}, the text")
+    elif isinstance(value, (list, tuple, Mapping)):
+        hold_to("descriptions", len(value), f"in {where}, the length of a list")
+        for item in value.values() if isinstance(value, Mapping) else value:
+            _check_texts(item, where, depth - 1)
 
 
 def _repaired(document: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
+import sys
 from typing import Any
 
 from .limits import hold_to, limits
@@ -87,7 +88,7 @@ def parse_json(text: str, name: str) -> Any:
         place = f"line {error.lineno}, column {error.colno}"
         raise TextFileError(f"{name} is not JSON: {error.msg} at {place}; correct it there.") from error
     except RecursionError:
-        depth = float("inf")
+        depth = sys.getrecursionlimit()
     except ValueError as error:
         raise TextFileError(f"{name} is not JSON: {error}.") from error
     hold_to("json_depth", depth, f"{name}: lists and objects within each other", TextFileError)

@@ -14,7 +14,7 @@ from .video_download import spool
 from .video_files import FileReader, MediaReader, open_file
 from .video_seeking import Timed, sequential_at
 from .video_sources import MediaSource, VideoReadError, as_frames
-from .video_timeline import Timeline
+from .video_timeline import JOIN_MARKS, Timeline
 
 
 class StreamReader(VideoReader):
@@ -50,7 +50,7 @@ class StreamReader(VideoReader):
         if self._live is not None:
             raise VideoReadError(f"{self.name}: this stream was read already and cannot be read again.")
         thread_count, as_stored = self._settings
-        self._live = LiveReader(MediaFile(self._source, thread_count), as_stored)
+        self._live = LiveReader(self._source, thread_count, as_stored)
         return self._live
 
     @property
@@ -79,10 +79,31 @@ class StreamReader(VideoReader):
         yield from self._passing().windows(window, stride, num_frames)
 
 
+class CountedFile:
+    """A binary file that only reads forward, and what was read of it.
+
+    Attributes:
+        taken: bytes read.
+        ended: whether there were no more.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.taken, self.ended = 0, False
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.taken += len(data)
+        self.ended = not data
+        return data
+
+
 class LiveReader(MediaReader):
     """Frames of an open stream, once and in order."""
 
-    def __init__(self, media: MediaFile, as_stored: bool) -> None:
+    def __init__(self, source: MediaSource, thread_count: int | None, as_stored: bool) -> None:
+        self._body = CountedFile(source.file)
+        media = MediaFile(MediaSource(source.name, file=self._body), thread_count)
         super().__init__(media, as_stored)
         self._timeline = Timeline(0, 0, float(media.frame_step), None)
         self._last: Timed | None = None
@@ -101,9 +122,21 @@ class LiveReader(MediaReader):
                 self._timeline.first = tick
             self._timeline.end = tick + self._media.frame_step
             self._last = tick, frame
+            if self._media.clock_jumps and not self._media.remarks:
+                self._media.remark_jumps()
+                self._warn()
             yield tick, frame
         if self._last is None:
             raise self._nothing()
+        self._remark_rest()
+
+    def _remark_rest(self) -> None:
+        """Tell of what FFmpeg did not read of a stream, as where another video is joined to it."""
+        taken, read = self._body.taken, self._media.place
+        if not self._body.ended:
+            self._media.remark(f"the stream goes on behind its first {taken:,} bytes, which is not looked at")
+        elif self._media.format in JOIN_MARKS and taken - read > taken / 10 + 2048:
+            self._media.remark(f"the last {taken - read:,} of {taken:,} bytes are not looked at")
 
     def _ending(self) -> tuple[float, Shown]:
         return self.duration, next(self._shown([self._last]))

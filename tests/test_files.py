@@ -328,8 +328,9 @@ def test_checks_say_beforehand_what_writing_would(tmp_path, open_folder):
     with pytest.raises(FileNotFoundError, match="no folder"):
         check_file(tmp_path / "new" / "file.json")
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match="file"):
-        check_folder(tmp_path / "file")
+    for name in ("file", "file/below/it"):
+        with pytest.raises(NotADirectoryError, match="file is not a folder"):
+            check_folder(tmp_path / name)
     with as_nobody():
         if os.geteuid() == 0:
             pytest.skip("root may write everywhere")
@@ -477,6 +478,7 @@ BARE_WRITERS = {
     },
     "appends, forced to the disk line by line": {"hf_zsar/files.py": {"append_line"}},
     "temporary files": {"processing/video_download.py": {"spool"}, "hf_zsar/demo/app.py": {"launch"}},
+    "opens the null device": {"hf_zsar/cli/__init__.py": {"_prepare_streams"}},
     "makes this repository's own files": {"hf_zsar/hub/method_cards.py": {"main"}},
 }
 _WRITES = {

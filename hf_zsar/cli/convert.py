@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from hf_zsar.conversion.checkpoint_files import check_target
 
     check_target(args.out)
+    common.check_output_folder(args.out)
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
     config = dict(args.set)

@@ -70,6 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Describe; see the exit status in `hf_zsar.cli`."""
+    args.draw = common.check_picture(args.draw)
     if args.validate:
         return validate(args)
     if args.kind is None:
@@ -80,10 +81,10 @@ def run(args: argparse.Namespace) -> int:
         raise common.CommandError("nothing to write: give --out FILE")
     if args.draw and args.kind != "graph":
         raise common.CommandError("--draw draws graphs, so it needs --kind graph")
-    from hf_zsar.files import check_file
-
-    for path in filter(None, (args.out, args.draw)):
-        check_file(path)
+    common.check_output(args.out)
+    if args.llm:
+        common.check_output(cache_path(args))
+        common.check_device(args.device)
     descriptions = imported(args) if args.import_from else made(args)
     descriptions.save(args.out)
     report(args, descriptions)

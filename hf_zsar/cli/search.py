@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from . import common
 
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         best = row.argsort(descending=True, stable=True)[: args.top_k].tolist()
         records.append({"text": text, "videos": [{"video": names[i], "score": row[i].item()} for i in best]})
     if args.json:
-        print(json.dumps(records, indent=2, ensure_ascii=False))
+        common.print_json(records)
         return 0
     for record in records:
         print(record["text"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from . import common
 from .convert import assignment_of
 
 
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from hf_zsar.training.recipe import load_recipe
 
     recipe = load_recipe(args.recipe, dict(args.set))
+    common.check_output_folder(recipe.output)
     if args.with_trainer:
         from hf_zsar.training.with_trainer import train_with_trainer
 

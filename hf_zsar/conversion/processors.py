@@ -55,7 +55,8 @@ def attach_processor(conversion: Conversion, tokenizer: Any = None, templates: S
         conversion.extras = [video_processor]
         return
     options = conversion.processor_options | ({"prompt_templates": list(templates)} if templates else {})
-    conversion.extras = [method.processor_class(video_processor, tokenizer, **options)]
+    processor = method.processor_class(video_processor, tokenizer, **options)
+    conversion.extras = [processor.limited_to(conversion.model.text_limit)]
 
 
 def load_tokenizer(name: str | os.PathLike) -> Any:

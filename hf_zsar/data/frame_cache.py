@@ -6,6 +6,7 @@ out of the candidates, one from each of as many equal segments as it wants frame
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import logging
@@ -161,7 +162,8 @@ def load_frame_cache(folder: Path, streaming: bool = False) -> Any:
         raise VideoDatasetError(
             f"{folder} has {len(shards)} of {wanted} shards: run hf-zsar cache again to finish it."
         )
-    return load_dataset("parquet", data_files={"train": shards}, split="train", streaming=streaming)
+    data_files = {"train": [glob.escape(shard) for shard in shards]}  # `datasets` takes names for patterns
+    return load_dataset("parquet", data_files=data_files, split="train", streaming=streaming)
 
 
 __all__ = ["build_frame_cache", "load_frame_cache"]

@@ -71,8 +71,8 @@ def evaluate_zero_shot(
         protocol: an id of `PROTOCOLS`, or a `Protocol` of your own.
         dataset: name of the data set, where the protocol is defined on several.
         videos: folder with the videos in the data set's official layout.
-        manifest: a JSON file with your own clips instead of a data set (see `manifest.py`); files are relative to
-            `videos`, else to the manifest.
+        manifest: your own clips instead of a data set: a JSON file (see `manifest.py`), a folder of class folders, a
+            CSV, JSONL or list file. Files are relative to `videos`, else to the list.
         splits: only these splits of the protocol.
         templates, descriptions: instead of the processor's, see `ZSARProcessor.prepare_labels`.
         video_options: overrides of the video processor: `num_frames`, `num_views`, `num_crops`, `sampling`...
@@ -90,7 +90,7 @@ def evaluate_zero_shot(
         FileNotFoundError: no such folder, or none of the clips in it.
     """
     started, processes = time.monotonic(), Processes.current()
-    protocol = resolve_protocol(protocol, dataset, manifest)
+    protocol = resolve_protocol(protocol, dataset, manifest, videos)
     protocol = protocol.only(splits) if splits else protocol
     workers = num_workers or _default_workers()
     options = EncodingOptions(dict(video_options or {}), batch_size=batch_size, num_workers=workers, progress=progress)
@@ -101,9 +101,9 @@ def evaluate_zero_shot(
         found = processes.from_main(lambda: _find(protocol, videos, manifest))
         files = processes.from_main(lambda: _files(protocol, found))
         features = _open(Path(root), header, processes)
+        bank = encode_candidates(model, processor, protocol, templates, descriptions)  # may refuse, so it goes first
         broken = encode_videos(model, processor, files, features, options, processes)
         good = [file for file in files if file.id not in broken]
-        bank = encode_candidates(model, processor, protocol, templates, descriptions)
         scores = score_splits(model, features, bank, protocol, good, batch_size, processes)
         partial = {file.id: " ".join(notes) for file in good if (notes := features.warnings_of(file))}
     return {
@@ -151,7 +151,10 @@ def encode_candidates(
 
 
 def resolve_protocol(
-    protocol: str | Protocol, dataset: str | None = None, manifest: str | os.PathLike | None = None
+    protocol: str | Protocol,
+    dataset: str | None = None,
+    manifest: str | os.PathLike | None = None,
+    videos: str | os.PathLike | None = None,
 ) -> Protocol:
     """The protocol that the arguments of `evaluate_zero_shot` mean; errors as there."""
     if isinstance(protocol, Protocol):
@@ -159,7 +162,7 @@ def resolve_protocol(
     if manifest is not None:
         if dataset is not None:
             raise ValueError("Pass a manifest or a data set, not both.")
-        return manifest_protocol(manifest, protocol)
+        return manifest_protocol(manifest, protocol, videos)
     return load_protocol(protocol, dataset)
 
 

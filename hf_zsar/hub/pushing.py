@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub import CommitInfo, HfApi
 
 from hf_zsar.files import scratch_folder
+from hf_zsar.processing.text_files import read_text
 
 from .cards import EXAMPLE_REPO
 from .exporting import ExportError, export, is_export
@@ -101,7 +102,7 @@ def _as_export(
     model, processor = _load(folder)
     readme = folder / "README.md"
     if card is None and readme.is_file():
-        card = readme.read_text(encoding="utf-8")
+        card = read_text(readme)
     export(model, processor, scratch, card=_with_name(card, repo_id), verify=False)
     _take_along(folder, scratch)
     return scratch

@@ -19,6 +19,7 @@ import numpy as np
 from hf_zsar.files import scratch_folder
 
 from .exporting import ExportError
+from .loading import load_model
 
 
 if TYPE_CHECKING:
@@ -124,13 +125,8 @@ def verify_export(
 
 
 def _load_installed(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
-    import torch
-    from transformers import AutoModel, AutoProcessor
-
-    import hf_zsar  # noqa: F401  registers the classes
-
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32)
-    return model.eval(), AutoProcessor.from_pretrained(folder)
+    model, processor = load_model(folder)
+    return model.float(), processor
 
 
 def run_clean(

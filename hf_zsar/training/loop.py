@@ -27,6 +27,7 @@ from .checkpoints import (
     save_final,
 )
 from .history import write_history
+from .launching import check_processes
 from .optimization import parameter_groups, schedule_factor
 from .prototypes import fit_prototypes
 from .recipe import Recipe, RecipeError
@@ -74,6 +75,7 @@ class Loop:
             log_with=recipe.report_to or None,
             project_dir=recipe.output,
         )
+        check_processes(self.accelerator.num_processes)
         found = checkpoints(self.output)
         if found and not resume:
             raise RecipeError(f"{self.output} has checkpoints already: pass resume, or choose another output.")

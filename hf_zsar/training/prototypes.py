@@ -20,6 +20,19 @@ from hf_zsar.processing.processing_zsar import ZSARProcessor
 from .collator import VideoTextCollator
 
 
+def check_class_head(model: torch.nn.Module, label_names: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: the model has a class head of another size than the data.
+    """
+    head = getattr(model, "class_head", None)
+    if head is not None and head.out_features != len(label_names):
+        raise ValueError(
+            f"The model has a class head of {head.out_features} classes, the data has {len(label_names)}: choose the "
+            "classes it was trained on (data.classes of a recipe), or a model without a head for other classes."
+        )
+
+
 def fit_prototypes(
     model: ResTModel,
     processor: ZSARProcessor,
@@ -41,6 +54,7 @@ def fit_prototypes(
         save_every: batches between two savings.
         accelerator: of `accelerate`, to share the work between processes.
     """
+    check_class_head(model, label_names)
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     collator = VideoTextCollator(processor, label_names, sampling=None)
     rows = range(rank, len(dataset), world)

@@ -16,6 +16,7 @@ from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
 from .augmentation import ClipAugmentation
 from .collator import VideoTextCollator
 from .optimization import freeze, freeze_statistics
+from .prototypes import check_class_head
 from .recipe import ModelRecipe, Recipe, RecipeError
 
 
@@ -58,6 +59,7 @@ def prepare_run(recipe: Recipe) -> Run:
     torch.manual_seed(recipe.seed)  # weights that start at random
     names = train.features["label"].names
     model, processor = build_model(recipe, names)
+    check_class_head(model, names)
     # A text side that training leaves as it is: else several processes wait for its gradients.
     freeze(model, [*recipe.optimization.freeze, *(["text"] if model.text_is_static else [])])
     if recipe.optimization.freeze_statistics:
@@ -101,7 +103,7 @@ def build_model(recipe: Recipe, label_names: list[str]) -> tuple[PreTrainedModel
         model, processor = _new(spec, origin, fields)
     if getattr(model.config, "distill_weight", 0):
         model.set_teacher(origin.teacher or origin.clip)
-    return model, processor
+    return model, processor.limited_to(model.text_limit)
 
 
 def _saved(spec: MethodSpec, origin: ModelRecipe) -> tuple[PreTrainedModel, ZSARProcessor]:

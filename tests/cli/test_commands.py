@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -63,6 +64,33 @@ def test_scores_of_all_labels_add_up_to_one(hf_zsar_command, clips):
     scores = json.loads(out)[0]["scores"]
     assert sorted(each["label"] for each in scores) == sorted(LABELS)
     assert sum(each["score"] for each in scores) == pytest.approx(1, abs=1e-5)
+
+
+def test_labels_in_one_argument(hf_zsar_command, clips):
+    video = str(clips / "b.mp4")
+    one = hf_zsar_command("classify", video, "--labels", ", ".join(LABELS), "--json")
+    assert one == hf_zsar_command("classify", video, "--labels", *LABELS, "--json")
+    _, out, _ = hf_zsar_command("classify", video, "--labels", "cutting, slowly", "cooking", "--json")
+    assert {each["label"] for each in json.loads(out)[0]["scores"]} == {"cutting, slowly", "cooking"}
+
+
+@pytest.mark.parametrize("labels", [["cooking"], ["cooking", "cooking"], ["cooking,"], ["", "cooking"]])
+def test_one_label_is_refused_before_any_video_is_read(hf_zsar_command, labels):
+    status, out, err = hf_zsar_command("classify", "missing.mp4", "--labels", *labels, "--json")
+    assert (status, out) == (2, "") and "only label" in err and "missing.mp4" not in err
+
+
+def test_what_of_the_labels_is_lost_stands_on_standard_error_once(hf_zsar_command, clips, tmp_path, monkeypatch):
+    shown = lambda *args: sys.stderr.write(warnings.formatwarning(*args[:4]))  # noqa: E731 - as outside pytest
+    monkeypatch.setattr(warnings, "showwarning", shown)
+    labels = ["cooking " * 90 + "soup", "cooking " * 90 + "rice", "射箭", "surfing"]
+    status, out, err = hf_zsar_command("classify", str(clips), "--labels", *labels, "--json")
+    assert status == 0 and len(json.loads(out)) == 3
+    assert err.startswith("warning: ") and err.count("\n") == 1
+    assert all(part in err for part in ("soup", "rice", "射箭", "cut off", "does not know", "same"))
+    bank = str(tmp_path / "bank.safetensors")
+    status, _, err = hf_zsar_command("embed", "--labels", *labels, "--label-bank", bank)
+    assert status == 0 and err.startswith("warning: Not everything of these labels reaches the model")
 
 
 def test_a_bad_file_is_reported_and_the_rest_scored(hf_zsar_command, clips, broken_clip):
@@ -169,8 +197,8 @@ def test_picture_names_do_not_collide():
 
     videos = ["x/a.mp4", "y/a.mp4", "a-2.mp4"]
     assert picture_names("out.png", videos[:1]) == {"x/a.mp4": "out.png"}
-    assert len(set(picture_names("out", videos).values())) == 3
-    assert all(name.endswith(".png") for name in picture_names("out", videos).values())
+    assert len(set(picture_names("out.png", videos).values())) == 3
+    assert all(name.endswith(".png") for name in picture_names("out.png", videos).values())
 
 
 # embed and search
