@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # what the lazy names are, for editors and type checkers
         ZeroShotVideoClassificationPipeline as ZeroShotVideoClassificationPipeline,
     )
     from .processing.descriptions import Descriptions as Descriptions
+    from .processing.label_losses import LabelWarning as LabelWarning
     from .processing.processing_actionclip import ActionCLIPProcessor as ActionCLIPProcessor
     from .processing.processing_dasti import DASTIProcessor as DASTIProcessor
     from .processing.processing_rest import ResTProcessor as ResTProcessor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import os
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .modeling.file_writing import TEMPORARY, file_target, lock, remove_leftovers, replacing, settle, sync, workplace
+from .printing import dump_json, without_nan
 
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
@@ -127,8 +127,8 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = 1) -> None:
-    """Write a JSON file, whole or not at all; errors as `replacing`."""
-    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+    """Write a JSON file, NaN as null, whole or not at all; errors as `replacing`."""
+    write_text(path, dump_json(without_nan(value), indent=indent) + "\n")
 
 
 def append_line(path: str | os.PathLike, line: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -30,3 +32,12 @@ def dump_json(value: Any, encoding: str = "utf-8", indent: int | None = None) ->
     except UnicodeEncodeError:
         text = json.dumps(value, allow_nan=False, indent=indent)
     return text
+
+
+def without_nan(value: Any) -> Any:
+    """A value for JSON with None for NaN and infinities, which JSON does not have; tuples come out as lists."""
+    if isinstance(value, Mapping):
+        return {str(key): without_nan(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -245,10 +245,6 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
             raise ValueError(f"No adapter for a {backbone_type!r} backbone; there are: {sorted(DUAL_ENCODERS)}.")
         self.backbone = DUAL_ENCODERS[backbone_type](config.backbone_config)
 
-    @property
-    def text_limit(self) -> int:
-        return self.backbone.text_limit
-
     def get_input_embeddings(self) -> nn.Module:
         return self.backbone.model.text_model.get_input_embeddings()
 

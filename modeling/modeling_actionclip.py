@@ -16,8 +16,9 @@ from transformers import initialization as init
 
 from .configuration_actionclip import ActionCLIPConfig
 from .dual_encoder import DualEncoderPreTrainedModel
+from .guards import full_precision
 from .losses import contrastive_losses
-from .modeling_zsar import LabelBank, VideoFeatures, full_precision, gather_prompts, normalize, split_views
+from .modeling_zsar import LabelBank, VideoFeatures, gather_prompts, normalize, split_views
 from .stochastic_depth import add_stochastic_depth
 from .temporal_heads import build_temporal_head
 
@@ -57,7 +58,7 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
         if isinstance(module, ActionCLIPModel) and self.config.joint_space_time:
             init.normal_(module.time_embedding, std=self.backbone.vision_width**-0.5)
 
-    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+    def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
         """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` -> `view_embeds [B, V, dim]` of the temporal head and, unless
         space and time are joint, `frame_embeds [B, V, T, dim]`; `video_embeds` is the normalised mean over views.
 

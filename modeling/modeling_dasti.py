@@ -109,7 +109,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
                 parameter.requires_grad_(False)
         return self
 
-    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+    def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
         """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` -> `frame_embeds [B, V, T, dim]` after the temporal transformer
         and, with the spatial interaction, `patch_embeds [B, V, T, N, dim]`."""
         clips, batch, views = split_views(pixel_values_videos)
@@ -294,6 +294,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
             ]
             best = torch.cat(chunks, dim=1)
             result["patches"] = best.view(batch, views, *best.shape[1:]).mean(dim=1)
+        self.check_finite(result, "saliencies of videos")
         return result
 
 

@@ -184,7 +184,7 @@ class ResTModel(ZSARPreTrainedModel):
         mask = attention_mask[..., None].float()
         return normalize((hidden.float() * mask).sum(1) / mask.sum(1))
 
-    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+    def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
         """Video pass: clips alone -> unit-norm `view_embeds`; views are averaged after normalisation.
 
         Without `cross_modal`, the mean over time (and grid) of the backbone's feature, and `frame_embeds`.

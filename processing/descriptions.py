@@ -383,7 +383,7 @@ def read_description_file(path: str | os.PathLike) -> Any:
 
 def format_json(value: Any, indent: str = "", width: int = 110) -> str:
     """JSON that people can read and edit: what fits into a line stands on one, everything else is indented."""
-    flat = json.dumps(value, ensure_ascii=False)
+    flat = json.dumps(value, ensure_ascii=False, allow_nan=False)
     nested = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, list) for item in value))
     if not value or not isinstance(value, (dict, list)) or (not nested and len(indent) + len(flat) <= width):
         return flat

@@ -216,9 +216,9 @@ class ZSARProcessor(ProcessorMixin):
         known = (self.tokenizer.model_max_length, self.max_text_length)
         return min((limit for limit in known if limit is not None and limit < NO_LIMIT), default=None)
 
-    def limited_to(self, max_text_length: int) -> ZSARProcessor:
+    def limited_to(self, max_text_length: int | None) -> ZSARProcessor:
         """This processor, or a copy of it where prompts would be longer than a model reads (`model.text_limit`)."""
-        if self.text_limit is not None and self.text_limit <= max_text_length:
+        if max_text_length is None or (self.text_limit is not None and self.text_limit <= max_text_length):
             return self
         limited = copy.copy(self)
         limited.max_text_length = max_text_length

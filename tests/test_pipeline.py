@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModel, pipeline
 
 import hf_zsar
 from hf_zsar import METHODS, VideoReadError
-from hf_zsar.pipeline_zero_shot_video_classification import has_batch_norms, is_one_video, prefetch
+from hf_zsar.pipeline_zero_shot_video_classification import bf16_copy, has_batch_norms, is_one_video, prefetch
 from tests.tiny_models import LABELS, tiny_folder
 from tests.videos import write_video
 
@@ -121,6 +121,17 @@ def test_label_set_is_encoded_once(classifier, video, monkeypatch):
     classifier(video, candidate_labels=["a", "b"])
     classifier(video, candidate_labels=labels)
     assert len(calls) == 4
+
+
+def test_the_label_set_that_was_used_longest_ago_is_forgotten(folder, monkeypatch):
+    classifier = pipeline(hf_zsar.registration.TASK, model=str(folder), device="cpu")
+    monkeypatch.setattr(type(classifier), "max_label_banks", 2)
+    first = classifier.label_bank(["a", "b"])
+    second = classifier.label_bank(["c", "d"])
+    assert classifier.label_bank(["a", "b"]) is first
+    classifier.label_bank(["e", "f"])
+    assert classifier.label_bank(["a", "b"]) is first
+    assert classifier.label_bank(["c", "d"]) is not second
 
 
 def test_new_weights_make_a_new_bank(folder, video):
@@ -336,13 +347,13 @@ def test_bf16_agrees_with_float32_and_keeps_the_scale(folder, video, classifier)
     pipes = {
         p: pipeline(hf_zsar.registration.TASK, model=str(folder), device="cpu", precision=p) for p in ("fp32", "bf16")
     }
-    assert {p.dtype for p in pipes["bf16"].model.parameters() if p.ndim > 0} == {torch.bfloat16}
-    assert all(p.dtype == torch.float32 for p in pipes["bf16"].model.parameters() if p.ndim == 0)
-    assert all(b.dtype != torch.bfloat16 for b in pipes["bf16"].model.buffers())
-    embeds = [
-        pipe.model.encode_videos(pipe.preprocess(video)["pixel_values_videos"]).video_embeds.float().flatten()
-        for pipe in pipes.values()
-    ]
+    half = bf16_copy(pipes["bf16"].model)
+    assert {p.dtype for p in half.parameters() if p.ndim > 0} == {torch.bfloat16}
+    assert all(p.dtype == torch.float32 for p in half.parameters() if p.ndim == 0)
+    assert all(b.dtype != torch.bfloat16 for b in half.buffers())
+    features = [pipe.encode_videos(pipe.preprocess(video)["pixel_values_videos"]) for pipe in pipes.values()]
+    assert features[1].frame_embeds.dtype == torch.bfloat16
+    embeds = [each.video_embeds.float().flatten() for each in features]
     assert torch.nn.functional.cosine_similarity(*embeds, dim=0) > 0.99
     results = [scores_of(pipe(video, candidate_labels=LABELS)) for pipe in pipes.values()]
     assert sum(results[1].values()) == pytest.approx(1, abs=1e-3)
@@ -352,7 +363,7 @@ def test_precision_is_chosen_by_size_and_processor(monkeypatch):
     from hf_zsar import pipeline_zero_shot_video_classification as module
 
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
-    large = torch.nn.Linear(8000, 8000, device="meta")
+    large = torch.nn.utils.skip_init(torch.nn.Linear, 8000, 8000)
     large.device, large.dtype = torch.device("cpu"), torch.float32
     assert module.bf16_pays(large)
     large.dtype = torch.float16

@@ -17,7 +17,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from .common import CommandError, say
+from hf_zsar.errors import sentence
+
+from .common import say
 
 
 # In the order of `hf-zsar --help`; the module is the name with "_" for "-".
@@ -79,11 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output (`| head`) has left
         _drop_unwritten()
         return 1
-    except (CommandError, ValueError, OSError, ImportError) as error:
+    except Exception as error:
         if args.traceback:
             raise
         _drop_unwritten()
-        say(f"hf-zsar {args.command}: {error}")
+        say(f"hf-zsar {args.command}: {sentence(error)}")
         return 2
     finally:
         warnings.formatwarning = format_warning

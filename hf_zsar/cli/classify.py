@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
+
+from hf_zsar.processing.urls import is_url, redacted
 
 from . import common
 
@@ -68,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
     pipe.label_bank(labels, args.template, args.descriptions)  # what is wrong with labels is said before any decoding
     name = "timeline" if args.window else "scores"
     results = pipe.stream(videos, candidate_labels=labels, on_error="return", **pipeline_options(args, labels))
-    pictures, explanations = picture_names(args.picture, videos), picture_names(args.explain, videos)
+    names = common.shown_names(videos)
+    sources = dict(zip(names, videos, strict=True))
+    pictures, explanations = picture_names(args.picture, names), picture_names(args.explain, names)
     status = 0
     with common.JsonList() if args.json else nullcontext() as out:
         for record in common.collect(videos, results, name):
@@ -79,9 +84,10 @@ def run(args: argparse.Namespace) -> int:
             if "error" in record:
                 status = 1
                 continue
-            if args.picture and not attempt(draw, pipe, record, pictures[record["video"]], args):
+            source = sources[record["video"]]
+            if args.picture and not attempt(draw, pipe, source, record, pictures[record["video"]], args):
                 status = 1
-            if args.explain and not attempt(draw_why, pipe, record, explanations[record["video"]], args, labels):
+            if args.explain and not attempt(draw_why, pipe, source, explanations[record["video"]], args, labels):
                 status = 1
     return status
 
@@ -102,12 +108,12 @@ def check(args: argparse.Namespace) -> None:
         raise common.CommandError("--picture and --explain would write the same file")
 
 
-def attempt(write: Callable[..., None], pipe: Any, record: dict[str, Any], path: str, *args: Any) -> bool:
+def attempt(write: Callable[..., None], *args: Any) -> bool:
     """Draw a picture; one that cannot be drawn is reported, and no score is lost for it."""
     try:
-        write(pipe, record, path, *args)
+        write(*args)
     except (OSError, ValueError) as error:
-        common.say(f"error: {path}: {error}")
+        common.say(f"error: no picture: {error}")
         return False
     return True
 
@@ -159,7 +165,8 @@ def picture_names(name: str | None, videos: list[str]) -> dict[str, str]:
         return {videos[0]: base + suffix}
     names: dict[str, str] = {}
     for video in videos:
-        of_video = os.path.splitext(os.path.basename(video))[0]
+        name = re.split("[?#]", video)[0].rstrip("/") if is_url(video) else video
+        of_video = os.path.splitext(os.path.basename(name))[0]
         # Names end at 255 bytes in most file systems, and that of a video may be as long.
         stem = candidate = f"{base}-{os.fsdecode(os.fsencode(of_video)[:LONGEST_STEM])}"
         number = 2
@@ -169,18 +176,18 @@ def picture_names(name: str | None, videos: list[str]) -> dict[str, str]:
     return names
 
 
-def draw_why(pipe: Any, record: dict[str, Any], path: str, args: argparse.Namespace, labels: list[str]) -> None:
+def draw_why(pipe: Any, video: str, path: str, args: argparse.Namespace, labels: list[str]) -> None:
     """Write the explanation of a video's best label."""
     from hf_zsar.explanation import draw_explanation, explain
 
     options = {"hypothesis_template": args.template, "descriptions": args.descriptions}
-    explanation = explain(pipe, record["video"], labels, **options, **common.sampling_options(args))
-    draw_explanation(explanation, path, os.path.basename(record["video"].rstrip("/")))
+    explanation = explain(pipe, video, labels, **options, **common.sampling_options(args))
+    draw_explanation(explanation, path, os.path.basename(redacted(video).rstrip("/")))
 
 
-def draw(pipe: Any, record: dict[str, Any], path: str, args: argparse.Namespace) -> None:
+def draw(pipe: Any, video: str, record: dict[str, Any], path: str, args: argparse.Namespace) -> None:
     """Write the picture of a scored video."""
     from .picture import draw_scores
 
-    clip = pipe.processor.video_processor.sample(record["video"], **common.sampling_options(args))
+    clip = pipe.processor.video_processor.sample(video, **common.sampling_options(args))
     draw_scores(path, record, clip.frames, clip.timestamps)

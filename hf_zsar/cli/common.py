@@ -17,6 +17,7 @@ from hf_zsar.data.video_folders import find_videos as videos_in_folder
 from hf_zsar.files import check_file, check_folder, folder_target
 from hf_zsar.printing import dump_json, printable
 from hf_zsar.processing.text_files import TextFileError, decode, parse_json, read_text
+from hf_zsar.processing.urls import redacted
 
 
 # What matplotlib draws into.
@@ -379,6 +380,7 @@ def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterato
     """Results of the videos, in order -> records, with a progress bar; a failure is reported and the rest goes on.
 
     Args:
+        videos: as they were given; records call them as [`shown_names`] does.
         results: one a video; an exception in place of a result says why there is none.
         name: key of the result in the record.
 
@@ -388,7 +390,9 @@ def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterato
     import warnings
 
     from hf_zsar import VideoReadError, VideoReadWarning
+    from hf_zsar.processing.video_sources import source_name
 
+    names = shown_names(videos)
     caught: list[warnings.WarningMessage] = []
     with warnings.catch_warnings():
         warnings.simplefilter("always", VideoReadWarning)
@@ -401,12 +405,13 @@ def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterato
                 show(message, category, *place)
 
         warnings.showwarning = keep
-        for video, result in zip(progress(videos), results, strict=True):
+        for video, shown, result in zip(progress(videos), names, results, strict=True):
             # Decoding runs ahead in threads, so a warning may belong to a later video: it names its own.
-            mine = [warning for warning in caught if str(warning.message).startswith(f"{video}: ")]
+            start = f"{source_name(video)}: "
+            mine = [warning for warning in caught if str(warning.message).startswith(start)]
             caught[:] = [warning for warning in caught if warning not in mine]
-            record: dict[str, Any] = {"video": video}
-            if isinstance(result, VideoReadError):
+            record: dict[str, Any] = {"video": shown}
+            if isinstance(result, (VideoReadError, FloatingPointError)):
                 record["error"] = str(result)
                 say(f"error: {result}")
             elif isinstance(result, Exception):
@@ -419,6 +424,17 @@ def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterato
             yield record
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def shown_names(videos: Sequence[str]) -> list[str]:
+    """How records and the screen call videos: URLs without their secrets, numbered where they then are the same."""
+    names: dict[str, None] = {}
+    for video in videos:
+        name, number = redacted(video), 2
+        while name in names:
+            name, number = f"{redacted(video)} ({number})", number + 1
+        names[name] = None
+    return list(names)
 
 
 def exit_status(records: Sequence[dict[str, Any]]) -> int:

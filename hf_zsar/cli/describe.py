@@ -200,15 +200,16 @@ def token_counter(name: str) -> Callable[[str], int]:
     """The length of a text in the tokens of a model, start and end included."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(name)
+    from hf_zsar.hub.loading import readable
+
+    with readable(name):
+        tokenizer = AutoTokenizer.from_pretrained(name)
     return lambda text: len(tokenizer(text, truncation=False)["input_ids"])
 
 
 def print_schema(kind: str) -> int:
     """The JSON schema (draft 2020-12), for editors and other programs."""
-    import json
-
     from hf_zsar.processing.description_schemas import SCHEMAS
 
-    print(json.dumps(SCHEMAS[kind], indent=2))
+    common.print_json(SCHEMAS[kind])
     return 0

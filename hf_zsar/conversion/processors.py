@@ -10,6 +10,8 @@ from transformers import AutoTokenizer, CLIPConfig, PreTrainedConfig
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from hf_zsar import METHODS, ZSARVideoProcessor
+from hf_zsar.errors import sentence
+from hf_zsar.hub.loading import readable
 
 from .checkpoint_files import Conversion, ConversionError
 
@@ -65,10 +67,10 @@ def load_tokenizer(name: str | os.PathLike) -> Any:
         ConversionError: no such tokenizer.
     """
     try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ConversionError(f"no tokenizer can be loaded from {os.fspath(name)!r}: {first_line}") from error
+        with readable(name):
+            return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ConversionError(f"no tokenizer can be loaded from {os.fspath(name)!r}: {sentence(error)}") from error
 
 
 def check_vocabulary(tokenizer: Any, config: PreTrainedConfig) -> None:

@@ -7,7 +7,6 @@ a glossary with a line `label: text` or `label<TAB>text` each; a WordNet databas
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +17,7 @@ from typing import Any
 from hf_zsar.data.line_files import parse_table, read_lines
 from hf_zsar.data.video_folders import is_junk
 from hf_zsar.processing.descriptions import DescriptionError, canonical_key, read_description_file
-from hf_zsar.processing.text_files import TextFileError
+from hf_zsar.processing.text_files import TextFileError, parse_json
 
 from .reading import clean_text, read_text, verb_lemma
 
@@ -146,11 +145,12 @@ def _pairs_of_mapping(data: Mapping[str, Any], name: str) -> Iterator[tuple[str,
 def _pairs_of_jsonl(lines: Iterable[str], name: str) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
+            where = f"{name}: line {number}"
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DescriptionError(f"{name}: line {number} is not JSON: {error.msg}; correct it.") from error
-            yield from _pairs_of_row(row, f"{name}: line {number}")
+                row = parse_json(line, where)
+            except TextFileError as error:
+                raise DescriptionError(str(error)) from error
+            yield from _pairs_of_row(row, where)
 
 
 def _pairs_of_row(row: Any, where: str) -> Iterator[tuple[str, str]]:

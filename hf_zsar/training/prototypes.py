@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
 from hf_zsar.files import replacing
 from hf_zsar.modeling.modeling_rest import ResTModel
 from hf_zsar.modeling.modeling_zsar import fingerprint_of
+from hf_zsar.modeling.tensor_files import read_tensors
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 
 from .collator import VideoTextCollator
@@ -102,11 +102,8 @@ def _save_state(path: Path, key: str, sums: torch.Tensor, counts: torch.Tensor, 
 
 
 def _load_state(path: Path, key: str) -> tuple[torch.Tensor, torch.Tensor, int] | None:
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("key") != key:
-            return None
-        return file.get_tensor("sums"), file.get_tensor("counts"), int(metadata["done"])
+    tensors, metadata = read_tensors(path)
+    return (tensors["sums"], tensors["counts"], int(metadata["done"])) if metadata.get("key") == key else None
 
 
 __all__ = ["fit_prototypes"]

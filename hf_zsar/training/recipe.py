@@ -131,7 +131,7 @@ class Recipe:
         averaging: weight averaging over epochs.
         prototypes: fit the seen prototypes when training is over (ResT).
         seed: all randomness starts from it.
-        report_to: trackers, `tensorboard` or `wandb`.
+        report_to: a tracker or several, `tensorboard` or `wandb`.
         log_steps: updates between two lines of the trackers.
         save_epochs: epochs between two checkpoints that stay; save_steps: updates between two that replace each other
             within an epoch (0: none).
@@ -148,7 +148,7 @@ class Recipe:
     averaging: AveragingRecipe | None = None
     prototypes: bool = True
     seed: int = 0
-    report_to: list[str] = field(default_factory=list)
+    report_to: str | list[str] = field(default_factory=list)
     log_steps: int = 10
     save_epochs: int = 1
     save_steps: int = 0
