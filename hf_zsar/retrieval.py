@@ -68,7 +68,7 @@ class VideoIndex:
         with replacing_folder(folder, overwrite) as temporary:
             store = FeatureStore.claim(temporary, Header({"identity": self.fingerprint}, {}))
             videos = [VideoFile(name, name) for name in self.videos]
-            store.write([video.row() for video in videos], self.features, videos)
+            store.write([video.row for video in videos], self.features, videos)
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> VideoIndex:

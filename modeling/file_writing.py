@@ -58,7 +58,8 @@ def file_target(path: str | os.PathLike) -> Path:
     if not target.is_file() and os.path.lexists(target):
         raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
     if not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, f"there is no folder {str(target.parent)!r}", os.fspath(path))
+        missing = target.parent if os.path.islink(path) else Path(path).parent
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {str(missing)!r}", os.fspath(path))
     return target
 
 

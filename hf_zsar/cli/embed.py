@@ -59,12 +59,10 @@ def check(args: argparse.Namespace) -> None:
     """What can be wrong before a model is loaded.
 
     Raises:
-        CommandError: options that do not go together.
+        CommandError: options that do not go together, or an output that cannot be written.
         ValueError: the output folder holds something else.
-        OSError: an output that cannot be written.
     """
     from hf_zsar.features.store import check_place
-    from hf_zsar.files import check_file
 
     if bool(args.videos) != bool(args.out):
         raise common.CommandError("videos and --out FOLDER belong together")
@@ -74,10 +72,10 @@ def check(args: argparse.Namespace) -> None:
         raise common.CommandError("--stride is the step between windows: give --window too")
     if args.window and args.num_views:
         raise common.CommandError("--num-views spreads views over a whole video: leave it out, or --window")
+    common.check_output_folder(args.out)
+    common.check_output(args.label_bank)
     if args.out:
         check_place(args.out)
-    if args.label_bank:
-        check_file(args.label_bank)
 
 
 def embed_videos(pipe: Any, paths: list[str], args: argparse.Namespace) -> int:

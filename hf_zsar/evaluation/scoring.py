@@ -65,7 +65,7 @@ def score_splits(
     wanted = [_clips_against(protocol, candidates) for candidates in groups]
     rows: list[tuple[int, str, np.ndarray]] = []
     for batch in processes.share(batches_of(files, batch_size)):
-        features = store.read([file.row() for file in batch]).to(model.device)
+        features = store.read([file.row for file in batch]).to(model.device)
         for group, sub_bank in enumerate(banks):
             chosen = [i for i, file in enumerate(batch) if file.id in wanted[group]]
             if chosen:

@@ -27,8 +27,8 @@ from hf_zsar.processing.processing_zsar import ZSARProcessor
 from hf_zsar.processing.video_sources import VideoReadError, VideoReadWarning
 
 from .processes import Processes
-from .shards import Row, text_of
-from .store import FeatureStore, Header, VideoFile
+from .shards import Row
+from .store import FeatureStore, Header, VideoFile, shown
 
 
 # A shard ends with the batch that reaches one of these: rows, bytes, seconds since the last one.
@@ -83,7 +83,7 @@ def feature_header(
     name = str(name or getattr(model.config, "_name_or_path", "") or type(model).__name__)
     about = {
         # A folder's place on one machine means nothing on another.
-        "id": text_of(Path(name).name if Path(name).is_dir() else name),
+        "id": shown(Path(name).name if Path(name).is_dir() else name),
         "revision": revision or getattr(model.config, "_commit_hash", None),
         "model_type": model.config.model_type,
         "identity": str(model.identity()),
@@ -191,7 +191,7 @@ class _Encoder:
                 else:
                     good.append((video, value))
             features = encode_batch(self.model, [value for _, value in good]) if good else None
-            yield [video.row() for video, _ in good], features, [video for video, _ in good]
+            yield [video.row for video, _ in good], features, [video for video, _ in good]
 
     def stretches(self, batches: Iterable[Iterable[VideoFile]]) -> Iterator[Encoded]:
         """A row a window, in batches of one video's."""
@@ -204,7 +204,7 @@ class _Encoder:
                     if len(rows) == self.options.batch_size:
                         yield rows, encode_batch(self.model, pixels), []
                         rows, pixels = [], []
-                    row = video.row(start, end)
+                    row = video.row.stretch(start, end)
                     if not self.store.holds(row):
                         rows.append(row)
                         pixels.append(frames[None])
@@ -239,7 +239,7 @@ class _Encoder:
         if self._rows:
             rows = [replace(row, warnings=self._notes(row.source)) for row in self._rows]
             self.store.write(rows, VideoFeatures.cat(self._parts), self._complete)
-            done = tuple(f"{text_of(video.source)}: " for video in self._complete)
+            done = tuple(f"{video.row.source}: " for video in self._complete)
             self.messages = [text for text in self.messages if not text.startswith(done)]
         self._rows, self._parts, self._complete = [], [], []
 
@@ -256,7 +256,7 @@ class _Encoder:
     def _take_messages(self, caught: list[warnings.WarningMessage]) -> None:
         mine = [warning for warning in caught if issubclass(warning.category, VideoReadWarning)]
         caught[:] = [warning for warning in caught if warning not in mine]
-        self.messages += [text_of(warning.message) for warning in mine]
+        self.messages += [shown(str(warning.message)) for warning in mine]
         if self.options.say is not None:
             for warning in mine:
                 self.options.say(f"warning: {warning.message}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ABOUT = b"hf_zsar"
+_STRETCH = "#t="
 _MINE = ("id", "source", "start", "end", "signature", "warnings")
 
 
@@ -36,7 +37,7 @@ class Row:
 
     Args:
         id: unique in the store.
-        source: path or URL.
+        source: path, or URL without its secrets.
         start, end: seconds of a stretch; None for a whole video.
         signature: of the file, see `file_signature`; empty for a URL.
         warnings: what was wrong with a video that could be read in part.
@@ -49,10 +50,14 @@ class Row:
     signature: str = ""
     warnings: tuple[str, ...] = ()
 
+    @property
+    def video(self) -> str:
+        """The id of the video that this is a stretch of."""
+        return self.id if self.start is None else self.id.rpartition(_STRETCH)[0]
 
-def text_of(name: Any) -> str:
-    """A name as text that UTF-8 can hold: bytes of a file name that are not UTF-8 become escapes."""
-    return str(name).encode("utf-8", "backslashreplace").decode()
+    def stretch(self, start: float, end: float) -> Row:
+        """The row of a part of this video, named by a media fragment."""
+        return replace(self, id=f"{self.id}{_STRETCH}{start:.3f},{end:.3f}", start=start, end=end)
 
 
 def write_shard(path: Path, rows: Sequence[Row], features: VideoFeatures, about: Mapping[str, Any]) -> None:

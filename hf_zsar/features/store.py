@@ -24,8 +24,10 @@ from typing import Any
 
 from hf_zsar.files import append_line, check_folder, is_empty, remove_leftovers, write_json, write_text
 from hf_zsar.modeling.modeling_zsar import ModelIdentity, VideoFeatures, ZSARPreTrainedModel, fingerprint_of
+from hf_zsar.printing import printable
+from hf_zsar.processing.urls import redacted
 
-from .shards import Row, ShardError, read_features, read_rows, text_of, write_shard
+from .shards import Row, ShardError, read_features, read_rows, write_shard
 
 
 FORMAT = "hf_zsar/features/2"
@@ -54,6 +56,11 @@ def file_signature(path: str | os.PathLike) -> str:
     return f"{size}-{found.hexdigest()}"
 
 
+def shown(text: str) -> str:
+    """A name or message as a file may hold it: without secrets of URLs, bytes that are no text as escapes."""
+    return printable(redacted(text))
+
+
 @dataclass(frozen=True)
 class VideoFile:
     """A video to encode: its name in the store, its path or URL, and the signature of the file."""
@@ -65,12 +72,15 @@ class VideoFile:
     @property
     def key(self) -> str:
         """What the store knows the video by."""
-        return f"{text_of(self.id)}\t{self.signature}"
+        return f"{self.row.id}\t{self.signature}"
 
-    def row(self, start: float | None = None, end: float | None = None) -> Row:
-        """The row of the video, or of a stretch of it, named by a media fragment."""
-        name = text_of(self.id) if start is None else f"{text_of(self.id)}#t={start:.3f},{end:.3f}"
-        return Row(name, text_of(self.source), start, end, self.signature)
+    @property
+    def row(self) -> Row:
+        """The row of the whole video. What is secret in a URL is not written; a digest tells such URLs apart."""
+        name = shown(self.id)
+        if redacted(self.id) != self.id:
+            name += f"#{fingerprint_of(self.id)[:8]}"
+        return Row(name, shown(self.source), signature=self.signature)
 
 
 @dataclass(frozen=True)
@@ -187,8 +197,8 @@ class FeatureStore:
     def rows(self) -> list[Row]:
         """What is in the store, in the order of writing; of a replaced file the newest rows only."""
         rows = [self._shards[path][place] for path, place in self._places.values()]
-        newest = {row.source: row.signature for row in rows}
-        return [row for row in rows if newest[row.source] == row.signature]
+        newest = {row.video: row.signature for row in rows}
+        return [row for row in rows if newest[row.video] == row.signature]
 
     def write(self, rows: Sequence[Row], features: VideoFeatures, complete: Sequence[VideoFile]) -> None:
         """Add rows and their features (leading axis: the rows in order) as one shard.
@@ -233,7 +243,7 @@ class FeatureStore:
 
     def warnings_of(self, video: VideoFile) -> tuple[str, ...]:
         """What was wrong with a whole video that is in the store."""
-        path, place = self._places[video.row().id, video.signature]
+        path, place = self._places[video.row.id, video.signature]
         return self._shards[path][place].warnings
 
     def _load(self, path: Path) -> VideoFeatures:
@@ -249,7 +259,7 @@ class FeatureStore:
 
     def add_error(self, video: VideoFile, reason: str) -> None:
         """Note that a video could not be read. It is tried again by the next run."""
-        line = {"id": text_of(video.id), "source": text_of(video.source), "error": text_of(reason)}
+        line = {"id": video.row.id, "source": video.row.source, "error": shown(reason)}
         if line not in self.errors:
             self.errors.append(line)
             append_line(self.folder / ERRORS, json.dumps(line, ensure_ascii=False))

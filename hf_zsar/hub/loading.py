@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
 
 # Large, and read by parsers with bounds of their own.
-_LEFT_TO_OTHERS = frozenset({"tokenizer.json", "vocab.json", "descriptions.json"})
+# Not of the model, or read with bounds of their own.
+_LEFT_TO_OTHERS = frozenset({"tokenizer.json", "vocab.json", "descriptions.json", "history.json"})
 
 
 def pipeline(

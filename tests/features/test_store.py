@@ -24,7 +24,7 @@ def videos(*names: str) -> list[VideoFile]:
 
 
 def rows(*names: str) -> list[Row]:
-    return [video.row() for video in videos(*names)]
+    return [video.row for video in videos(*names)]
 
 
 def features(*values: float) -> VideoFeatures:
@@ -139,11 +139,11 @@ def test_features_of_other_shapes_are_refused(tmp_path, shape):
 def test_the_newest_rows_of_a_replaced_file_count(tmp_path):
     store = FeatureStore.claim(tmp_path / "s", header())
     old, new = VideoFile("a", "a.avi", "1"), VideoFile("a", "a.avi", "2")
-    store.write([old.row(0, 2), old.row(2, 4)], features(1, 2), [old])
-    store.write([new.row(0, 2)], features(3), [new])
+    store.write([old.row.stretch(0, 2), old.row.stretch(2, 4)], features(1, 2), [old])
+    store.write([new.row.stretch(0, 2)], features(3), [new])
     again = FeatureStore.open(tmp_path / "s")
     assert old in again and new in again
-    assert again.rows == [new.row(0, 2)]
+    assert again.rows == [new.row.stretch(0, 2)]
     assert again.rows[0].id == "a#t=0.000,2.000"
     assert again.read(again.rows).video_embeds.tolist() == [[3]]
 
@@ -451,6 +451,13 @@ def test_names_that_are_not_utf8(tmp_path):
     store, broken = run(tmp_path / "s", [video])
     assert not broken and video in store
     assert store.rows[0].id.endswith("caf\\udce9.avi")
+
+
+def test_secrets_of_urls_are_not_written_and_urls_that_differ_in_them_are_two():
+    one, two = (VideoFile(url, url) for url in (f"https://me:pw@host/v.mp4?id={n}" for n in (1, 2)))
+    assert one.row.source == two.row.source == "https://***@host/v.mp4?id=***"
+    assert one.key != two.key and one.row.id.startswith("https://***@host/v.mp4?id=***#")
+    assert VideoFile(plain := "https://host/v.mp4", plain).row.id == plain
 
 
 def test_one_process_is_the_default():
