@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # what the lazy names are, for editors and type checkers
         ZeroShotVideoClassificationPipeline as ZeroShotVideoClassificationPipeline,
     )
     from .processing.descriptions import Descriptions as Descriptions
+    from .processing.label_losses import LabelWarning as LabelWarning
     from .processing.processing_actionclip import ActionCLIPProcessor as ActionCLIPProcessor
     from .processing.processing_dasti import DASTIProcessor as DASTIProcessor
     from .processing.processing_rest import ResTProcessor as ResTProcessor
@@ -55,6 +56,7 @@ _NAMES = {
     "ZSARVideoProcessor": "processing.video_processing_zsar",
     "VideoReadError": "processing.video_reading",
     "VideoReadWarning": "processing.video_reading",
+    "LabelWarning": "processing.label_losses",
     "Descriptions": "processing.descriptions",
     "VideoIndex": "retrieval",
     "ZeroShotVideoClassificationPipeline": "pipeline_zero_shot_video_classification",

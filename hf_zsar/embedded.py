@@ -121,11 +121,11 @@ def embedded_model_path(rebuild: bool = False) -> Path:
 def build_embedded_model() -> tuple[ResTModel, ResTProcessor]:
     """Build the model and its processor in memory (see the module's text)."""
     import torch
-    from safetensors.torch import load_file
     from transformers import AutoConfig, AutoTokenizer, EfficientNetConfig
 
     from .modeling.configuration_rest import ResTConfig
     from .modeling.modeling_rest import ResTModel
+    from .modeling.tensor_files import read_tensors
     from .processing.processing_rest import ResTProcessor
     from .processing.video_processing_zsar import ZSARVideoProcessor
 
@@ -153,7 +153,7 @@ def build_embedded_model() -> tuple[ResTModel, ResTProcessor]:
     )
     model = ResTModel(config).eval()
     prototypes = _load_backbone(model.backbone.model, classifier_file)
-    text_state = load_file(sentence_folder / "model.safetensors")
+    text_state = read_tensors(sentence_folder / "model.safetensors")[0]
     wanted = model.text_model.state_dict().keys()  # without the pooler, which sentence embeddings do not use
     model.text_model.load_state_dict({name: text_state[name] for name in wanted})
     video_processor = ZSARVideoProcessor(num_frames=config.num_frames, image_mean=[0.498] * 3, image_std=[0.502] * 3)
@@ -183,7 +183,9 @@ def _load_backbone(backbone: torch.nn.Module, file: Path) -> torch.Tensor:
     """
     import torch
 
-    source = torch.load(file, map_location="cpu", weights_only=True)
+    from .conversion.checkpoint_files import read_checkpoint
+
+    source = read_checkpoint(file)
     classifier = source.pop("_fc.weight")
     source.pop("_fc.bias")
     state = {}

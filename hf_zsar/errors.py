@@ -17,7 +17,8 @@ def sentence(error: BaseException) -> str:
     if _QUOTED in text:
         text = text.splitlines()[-1].partition(": ")[2] or text
     text = redacted(" ".join(text.split()))
-    if not isinstance(error, _SAYS_ALL) or isinstance(error, (RecursionError, UnicodeError)) or not text:
+    ours = type(error).__module__.startswith("hf_zsar")
+    if not (ours or isinstance(error, _SAYS_ALL)) or isinstance(error, (RecursionError, UnicodeError)) or not text:
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 

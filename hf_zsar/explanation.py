@@ -66,7 +66,7 @@ def explain(pipe: Any, video: Any, labels: Sequence[str], label: str | None = No
     processor = pipe.processor.video_processor
     clip = processor.sample(video, **options)
     seen = processor.resize_crop(clip.frames)[0]
-    features = pipe.model.encode_videos(processor.normalize(seen)[None].to(pipe.device))
+    features = pipe.encode_videos(processor.normalize(seen)[None])
     scores = pipe.model.score(features, bank).softmax(-1)[0]
     if label is not None and label not in bank.labels:
         raise ValueError(f"{label!r} is none of the candidates.")

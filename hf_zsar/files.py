@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import os
 import shutil
 import tempfile
@@ -13,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .modeling.file_writing import TEMPORARY, file_target, remove_leftovers, replacing, settle, sync, workplace
+from .modeling.file_writing import TEMPORARY, file_target, lock, remove_leftovers, replacing, settle, sync, workplace
+from .printing import dump_json, without_nan
 
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
@@ -99,9 +99,10 @@ def check_file(path: str | os.PathLike) -> None:
 def check_folder(path: str | os.PathLike) -> None:
     """Raise what writing into the folder `path`, which may be made for that, would; nothing is left behind."""
     target = Path(os.path.realpath(path))
-    if os.path.lexists(target) and not target.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "it is not a folder", os.fspath(path))
-    with workplace(next(folder for folder in (target, *target.parents) if folder.is_dir()), path):
+    nearest = next(each for each in (target, *target.parents) if os.path.lexists(each))
+    if not nearest.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{nearest.name} is not a folder", os.fspath(path))
+    with workplace(nearest, path):
         pass
 
 
@@ -126,8 +127,32 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = 1) -> None:
-    """Write a JSON file, whole or not at all; errors as `replacing`."""
-    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+    """Write a JSON file, NaN as null, whole or not at all; errors as `replacing`."""
+    write_text(path, dump_json(without_nan(value), indent=indent) + "\n")
+
+
+def append_line(path: str | os.PathLike, line: str) -> None:
+    """Add a line to a file, forced to the disk, also where several processes do. What a kill tore is cut off first.
+
+    Raises:
+        OSError: it cannot be written; the file stays as it was.
+    """
+    data = line.encode() + b"\n"
+    with open(path, "ab+", buffering=0) as file:
+        lock(file.fileno(), wait=True)
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        if end and file.read(1) != b"\n":
+            file.seek(0)
+            end = file.read().rfind(b"\n") + 1
+        try:
+            file.truncate(end)
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError as error:
+            file.truncate(end)
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def settle_folder(work: Path, folder: Path) -> None:
@@ -172,6 +197,7 @@ def _exchange(first: Path, second: Path) -> bool:
 
 __all__ = [
     "TEMPORARY",
+    "append_line",
     "check_file",
     "check_folder",
     "file_target",

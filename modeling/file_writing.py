@@ -58,7 +58,8 @@ def file_target(path: str | os.PathLike) -> Path:
     if not target.is_file() and os.path.lexists(target):
         raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
     if not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, f"there is no folder {str(target.parent)!r}", os.fspath(path))
+        missing = target.parent if os.path.islink(path) else Path(path).parent
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {str(missing)!r}", os.fspath(path))
     return target
 
 
@@ -75,7 +76,7 @@ def workplace(folder: str | os.PathLike, target: str | os.PathLike | None = None
     target = os.fspath(folder if target is None else target)
     try:
         remove_leftovers(folder)
-        work, lock = _new_folder(folder)
+        work, handle = _new_folder(folder)
     except OSError as error:
         raise OSError(error.errno, error.strerror, target) from error
     try:
@@ -87,7 +88,7 @@ def workplace(folder: str | os.PathLike, target: str | os.PathLike | None = None
         raise OSError(number, os.strerror(number), target) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-        os.close(lock)
+        os.close(handle)
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:
@@ -96,12 +97,12 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
         with suppress(OSError):  # somebody else's, or gone by now
             if rest.is_symlink() or not rest.is_dir() or rest.stat().st_uid != _user():
                 continue
-            lock = os.open(rest / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+            handle = os.open(rest / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
             try:
-                if _lock(lock):
+                if lock(handle):
                     shutil.rmtree(rest, ignore_errors=True)
             finally:
-                os.close(lock)
+                os.close(handle)
 
 
 def settle(work: Path, file: Path, target: Path | None = None) -> None:
@@ -127,23 +128,23 @@ def _new_folder(folder: str | os.PathLike) -> tuple[Path, int]:
     while True:
         work = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder))
         try:
-            lock = os.open(work / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            handle = os.open(work / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:  # taken for left over before it was locked
             continue
         except OSError:
             shutil.rmtree(work, ignore_errors=True)
             raise
-        if _lock(lock) is not False and (work / _LOCK).exists():
-            return work, lock
-        os.close(lock)
+        if lock(handle) is not False and (work / _LOCK).exists():
+            return work, handle
+        os.close(handle)
 
 
-def _lock(handle: int) -> bool | None:
-    """Whether the lock is ours now; None where the file system has no locks."""
+def lock(handle: int, wait: bool = False) -> bool | None:
+    """Whether the lock of an open file is ours now; None where the file system has no locks."""
     if fcntl is None:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError:
@@ -167,4 +168,4 @@ def _write_error(error: Exception, work: Path) -> int | None:
     return errno.EIO if "inline_container" in text or "PytorchStreamWriter" in text else None  # of torch.save
 
 
-__all__ = ["TEMPORARY", "file_target", "remove_leftovers", "replacing", "settle", "sync", "workplace"]
+__all__ = ["TEMPORARY", "file_target", "lock", "remove_leftovers", "replacing", "settle", "sync", "workplace"]

@@ -16,8 +16,9 @@ from transformers import initialization as init
 
 from .configuration_actionclip import ActionCLIPConfig
 from .dual_encoder import DualEncoderPreTrainedModel
+from .guards import full_precision
 from .losses import contrastive_losses
-from .modeling_zsar import LabelBank, VideoFeatures, full_precision, gather_prompts, normalize, split_views
+from .modeling_zsar import LabelBank, VideoFeatures, gather_prompts, normalize, split_views
 from .stochastic_depth import add_stochastic_depth
 from .temporal_heads import build_temporal_head
 
@@ -57,7 +58,7 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
         if isinstance(module, ActionCLIPModel) and self.config.joint_space_time:
             init.normal_(module.time_embedding, std=self.backbone.vision_width**-0.5)
 
-    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+    def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
         """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` -> `view_embeds [B, V, dim]` of the temporal head and, unless
         space and time are joint, `frame_embeds [B, V, T, dim]`; `video_embeds` is the normalised mean over views.
 
@@ -126,9 +127,13 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
             return torch.einsum("bvd,kpd->bvpk", views, bank["prompt_embeds"].float())
 
     def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
-        """Logarithm of the mean, over views and templates, of the softmax over labels: `[B, K]`, float32."""
-        log_probabilities = self.score_prompts(features, bank).log_softmax(dim=-1).flatten(1, 2)
-        return {"logits_per_video": log_probabilities.logsumexp(dim=1) - math.log(log_probabilities.shape[1])}
+        """Logarithm of the mean, over views and templates, of the softmax over labels: `[B, K]`, float32. Of a single
+        label, whose softmax says nothing, the mean of [`score_prompts`]."""
+        similarity = self.score_prompts(features, bank).flatten(1, 2)
+        if similarity.shape[-1] == 1:
+            return {"logits_per_video": similarity.mean(dim=1)}
+        shares = similarity.log_softmax(dim=-1).logsumexp(dim=1) - math.log(similarity.shape[1])
+        return {"logits_per_video": shares}
 
     def compute_loss(
         self, features: VideoFeatures, bank: LabelBank, targets: torch.Tensor, **inputs: Any

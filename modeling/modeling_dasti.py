@@ -109,7 +109,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
                 parameter.requires_grad_(False)
         return self
 
-    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+    def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
         """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` -> `frame_embeds [B, V, T, dim]` after the temporal transformer
         and, with the spatial interaction, `patch_embeds [B, V, T, N, dim]`."""
         clips, batch, views = split_views(pixel_values_videos)
@@ -188,7 +188,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
         if size is None:
             spatial = features.patch_embeds is not None
             places = (features.patch_embeds if spatial else features.frame_embeds)[..., 0].numel()
-            size = max(1, MAX_SIMILARITIES // (places * bank["word_groups"].shape[1]))
+            size = max(1, MAX_SIMILARITIES // max(1, places * bank["word_groups"].shape[1]))
         if size >= len(bank):
             yield bank
             return
@@ -294,6 +294,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
             ]
             best = torch.cat(chunks, dim=1)
             result["patches"] = best.view(batch, views, *best.shape[1:]).mean(dim=1)
+        self.check_finite(result, "saliencies of videos")
         return result
 
 

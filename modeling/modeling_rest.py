@@ -19,7 +19,15 @@ from transformers import initialization as init
 from transformers.utils import logging
 
 from .configuration_rest import ResTConfig
-from .modeling_zsar import LabelBank, VideoFeatures, ZSARPreTrainedModel, gather_prompts, normalize, split_views
+from .modeling_zsar import (
+    LabelBank,
+    VideoFeatures,
+    ZSARPreTrainedModel,
+    check_length,
+    gather_prompts,
+    normalize,
+    split_views,
+)
 from .r2plus1d import R2Plus1D
 from .rest_losses import alignment_loss, classification_loss, hard_negatives, matching_loss
 from .semantic_transfer import compose_prototypes, transfer_weights
@@ -111,6 +119,11 @@ class ResTModel(ZSARPreTrainedModel):
         self.register_buffer("seen_counts", torch.zeros(seen, dtype=torch.long))
         self.post_init()
 
+    @property
+    def text_limit(self) -> int:
+        positions = self.config.text_config.max_position_embeddings
+        return min(positions, self.config.max_text_length) if self.config.cross_modal else positions
+
     def get_input_embeddings(self) -> nn.Module:
         return self.text_model.get_input_embeddings()
 
@@ -156,7 +169,12 @@ class ResTModel(ZSARPreTrainedModel):
         }
 
     def encode_texts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Text pass: token rows `[R, L]` -> unit-norm text embeddings `[R, D]`, float32."""
+        """Text pass: token rows `[R, L]` -> unit-norm text embeddings `[R, D]`, float32.
+
+        Raises:
+            ValueError: rows longer than `text_limit`.
+        """
+        check_length(input_ids, self.text_limit)
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         hidden = self.text_model(**self._text_inputs(input_ids), attention_mask=attention_mask).last_hidden_state
         if self.config.cross_modal:
@@ -166,7 +184,7 @@ class ResTModel(ZSARPreTrainedModel):
         mask = attention_mask[..., None].float()
         return normalize((hidden.float() * mask).sum(1) / mask.sum(1))
 
-    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+    def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
         """Video pass: clips alone -> unit-norm `view_embeds`; views are averaged after normalisation.
 
         Without `cross_modal`, the mean over time (and grid) of the backbone's feature, and `frame_embeds`.

@@ -99,7 +99,7 @@ class STDDModel(DualEncoderPreTrainedModel):
 
     # -- video side ------------------------------------------------------------------------------------------------
 
-    def encode_videos(
+    def compute_features(
         self,
         pixel_values_videos: torch.Tensor,
         generator: torch.Generator | None = None,

@@ -12,11 +12,9 @@ built on the same three steps.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,12 +24,14 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
+from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .candidates import Candidates
 from .distributed import gather_with_grad
+from .guards import all_finite, full_precision, is_recorded, say_what_is_not_finite
 from .label_bank import LabelBank
 from .model_identity import ModelIdentity, all_contents, fingerprint_of, identify
+from .outputs import VideoFeatures, ZSAROutput
 from .size_limits import hold_to_size
 
 
@@ -44,70 +44,6 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor, dim: int) -> torch.Ten
     """Mean of `values` over `dim` where the boolean `mask` (broadcastable) is true; 0 where nothing is kept."""
     mask = mask.to(values.dtype)
     return (values * mask).sum(dim) / mask.sum(dim).clamp(min=1)
-
-
-@dataclass
-class VideoFeatures(ModelOutput):
-    """The video side of a score, computed once per video. Every tensor has the batch as its first axis.
-
-    Args:
-        video_embeds (`torch.FloatTensor` of shape `(batch, dim)`):
-            Pooled over views and time, L2-normalised: one vector per video, for retrieval.
-        view_embeds (`torch.FloatTensor` of shape `(batch, views, dim)`, *optional*):
-            One vector per view, as the method's temporal head gives it (not normalised).
-        frame_embeds (`torch.FloatTensor` of shape `(batch, views, frames, dim)`, *optional*):
-            One vector per frame in the joint space (not normalised).
-        patch_embeds (`torch.FloatTensor` of shape `(batch, views, frames, patches, dim)`, *optional*):
-            One vector per patch in the joint space (not normalised).
-    """
-
-    video_embeds: torch.FloatTensor | None = None
-    view_embeds: torch.FloatTensor | None = None
-    frame_embeds: torch.FloatTensor | None = None
-    patch_embeds: torch.FloatTensor | None = None
-
-    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> VideoFeatures:
-        """A new value with `function` applied to every tensor that is present."""
-        return type(self)(**{name: function(tensor) for name, tensor in self.items()})
-
-    def to(self, *args: Any, **kwargs: Any) -> VideoFeatures:
-        """As `torch.Tensor.to`, for every tensor."""
-        return self.map(lambda tensor: tensor.to(*args, **kwargs))
-
-    def select(self, index: int | slice | Sequence[int]) -> VideoFeatures:
-        """The features of some videos of the batch, the batch axis kept."""
-        index = slice(index, index + 1 or None) if isinstance(index, int) else index
-        return self.map(lambda tensor: tensor[index])
-
-    def gathered(self) -> VideoFeatures:
-        """The features of the videos of all processes, in rank order, with gradient."""
-        return self.map(gather_with_grad)
-
-    @classmethod
-    def cat(cls, parts: Sequence[VideoFeatures]) -> VideoFeatures:
-        """Join batches. All parts must come from the same model with the same number of views and frames."""
-        return type(parts[0])(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
-
-
-@dataclass
-class ZSAROutput(ModelOutput):
-    """Output of every model.
-
-    Args:
-        loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` are given):
-            The method's training loss.
-        logits_per_video (`torch.FloatTensor` of shape `(batch, labels)`):
-            Softmax over the labels gives the method's probabilities.
-        logits_per_text (`torch.FloatTensor` of shape `(labels, batch)`): its transpose.
-        video_embeds (`torch.FloatTensor` of shape `(batch, dim)`): pooled, L2-normalised.
-        text_embeds (`torch.FloatTensor` of shape `(labels, dim)`): pooled, L2-normalised.
-    """
-
-    loss: torch.FloatTensor | None = None
-    logits_per_video: torch.FloatTensor | None = None
-    logits_per_text: torch.FloatTensor | None = None
-    video_embeds: torch.FloatTensor | None = None
-    text_embeds: torch.FloatTensor | None = None
 
 
 class ForwardOptions(TransformersKwargs, total=False):
@@ -126,7 +62,7 @@ class ForwardOptions(TransformersKwargs, total=False):
 class ZSARPreTrainedModel(PreTrainedModel):
     """Base class of all methods: `forward` in terms of the three steps, saving, initialisation, fingerprints.
 
-    A method implements [`encode_videos`], [`encode_labels`], [`compute_scores`] and [`compute_loss`].
+    A method implements [`compute_features`], [`encode_labels`], [`compute_scores`] and [`compute_loss`].
     """
 
     base_model_prefix = "model"
@@ -187,6 +123,12 @@ class ZSARPreTrainedModel(PreTrainedModel):
         return False
 
     @property
+    def text_limit(self) -> int | None:
+        """Tokens of a prompt that the text tower reads, for `processor.limited_to`; `None`: its configuration does not
+        say."""
+        return getattr(self.config.get_text_config(), "max_position_embeddings", None)
+
+    @property
     def training_classes(self) -> list[str] | None:
         """The classes that the method can be trained on, in the order of their ids; `None`: any."""
         return None
@@ -204,12 +146,29 @@ class ZSARPreTrainedModel(PreTrainedModel):
         """
         return next((role for role, prefixes in self.parameter_roles.items() if name.startswith(prefixes)), "head")
 
-    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
-        """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` (V views) -> what the method scores with."""
+    def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+        """What a method implements of [`encode_videos`]."""
         raise NotImplementedError
 
+    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+        """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` (V views) -> what the method scores with.
+
+        Args:
+            kwargs: see `compute_features` of the method.
+
+        Raises:
+            FloatingPointError, ValueError: see [`check_finite`].
+        """
+        features = self.compute_features(pixel_values_videos, **kwargs)
+        self.check_finite(features, "features of videos")
+        return features
+
     def encode_labels(self, input_ids: torch.Tensor, labels: Sequence[str] | None = None, **inputs: Any) -> LabelBank:
-        """Token ids `[R, L]` of the R distinct prompts and `prompt_index [K, A]` -> the text side of K labels."""
+        """Token ids `[R, L]` of the R distinct prompts and `prompt_index [K, A]` -> the text side of K labels.
+
+        Raises:
+            FloatingPointError, ValueError: see [`check_finite`].
+        """
         raise NotImplementedError
 
     def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
@@ -221,6 +180,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
 
         Raises:
             ValueError: the bank was made by another model (see [`identity`]); not asked in training.
+            FloatingPointError, ValueError: see [`check_finite`].
         """
         return self.score_parts(features, bank)["logits_per_video"]
 
@@ -231,7 +191,9 @@ class ZSARPreTrainedModel(PreTrainedModel):
 
     def _score_parts(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
         with full_precision(features.video_embeds.device):
-            return self.compute_scores(features, bank)
+            parts = self.compute_scores(features, bank)
+        self.check_finite(parts, "scores of videos")
+        return parts
 
     def check_bank(self, bank: LabelBank) -> None:
         """Refuse a bank of another model, or of this one before its weights, adapters or configuration changed.
@@ -420,10 +382,24 @@ class ZSARPreTrainedModel(PreTrainedModel):
         """Build the bank that `encode_labels` returns; `inputs` are the token tensors that it was made of."""
         count = next(iter(tensors.values())).shape[0]
         labels = tuple(labels) if labels is not None else tuple(str(i) for i in range(count))
+        self.check_finite(tensors, "embeddings of labels")
         if self.training or is_recorded():  # weights change at every step, with a frozen text tower in silence
             return LabelBank(labels, tensors)
         identity = self.identity()
         return LabelBank(labels, tensors, fingerprint_of(str(identity), labels, *inputs), identity=identity)
+
+    def check_finite(self, values: Mapping[str, torch.Tensor], what: str) -> None:
+        """Nothing but finite numbers leaves a model. Not asked in training, nor while it is compiled or exported.
+
+        Args:
+            values: tensors whose first axis counts `what`, e.g. `"scores of videos"`.
+
+        Raises:
+            FloatingPointError: NaN or infinity among them, though the weights are finite.
+            ValueError: because of weights that hold such values.
+        """
+        if not (self.training or is_recorded() or all_finite(values.values())):
+            say_what_is_not_finite(self, values, what)
 
     @torch.compiler.disable
     def identity(self) -> ModelIdentity:
@@ -473,16 +449,6 @@ def is_frozen(module: nn.Module) -> bool:
     return bool(trained) and not any(trained)
 
 
-def is_recorded() -> bool:
-    """Whether what runs is being compiled, exported or traced: then nothing may depend on values."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
-
-
-def full_precision(device: torch.device) -> contextlib.AbstractContextManager:
-    """Autocast off: scores are float32, whatever the towers are computed in."""
-    return contextlib.nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
-
-
 def split_views(pixel_values_videos: torch.Tensor) -> tuple[torch.Tensor, int, int]:
     """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` -> (`[B*V, T, 3, H, W]`, B, V).
 
@@ -498,6 +464,18 @@ def split_views(pixel_values_videos: torch.Tensor) -> tuple[torch.Tensor, int, i
         f"pixel_values_videos has shape {tuple(pixel_values_videos.shape)}: expected [batch, frames, channels, "
         "height, width] or [batch, views, frames, channels, height, width]."
     )
+
+
+def check_length(input_ids: torch.Tensor, limit: int) -> None:
+    """
+    Raises:
+        ValueError: token rows `[R, L]` longer than `limit`.
+    """
+    if input_ids.shape[1] > limit:
+        raise ValueError(
+            f"The prompts have up to {input_ids.shape[1]} tokens, the text tower reads {limit}: prepare them with "
+            f"processor.limited_to({limit}), which cuts them and says which."
+        )
 
 
 def gather_prompts(rows: torch.Tensor, prompt_index: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,6 +21,8 @@ from typing import Any, TextIO
 
 from .action_graph import RELATIONS, ActionGraph, unique
 from .description_schemas import SCHEMA_IDS, SCHEMAS, DescriptionError, check
+from .label_checks import check_text
+from .limits import hold_to
 from .text_files import TextFileError, read_json
 
 
@@ -177,6 +179,7 @@ class Descriptions:
         """
         document = _as_document(data, kind, source)
         kind = next(name for name, schema in SCHEMA_IDS.items() if schema == document["schema"])
+        _check_size(document, kind, source or "the descriptions")
         document = _repaired(document, kind)
         check(document, SCHEMAS[kind], source)
         limit = document.get("num_attributes", 8)
@@ -304,6 +307,32 @@ def _is_per_video(data: Mapping[str, Any]) -> bool:
     return any("top" in key for key in inner) or all(_VIDEO.search(key) for key in data)
 
 
+def _check_size(document: Mapping[str, Any], kind: str, where: str) -> None:
+    """Refuse texts and lists beyond the limits, and texts that are none, before anything is made of them."""
+    classes = document.get("classes")
+    if not isinstance(classes, Mapping):
+        return
+    own = ("attributes",) if kind == "attributes" else tuple(_GRAPH_FIELDS)
+    try:
+        hold_to("labels", len(classes), "the number of classes")
+        for key, entry in classes.items():
+            fields = entry if isinstance(entry, Mapping) else {}
+            _check_texts([key, {name: fields[name] for name in own if name in fields}], repr(key)[:80])
+    except ValueError as error:
+        raise DescriptionError(f"{where}: {error}") from error
+
+
+def _check_texts(value: Any, where: str, depth: int = 7) -> None:
+    if not depth:
+        raise DescriptionError(f"in {where}, lists are nested too deeply")
+    if isinstance(value, str):
+        check_text(value, f"in {where}, the text")
+    elif isinstance(value, (list, tuple, Mapping)):
+        hold_to("descriptions", len(value), f"in {where}, the length of a list")
+        for item in value.values() if isinstance(value, Mapping) else value:
+            _check_texts(item, where, depth - 1)
+
+
 def _repaired(document: dict[str, Any], kind: str) -> dict[str, Any]:
     """The document with attributes normalised, repeated and empty items dropped; the rest is left to the check."""
     classes = document.get("classes")
@@ -354,7 +383,7 @@ def read_description_file(path: str | os.PathLike) -> Any:
 
 def format_json(value: Any, indent: str = "", width: int = 110) -> str:
     """JSON that people can read and edit: what fits into a line stands on one, everything else is indented."""
-    flat = json.dumps(value, ensure_ascii=False)
+    flat = json.dumps(value, ensure_ascii=False, allow_nan=False)
     nested = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, list) for item in value))
     if not value or not isinstance(value, (dict, list)) or (not nested and len(indent) + len(flat) <= width):
         return flat

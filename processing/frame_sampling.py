@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .limits import hold_to
+
 
 Generator = np.random.Generator | torch.Generator | int
 
@@ -68,7 +70,9 @@ def at_fps(
     duration: float, num_frames: int, num_views: int = 1, fps: float = 1.0, max_frames: int = 256
 ) -> np.ndarray:
     """Segment centres, as many as `fps` frames a second give (1 to `max_frames`); `num_frames` is not used."""
-    return uniform(duration, min(max(1, round(duration * fps)), max_frames), num_views)
+    count = max(1, round(min(duration * fps, max_frames)))
+    hold_to("clip_frames", count * num_views, f"{fps:g} frames a second of {duration:,.1f} s, frames")
+    return uniform(duration, count, num_views)
 
 
 # By index: ActionCLIP ------------------------------------------------------------------------------------------------
@@ -248,6 +252,7 @@ class Sampler:
             raise ValueError(f"Sampler {self.name!r} needs a video with a length above 0, got {length}.")
         if num_frames < 1 or num_views < 1:
             raise ValueError(f"num_frames and num_views must be at least 1, got {num_frames} and {num_views}.")
+        hold_to("clip_frames", num_frames * num_views, f"{num_views} views of {num_frames} frames, frames in all")
         unknown = sorted(set(options) - set(self.options))
         if unknown:
             known = ", ".join(self.options) or "none"

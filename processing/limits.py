@@ -25,7 +25,12 @@ class Limits:
         clip_frames: frames sampled for one clip, whatever their size. An official protocol takes 32 frames x 10 views.
         windows: stretches of one file in a timeline, each with its scores: a day in steps of a second are 86,400.
         clock_gap: seconds between two frames in a row; more is an error of the clock, which is closed up. A time
-            lapse, a screen recording or a slide show may stand still for hours.
+            lapse, a screen recording or a slide show may stand still for hours, over night.
+        labels: of one choice or file. ImageNet-21k, the largest published list of classes, has 21,841.
+        text_characters: of one label, template, attribute or clause. Text towers read 77 to 512 tokens, a third of it.
+        descriptions: attributes, or clauses of one kind, of one label. Published files have up to 100.
+        prompts: of a label set: labels x prompts of the longest. 400 labels x 16 templates are 6400; they take minutes
+            on a CPU from a hundred thousand.
         decoded_pixels: of all frames that reading one file decodes: a day of 1920 x 1080 at 30 a second is half of it.
         download_bytes: of a video from a URL. An hour of 1080p at 5 Mbit a second has 2.2 GB; a URL of a stranger may
             never end.
@@ -44,7 +49,11 @@ class Limits:
     value_pixels: int = 2**27
     clip_frames: int = 2**14
     windows: int = 100_000
-    clock_gap: float = 30 * 3600
+    clock_gap: float = 12 * 3600
+    labels: int = 100_000
+    text_characters: int = 10_000
+    descriptions: int = 1000
+    prompts: int = 2**20
     decoded_pixels: int = 10**13
     download_bytes: int = 2**32
     download_seconds: float = 3600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .video_sources import VideoReadError
+from .limits import hold_to
+from .video_sources import VideoReadError, check_clip
 from .video_windows import sliding_windows
 
 
@@ -157,9 +159,23 @@ class VideoReader:
             ValueError: lengths or counts that are not positive.
         """
         stride = window if stride is None else stride
-        if not (window > 0 and stride > 0 and num_frames > 0):
+        if not (0 < window < math.inf and 0 < stride < math.inf and num_frames > 0):
             raise ValueError(f"window, stride and num_frames must be positive, got {window}, {stride}, {num_frames}.")
-        parts = sliding_windows(self._frames_at, window, stride, num_frames, self._known_duration(), self._ending)
+        duration = self._known_duration()
+        # Of a source without end only the windows that overlap count.
+        span = window if duration is None else max(window, duration)
+        count = span / stride
+        count = count if count > 2**53 else math.ceil(count)
+        hold_to("windows", count, f"{self.name}: windows of {window:g} s, every {stride:g} s", VideoReadError)
+
+        def frames_at(times: Iterable[float]) -> Iterator[Shown]:
+            for number, shown in enumerate(self._frames_at(times)):
+                if not number:  # overlapping windows hold, on average, half of their frames
+                    overlap = max(1, math.ceil(min(window, span) / stride / 2))
+                    check_clip(self.name, overlap * num_frames, shown[2].shape)
+                yield shown
+
+        parts = sliding_windows(frames_at, window, stride, num_frames, duration, self._ending)
         return (VideoWindow(start, end, self._clip(frames)) for start, end, frames in parts)
 
     def _known_duration(self) -> float | None:
@@ -175,6 +191,7 @@ class VideoReader:
         raise NotImplementedError
 
     def _clip(self, frames: Sequence[Shown]) -> VideoClip:
+        check_clip(self.name, len(frames), frames[0][2].shape)
         # One copy, without torch's thread pool, whose start costs more than the copy.
         pixels = np.empty((len(frames), *frames[0][2].shape), dtype=np.uint8)
         for place, (_, _, picture) in zip(pixels, frames, strict=True):
@@ -226,6 +243,7 @@ class ArrayReader(VideoReader):
         indices = [self._number(float(time)) for time in timestamps]
         frames = self._frames
         if indices != list(range(len(frames))):
+            check_clip(self.name, len(indices), frames.shape[1:])
             frames = torch.from_numpy(frames.numpy()[indices])
         return VideoClip(frames, [index / self._rate for index in indices], indices, self.info)
 
@@ -265,6 +283,7 @@ class DecoderReader(VideoReader):
 
     def read_at(self, timestamps: Sequence[float], mode: str = "exact") -> VideoClip:
         last = self._begin + self._info.duration - 1e-4
+        check_clip(self.name, len(timestamps), (self._info.height, self._info.width))
         seconds = [min(max(self._begin + float(time) + FLOAT_SLACK, self._begin), last) for time in timestamps]
         batch = self._call(self._decoder.get_frames_played_at, seconds)
         frames = batch.data if batch.data.shape[-1] == 3 else batch.data.permute(0, 2, 3, 1)
@@ -273,6 +292,7 @@ class DecoderReader(VideoReader):
         return VideoClip(frames.cpu().contiguous(), times, indices, self._info)
 
     def read_indices(self, indices: Sequence[int]) -> VideoClip:
+        check_clip(self.name, len(indices), (self._info.height, self._info.width))
         batch = self._call(self._decoder.get_frames_at, [int(index) for index in indices])
         frames = batch.data if batch.data.shape[-1] == 3 else batch.data.permute(0, 2, 3, 1)
         times = [float(time) - self._begin for time in batch.pts_seconds]

@@ -21,7 +21,10 @@ import numpy as np
 import torch
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from .video_sources import MediaSource, VideoReadError
+from .limits import hold_to, limits
+from .video_clock import REORDER_DEPTH, Clock
+from .video_codecs import codec_name
+from .video_sources import MediaSource, VideoReadError, check_size
 
 
 # Containers whose reader never opens another file or address, as those of playlists (HLS, DASH, concat) do: a hostile
@@ -32,15 +35,14 @@ FORMATS = (
 )
 # Containers that store no presentation times: their readers guess, and with B-frames guess wrong.
 GUESSED_CLOCKS = {"avi", "m4v", "mpegvideo", "h261", "h263", "h264", "hevc", "vc1", "obu"}
-REORDER_DEPTH = 16
+# How files start whose header lists all streams: what is asked of their decoders holds from the first look on.
+LISTED_FIRST = (b"\x1aE\xdf\xa3", b"RIFF", b"\x89PNG")
 INDEXED = {"mov", "matroska", "avi", "flv"}
 # What PyAV raises at broken files; a stream list that does not fit its file gives an IndexError.
-READ_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError)
+READ_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError, OverflowError)
 # Codecs whose pictures have parts that decode side by side; in small pictures that costs more than it saves.
 SLICED = {"h264", "hevc", "vp9", "av1", "libdav1d", "mpeg1video", "mpeg2video", "prores", "dnxhd", "ffv1"}
 SLICED_PIXELS = 640 * 360
-# Larger pictures than any camera's come from broken or hostile files.
-MAX_PIXELS = 2**26
 FRAME_THREADED = {"h264", "hevc", "vp8", "vp9"}
 
 
@@ -69,23 +71,34 @@ class MediaFile:
         self.name = source.name
         self.thread_count = default_threads() if thread_count is None else thread_count
         self.damage: list[str] = []
+        self.remarks: list[str] = []  # what else a user should know
+        self.clock_jumps = 0
+        self.steady = False  # whether all packets were seen, and the clock does not jump
+        self.place = 0  # where in the file the last packet ends that was read
+        self._decoded_pixels, self._most_decoded = 0, limits().decoded_pixels
         self._reformatter = VideoReformatter()
         self._open()
 
     def _open(self, plain: bool = False) -> None:
         # Looking at a file, FFmpeg decodes a first picture, which costs more than all the rest and, where the headers
         # say how frames are reordered, tells nothing new.
-        quick = not plain and self._starts_like_mp4()
-        self._open_container({"skip_frame": "all"} if quick else {})
+        head = self._head()
+        quick = not plain and head[4:] == b"ftyp"
+        options = most_pixels() if head.startswith(LISTED_FIRST) or head[4:] == b"ftyp" else {}
+        self._open_container({**options, "skip_frame": "all"} if quick else options)
         if quick and not self._reordering_is_known():
             self.container.close()
             self._rewind_source()
-            self._open_container({})
+            self._open_container(options)
         self.codec.thread_type = "SLICE"
-        pixels = self.codec.width * self.codec.height
-        if pixels > MAX_PIXELS:
+        self.header_size = self.codec.height, self.codec.width
+        try:
+            check_size(self.name, self.codec.width, self.codec.height)
+        except VideoReadError:
             self.container.close()
-            raise VideoReadError(f"{self.name}: pictures of {self.codec.width}x{self.codec.height} are too large.")
+            raise
+        self.codec.options = most_pixels()
+        pixels = self.codec.width * self.codec.height
         self._slices = self.thread_count if pixels >= SLICED_PIXELS else 1
         self.codec.thread_count = self._slices if self.codec.name in SLICED else 1
         self.time_base: Fraction = self.stream.time_base
@@ -94,7 +107,8 @@ class MediaFile:
         rate = self.stream.guessed_rate or self.stream.average_rate
         # Ticks of one frame at the declared rate; 1 when no rate is declared.
         self.frame_length = float(1 / (rate * self.time_base)) if rate else 1.0
-        self._geometry: tuple[int, int, int, int, tuple[bool, bool, bool]] | None = None
+        self._clock = Clock(float(1 / self.time_base), self.format)
+        self._geometry: tuple[int, int, bool, int, int, tuple[bool, bool, bool]] | None = None
         self._has_frame_threads = False
 
     def _open_container(self, options: dict[str, str]) -> None:
@@ -115,19 +129,15 @@ class MediaFile:
             raise
         self.codec = self.stream.codec_context
 
-    def _starts_like_mp4(self) -> bool:
+    def _head(self) -> bytes:
+        """The first bytes of the file; none of a stream."""
         if not self.source.seekable:
-            return False
+            return b""
         try:
-            if self.source.path is not None:
-                with open(self.source.path, "rb") as file:
-                    return file.read(8)[4:] == b"ftyp"
             self._rewind_source()
-            head = self.source.file.read(8)
-            self._rewind_source()
+            return self.source.read(0, 8)
         except (OSError, ValueError) as error:
             raise VideoReadError(f"{self.name}: cannot be read ({reason(error)}).") from error
-        return head[4:] == b"ftyp"
 
     def _rewind_source(self) -> None:
         if self.source.file is not None:
@@ -140,10 +150,25 @@ class MediaFile:
     def _video_stream(self) -> Any:
         pictures = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
         streams = [stream for stream in self.container.streams.video if not stream.disposition & pictures]
-        streams = [stream for stream in streams if stream.codec_context is not None and stream.time_base]
-        if not streams:
-            raise VideoReadError(f"{self.name}: no video stream (audio only, or a cover picture).")
-        return streams[0]
+        for stream in streams:
+            if stream.codec_context is not None and stream.time_base:
+                if stream is not streams[0]:
+                    self.remark(f"{self._without_decoder(streams[0])}; another video stream is read")
+                return stream
+        if streams:
+            raise VideoReadError(f"{self.name}: {self._without_decoder(streams[0])}.")
+        raise VideoReadError(f"{self.name}: no video stream ({self._other_streams()}).")
+
+    def _without_decoder(self, stream: Any) -> str:
+        return (
+            f"no decoder for its video codec, {codec_name(self.format, self.source) or 'which FFmpeg does not know'}"
+        )
+
+    def _other_streams(self) -> str:
+        """What a file without a video holds instead."""
+        kinds = sorted({stream.type for stream in self.container.streams if stream.type != "video"})
+        covers = ["a cover picture"] if self.container.streams.video else []
+        return " and ".join([f"{kind} only" if kinds == ["audio"] else kind for kind in kinds] + covers) or "nothing"
 
     @property
     def format(self) -> str:
@@ -187,19 +212,39 @@ class MediaFile:
         try:
             for packet in self.container.demux(self.stream):
                 if packet.size:
+                    if not self.steady:
+                        self._watch(packet)
                     yield packet
         except READ_ERRORS as error:
             self.note(f"reading stops early ({reason(error)})")
 
+    def _watch(self, packet: av.Packet) -> None:
+        """Let the times of packets run on where the container's clock jumps."""
+        self.place = max(self.place, (packet.pos or 0) + packet.size)
+        shown, decoded = packet.pts, packet.dts
+        given = decoded if shown is None else shown
+        if given is None:
+            return
+        times = self._clock.place(given, decoded, self.length_of(packet), packet.is_keyframe)
+        if times != (given, decoded):
+            self.clock_jumps = max(self.clock_jumps, self._clock.jumps)
+            packet.pts = None if shown is None else times[0]
+            packet.dts = times[1]
+
     def decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         """Frames that come out when `packet` goes in (None: the rest); an undecodable packet is noted as damage."""
         try:
-            return self.codec.decode(packet)
+            frames = self.codec.decode(packet)
+            for frame in frames:
+                self._decoded_pixels += frame.width * frame.height
         except av.EOFError:
             return []
         except READ_ERRORS as error:
             self.note(f"undecodable data ({reason(error)})")
             return []
+        if self._decoded_pixels > self._most_decoded and self.source.seekable:  # a stream may never end
+            hold_to("decoded_pixels", self._decoded_pixels, f"{self.name}: too much to decode", VideoReadError)
+        return frames
 
     @contextmanager
     def frame_threads(self) -> Iterator[None]:
@@ -223,10 +268,31 @@ class MediaFile:
         if self._has_frame_threads:
             self.rewind()
 
+    def remark(self, what: str) -> None:
+        """Remember something that the user should know, though nothing is broken, once."""
+        if what not in self.remarks:
+            self.remarks.append(what)
+
+    def remark_jumps(self) -> None:
+        """Tell how often the clock jumped on the way here from the start of the file."""
+        if self._clock.jumps:
+            closed = float(self._clock.skipped * self.time_base)
+            gaps = f", gaps of {closed:,.0f} s closed" if closed >= 1 else ""
+            times = "once" if self._clock.jumps == 1 else f"{self._clock.jumps} times"
+            self.remark(f"the clock starts anew or jumps {times}; the parts are shown one after the other{gaps}")
+
     def note(self, damage: str) -> None:
         """Remember something wrong with the file, once."""
         if damage not in self.damage:
             self.damage.append(damage)
+
+    def learn_from(self, other: MediaFile) -> None:
+        """Take over what another decoder of the same file found wrong with it."""
+        for each in other.damage:
+            self.note(each)
+        for each in other.remarks:
+            self.remark(each)
+        self.clock_jumps = max(self.clock_jumps, other.clock_jumps)
 
     def frames(self) -> Iterator[tuple[int, av.VideoFrame]]:
         """Every frame from here on with its time in ticks, times never falling.
@@ -261,6 +327,7 @@ class MediaFile:
     def seek(self, ticks: int) -> bool:
         """Go to the last key frame not after `ticks`, as far as the container knows; False when it cannot."""
         self.untouched = False
+        self._clock.lose()
         try:
             self.container.seek(ticks, stream=self.stream, backward=True)
         except READ_ERRORS:
@@ -279,21 +346,26 @@ class MediaFile:
 
     def shape(self, frame: av.VideoFrame, as_stored: bool = False) -> tuple[int, int]:
         """Height and width of `pixels(frame)`."""
-        if as_stored:
-            return frame.height, frame.width
-        width, height, turn = self._seen(frame)
+        width, height, turn = self._seen(frame, as_stored)
         return (width, height) if turn[0] else (height, width)
 
-    def pixels(self, frame: av.VideoFrame, as_stored: bool = False) -> np.ndarray:
+    def pixels(
+        self, frame: av.VideoFrame, as_stored: bool = False, shape: tuple[int, int] | None = None
+    ) -> np.ndarray:
         """uint8 RGB `[H, W, 3]` as a viewer sees it: square pixels, turned as the metadata says, alpha dropped.
 
-        Interlaced frames stay woven. `as_stored` leaves the pixel grid as it is coded.
+        Interlaced frames stay woven. `as_stored` leaves the pixel grid as it is coded. `shape` is the height and width
+        of the video's first picture, to which all are scaled.
         """
         if frame.is_corrupt:
             self.note("damaged pictures were concealed by the decoder")
-        if as_stored:
-            return self._reformatter.reformat(frame, format="rgb24", threads=self._slices).to_ndarray()
-        width, height, turn = self._seen(frame)
+        width, height, turn = self._seen(frame, as_stored)
+        if shape is not None and shape != ((width, height) if turn[0] else (height, width)):
+            self.remark(
+                f"the picture size changes on the way, to {frame.width}x{frame.height}; "
+                f"all pictures are scaled to the size of the first, {shape[1]}x{shape[0]}"
+            )
+            height, width = shape[::-1] if turn[0] else shape
         same = (width, height) == (frame.width, frame.height)
         picture = self._reformatter.reformat(
             frame,
@@ -305,15 +377,23 @@ class MediaFile:
         ).to_ndarray()
         return oriented(picture, *turn)
 
-    def _seen(self, frame: av.VideoFrame) -> tuple[int, int, tuple[bool, bool, bool]]:
-        """Width and height with square pixels, and `orientation`, both of which hold for the whole file."""
+    def _seen(self, frame: av.VideoFrame, as_stored: bool) -> tuple[int, int, tuple[bool, bool, bool]]:
+        """Width and height with square pixels, and `orientation`, both of which hold for all frames of a size."""
         known = self._geometry
-        if known is None or known[:2] != (frame.width, frame.height):
-            # The container's word on the shape of a pixel, else the codec's, which it has after a first frame.
-            aspect = self.stream.sample_aspect_ratio or self.codec.sample_aspect_ratio
-            size = square_size(frame.width, frame.height, aspect)
-            known = self._geometry = (frame.width, frame.height, *size, orientation(frame))
-        return known[2:]
+        if known is None or known[:3] != (frame.width, frame.height, as_stored):
+            check_size(self.name, frame.width, frame.height)
+            size, turn = (frame.width, frame.height), (False, False, False)
+            if not as_stored:
+                # The container's word on the shape of a pixel, else the codec's, which it has after a first frame.
+                aspect = self.stream.sample_aspect_ratio or self.codec.sample_aspect_ratio
+                size, turn = square_size(*size, aspect), orientation(frame)
+            known = self._geometry = (frame.width, frame.height, as_stored, *size, turn)
+        return known[3:]
+
+
+def most_pixels() -> dict[str, str]:
+    """FFmpeg's option that refuses larger pictures before it allocates them; it compares with padding."""
+    return {"max_pixels": str(limits().picture_pixels * 17 // 16)}
 
 
 def drain(codec: Any) -> None:
@@ -337,7 +417,9 @@ def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, 
     if not aspect or aspect <= 0 or abs(math.log(aspect)) < 0.01 or not Fraction(1, 16) <= aspect <= 16:
         return width, height
     wider, higher = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
-    return (wider, higher) if wider * higher <= MAX_PIXELS else (width, height)
+    most = limits()
+    fits = wider * higher <= most.picture_pixels and max(wider, higher) <= most.picture_ratio * min(wider, higher)
+    return (wider, higher) if fits else (width, height)
 
 
 def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,10 +12,11 @@ import av
 import numpy as np
 import torch
 
+from .limits import limits
 from .video_clips import FLOAT_SLACK, Shown, VideoClip, VideoInfo, VideoReader, copy_picture
 from .video_decoding import MediaFile, orientation
 from .video_seeking import PlanFailed, Timed, frames_at, key_frames_near, split_key_targets, split_targets
-from .video_sources import MediaSource, VideoReadError, VideoReadWarning
+from .video_sources import MediaSource, VideoReadError, VideoReadWarning, check_clip
 from .video_timeline import Timeline, read_through, read_timeline
 
 
@@ -25,7 +27,7 @@ class MediaReader(VideoReader):
         self.name = media.name
         self._media = media
         self._as_stored = as_stored
-        self._warned = False
+        self._told: set[str] = set()
         self._shape: tuple[int, int, int] | None = None
         self._timeline: Timeline
 
@@ -67,26 +69,37 @@ class MediaReader(VideoReader):
         for tick, frame in frames:
             if last != tick:
                 if self._shape is None:
-                    self._shape = (*media.shape(frame, self._as_stored), rotation_of(frame))
-                last, picture = tick, media.pixels(frame, self._as_stored)
+                    self._shape = self._first_shape(media, frame)
+                last, picture = tick, media.pixels(frame, self._as_stored, self._shape[:2])
             yield self._seconds(tick), self._timeline.index_of(tick), picture
+
+    def _first_shape(self, media: MediaFile, frame: av.VideoFrame) -> tuple[int, int, int]:
+        """Height, width and rotation of the video's first picture, `frame` being the first that was asked for."""
+        return *media.shape(frame, self._as_stored), rotation_of(frame)
 
     def _seconds(self, tick: int) -> float:
         base = self._media.time_base
         return (tick - self._timeline.first) * base.numerator / base.denominator
 
     def _tick(self, seconds: float) -> int:
+        if not math.isfinite(seconds):
+            raise VideoReadError(f"{self.name}: {seconds} is not a time.")
         base = self._media.time_base
         return self._timeline.first + max(0, int((seconds + FLOAT_SLACK) * base.denominator / base.numerator))
 
     def _nothing(self) -> VideoReadError:
-        return VideoReadError(f"{self.name}: no frame can be decoded ({'; '.join(self._media.damage) or 'no data'}).")
+        why = "; ".join(self._media.damage) or "no data"
+        if 0 in self._media.header_size:  # FFmpeg hides the size of pictures that it was told to refuse
+            why += f"; pictures may be larger than picture_pixels allows, {limits().picture_pixels:,}"
+        return VideoReadError(f"{self.name}: no frame can be decoded ({why}).")
 
     def _warn(self) -> None:
-        if self._media.damage and not self._warned:
-            self._warned = True
-            what = "; ".join(self._media.damage)
-            warnings.warn(f"{self.name}: {what}. The readable frames are used.", VideoReadWarning, stacklevel=3)
+        media = self._media
+        news = [each for each in (*media.damage, *media.remarks) if each not in self._told]
+        if news:
+            self._told.update(news)
+            rest = " The readable frames are used." if media.damage else ""
+            warnings.warn(f"{self.name}: {'; '.join(news)}.{rest}", VideoReadWarning, stacklevel=3)
 
 
 class FileReader(MediaReader):
@@ -123,7 +136,7 @@ class FileReader(MediaReader):
             self._read_exactly(pictures)
         if not pictures.shown:
             raise self._nothing()
-        self._cut_damaged()
+        self._correct_timeline()
         self._warn()
         return pictures.clip(ticks, self.info)
 
@@ -144,10 +157,11 @@ class FileReader(MediaReader):
         if len(parts) == 1 or media.source.again() is None:
             return read(media, pictures.ticks, pictures)
 
-        def aside(part: Sequence[int]) -> tuple[bool, list[str]]:
+        def aside(part: Sequence[int]) -> tuple[bool, MediaFile]:
             other = MediaFile(media.source.again(), threads // len(parts))
+            other.steady = media.steady
             try:
-                return read(other, part, pictures), other.damage
+                return read(other, part, pictures), other
             finally:
                 other.close()
 
@@ -155,10 +169,9 @@ class FileReader(MediaReader):
             others = [pool.submit(aside, part) for part in parts[1:]]
             done = read(media, parts[0], pictures)
             for other in others:
-                also_done, damage = other.result()
+                also_done, other_media = other.result()
                 done = done and also_done
-                for each in damage:
-                    media.note(each)
+                media.learn_from(other_media)
         return done
 
     def _key_frames(self, media: MediaFile, wanted: Sequence[int], pictures: PictureStack) -> bool:
@@ -173,12 +186,27 @@ class FileReader(MediaReader):
             pictures.put(wanted, self._shown(frames_at(media, wanted), media))
         return True
 
-    def _cut_damaged(self) -> None:
-        """Shorten the timeline of a damaged file to what turned out to decode."""
+    def _first_shape(self, media: MediaFile, frame: av.VideoFrame) -> tuple[int, int, int]:
+        beside = media.source.again()
+        if beside is not None and (frame.height, frame.width) != media.header_size:
+            # The size changes somewhere, or the header is wrong: the first picture itself decides.
+            other = MediaFile(beside, 1)
+            try:
+                _, frame = next(other.frames(), (0, frame))
+                return super()._first_shape(other, frame)
+            finally:
+                other.close()
+        return super()._first_shape(media, frame)
+
+    def _correct_timeline(self) -> None:
+        """Give up a timeline that reading showed to be wrong: the clock jumps, or a damaged file ends earlier."""
         media = self._media
+        if media.clock_jumps and self._timeline.times is None:
+            self._timeline = read_through(media)
         if media.damage and media.last_shown is not None:
             end = media.last_shown + self._timeline.step
             if end < self._timeline.end:
+                media.remark(f"the last {float((self._timeline.end - end) * media.time_base):,.2f} s do not decode")
                 self._timeline = self._timeline.cut(end)
 
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
@@ -213,6 +241,7 @@ class PictureStack:
         for tick, (seconds, number, picture) in zip(ticks, frames, strict=False):
             with self._lock:
                 if self._pixels is None:
+                    check_clip(self.name, len(self.ticks), picture.shape)
                     self._pixels = np.empty((len(self.ticks), *picture.shape), dtype=np.uint8)
             copy_picture(self.name, picture, self._pixels[self._places[tick]])
             self.shown[tick] = seconds, number

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from transformers import BatchFeature
 from transformers.processing_utils import VideosKwargs
 from transformers.video_processing_utils import VideoProcessorMixin
 
 from .frame_sampling import Generator, get_sampler
 from .video_reading import VideoClip, VideoReader, open_video
-from .video_sources import VideoReadError
+from .video_sources import VideoReadError, is_one_video
 from .video_transforms import RESAMPLES, ROUNDINGS, channels_first, crop, normalize, resize, stack
 
 
@@ -121,11 +120,11 @@ class ZSARVideoProcessor(VideoProcessorMixin):
         return_metadata: bool = False,
         **options: Any,
     ) -> BatchFeature:
-        """Pixel values of one video or of a list of videos.
+        """Pixel values of one video or of several.
 
         Args:
-            videos: a video or a list of them; lengths and sizes may differ. For the forms of a video see
-                [`open_video`]; an open reader is taken, too.
+            videos: a video, or a list, column, array or generator of them; lengths and sizes may differ. For the forms
+                of a video see [`open_video`]; an open reader is taken, too.
             generator: for random samplers: a numpy or torch generator, or a seed.
             return_metadata: also give `video_metadata`, a dict for each video: `timestamps` (seconds) and `indices`
                 of the frames, `[V, T]` each, with V temporal views, and the video's `name`, `duration`, `fps`,
@@ -328,16 +327,18 @@ def size_dict(size: Any, square: bool) -> dict[str, int]:
 
 
 def as_batch(videos: Any) -> list[Any]:
-    """The videos in `videos`: one, a list, or an array `[B, T, ...]`. A list of pictures is one video."""
-    if isinstance(videos, (np.ndarray, torch.Tensor)) and videos.ndim == 5:
-        return list(videos)
-    if not isinstance(videos, (list, tuple)):
-        return [videos]
-    if not videos:
+    """The videos in `videos`: one, or a collection of them.
+
+    Raises:
+        VideoReadError: none, or something else.
+    """
+    try:
+        batch = [videos] if is_one_video(videos) else list(videos)
+    except ValueError as error:
+        raise VideoReadError(str(error)) from error
+    if not batch:
         raise VideoReadError("No videos were given.")
-    pictures = all(isinstance(each, Image.Image) for each in videos)
-    arrays = all(isinstance(each, (np.ndarray, torch.Tensor)) and each.ndim == 3 for each in videos)
-    return [videos] if pictures or arrays else list(videos)
+    return batch
 
 
 __all__ = ["ZSARVideoProcessor"]

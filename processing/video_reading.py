@@ -7,10 +7,11 @@ with square pixels. Interlaced pictures stay woven, an alpha channel is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .limits import limits
+from .video_archives import fetch
 from .video_clips import ArrayReader, DecoderReader, VideoClip, VideoInfo, VideoReader, VideoWindow
 from .video_download import download, open_stream
 from .video_files import open_file
@@ -40,9 +41,10 @@ def open_video(
     """Open a video for reading frames.
 
     Args:
-        source: path, http(s) URL, bytes, binary file object (read from its start), `{"path", "bytes"}`, array or
-            tensor `[T, H, W, 3]` or `[T, 3, H, W]` (uint8, or float in 0..1), list of PIL pictures, open torchcodec
-            `VideoDecoder`, iterator of pictures or of (seconds, picture) pairs.
+        source: path, http(s) URL, bytes, binary file object (read from its start), `{"path", "bytes"}` (a row of
+            `datasets`, whose path may be `hf://...` or `zip://member::...`), array or tensor `[T, H, W, 3]` or
+            `[T, 3, H, W]` (uint8, or float in 0..1), list of PIL pictures, open torchcodec `VideoDecoder`, iterator of
+            pictures or of (seconds, picture) pairs.
         timeout: seconds without progress after which a download is given up. All of it may take the limit
             `download_seconds`. Proxies of the environment are not used (see `video_download`).
         max_bytes: a download beyond that is given up; default: the limit `download_bytes`.
@@ -62,6 +64,8 @@ def open_video(
         media = MediaSource(body.name, file=body, on_close=[body.close])
     elif is_url(source):
         media = download(source, timeout, max_bytes, allow_private_urls)
+    elif isinstance(source, Mapping) and source.get("bytes") is None and is_url(source.get("path")):
+        media = fetch(source["path"], timeout, max_bytes, allow_private_urls)
     else:
         media = media_source(source)
     if media is not None and media.seekable:

@@ -40,7 +40,12 @@ def sparse_access(media: MediaFile) -> bool:
     """Whether sparse decoding may be tried on this file."""
     codec = media.codec
     intra_only = getattr(codec.codec, "intra_only", False)
-    if media.damage or not media.source.seekable or not (intra_only or codec.name in KEYED_CODECS):
+    if (
+        media.damage
+        or media.clock_jumps
+        or not media.source.seekable
+        or not (intra_only or codec.name in KEYED_CODECS)
+    ):
         return False
     if media.format == "avi":
         # AVI counts packets, which is the time of the frame only if no frame is reordered.
@@ -206,6 +211,8 @@ class SparseDecoder:
 
     def _take(self, packet: av.Packet, target: int) -> None:
         shown, decoded = packet.pts, packet.dts
+        if self.media.clock_jumps:
+            raise PlanFailed("the clock jumps")
         if shown is None or (decoded is not None and decoded > shown):
             raise PlanFailed("packets without proper times")
         if shown > target:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -9,12 +11,17 @@ import numpy as np
 import torch
 
 from .video_clips import FLOAT_SLACK, Shown, VideoClip, VideoInfo, VideoReader
+from .video_clock import Clock
 from .video_decoding import MediaFile
 from .video_download import spool
 from .video_files import FileReader, MediaReader, open_file
 from .video_seeking import Timed, sequential_at
-from .video_sources import MediaSource, VideoReadError, as_frames
-from .video_timeline import Timeline
+from .video_sources import MediaSource, VideoReadError, VideoReadWarning, as_frames
+from .video_timeline import JOIN_MARKS, Timeline
+
+
+# Clock ticks in a second, for times given as numbers.
+MICROSECOND = 10**6
 
 
 class StreamReader(VideoReader):
@@ -50,7 +57,7 @@ class StreamReader(VideoReader):
         if self._live is not None:
             raise VideoReadError(f"{self.name}: this stream was read already and cannot be read again.")
         thread_count, as_stored = self._settings
-        self._live = LiveReader(MediaFile(self._source, thread_count), as_stored)
+        self._live = LiveReader(self._source, thread_count, as_stored)
         return self._live
 
     @property
@@ -79,10 +86,31 @@ class StreamReader(VideoReader):
         yield from self._passing().windows(window, stride, num_frames)
 
 
+class CountedFile:
+    """A binary file that only reads forward, and what was read of it.
+
+    Attributes:
+        taken: bytes read.
+        ended: whether there were no more.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.taken, self.ended = 0, False
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.taken += len(data)
+        self.ended = not data
+        return data
+
+
 class LiveReader(MediaReader):
     """Frames of an open stream, once and in order."""
 
-    def __init__(self, media: MediaFile, as_stored: bool) -> None:
+    def __init__(self, source: MediaSource, thread_count: int | None, as_stored: bool) -> None:
+        self._body = CountedFile(source.file)
+        media = MediaFile(MediaSource(source.name, file=self._body), thread_count)
         super().__init__(media, as_stored)
         self._timeline = Timeline(0, 0, float(media.frame_step), None)
         self._last: Timed | None = None
@@ -101,9 +129,21 @@ class LiveReader(MediaReader):
                 self._timeline.first = tick
             self._timeline.end = tick + self._media.frame_step
             self._last = tick, frame
+            if self._media.clock_jumps and not self._media.remarks:
+                self._media.remark_jumps()
+                self._warn()
             yield tick, frame
         if self._last is None:
             raise self._nothing()
+        self._remark_rest()
+
+    def _remark_rest(self) -> None:
+        """Tell of what FFmpeg did not read of a stream, as where another video is joined to it."""
+        taken, read = self._body.taken, self._media.place
+        if not self._body.ended and self._body.read(1):
+            self._media.remark(f"the stream goes on behind its first {taken:,} bytes, which is not looked at")
+        elif self._media.format in JOIN_MARKS and taken - read > taken / 10 + 2048:
+            self._media.remark(f"the last {taken - read:,} of {taken:,} bytes are not looked at")
 
     def _ending(self) -> tuple[float, Shown]:
         return self.duration, next(self._shown([self._last]))
@@ -131,6 +171,7 @@ class IteratorReader(VideoReader):
         self._end = 0.0
         self._shape = (0, 0)
         self._last: Shown | None = None
+        self._told = False
 
     @property
     def info(self) -> VideoInfo:
@@ -140,17 +181,33 @@ class IteratorReader(VideoReader):
     def _known_duration(self) -> None:
         return None
 
+    def read_at(self, timestamps: Sequence[float], mode: str = "exact") -> VideoClip:
+        raise VideoReadError(f"{self.name}: it can be read once and in order only, by windows() or iter_frames().")
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        return self.read_at([]).timestamps
+
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
-        start = None
+        clock, start = Clock(MICROSECOND), None
+        length = MICROSECOND / self._rate
         for number, item in enumerate(self._source):
             time, picture = item if isinstance(item, tuple) else (number / self._rate, item)
             frames = as_frames([picture])
             if frames is None:
                 raise VideoReadError(f"{self.name}: not a picture ({type(picture).__name__}).")
-            start = float(time) if start is None else start
+            if not math.isfinite(time):
+                raise VideoReadError(f"{self.name}: {time} is not a time.")
+            ticks, _ = clock.place(round(time * MICROSECOND), None, length, True)
+            start = ticks if start is None else start
+            seconds = (ticks - start) / MICROSECOND
+            if clock.jumps and not self._told:
+                self._told = True
+                what = "the clock starts anew or jumps; the parts are shown one after the other"
+                warnings.warn(f"{self.name}: {what}.", VideoReadWarning, stacklevel=2)
             self._shape = tuple(frames.shape[1:3])
-            self._end = float(time) - start + 1 / self._rate
-            yield float(time) - start, frames[0]
+            self._end = seconds + 1 / self._rate
+            yield seconds, frames[0]
 
     def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
         frames = ((time, number, picture.numpy()) for number, (time, picture) in enumerate(self.iter_frames()))

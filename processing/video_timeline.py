@@ -6,11 +6,15 @@ the number and the times of the frames between follow later, when somebody asks.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import av
 import numpy as np
 
+from .limits import limits
+from .video_clock import JOINABLE
 from .video_decoding import MediaFile
 from .video_nal import has_length_prefixes, opens_decoding, well_formed
 from .video_seeking import sparse_access
@@ -20,6 +24,18 @@ from .video_sources import VideoReadError
 # A file is long when it has more packets than this, or more bytes.
 LONG_PACKETS = 3000
 LONG_BYTES = 48 * 2**20
+# How files begin whose readers stop where another one is joined to them, and in how many bytes that is looked for.
+JOIN_MARKS = {
+    "mov": b"ftyp",
+    "matroska": b"\x1aE\xdf\xa3",
+    "flv": b"FLV\x01",
+    "asf": b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+    "yuv4mpegpipe": b"YUV4MPEG2",
+    "nut": b"nut/multimedia",
+}
+JOIN_BYTES = 2**26
+# Seconds without a new picture that are worth a word where they are most of the video.
+STANDSTILL = 60
 
 
 @dataclass
@@ -65,7 +81,8 @@ def read_timeline(media: MediaFile) -> Timeline:
         VideoReadError: no packets.
     """
     found = _from_avi_index(media) if media.format == "avi" else None
-    if found is None and _is_long(media):
+    # Only reading through shows whether parts were joined whose clocks start anew.
+    if found is None and media.format not in JOINABLE and _is_long(media):
         found = _from_both_ends(media)
     return found or read_through(media)
 
@@ -86,6 +103,9 @@ def read_through(media: MediaFile) -> Timeline:
     survey = _Survey(media)
     for packet in media.packets():
         survey.add(packet)
+    media.steady = not media.clock_jumps
+    media.remark_jumps()
+    _remark_joined(media)
     times = sorted(survey.times)
     if not times:
         raise VideoReadError(f"{media.name}: the video stream holds no data.")
@@ -98,8 +118,12 @@ def read_through(media: MediaFile) -> Timeline:
         media.note("damaged packets")
     if not survey.opens:
         first = _first_shown(media, times[0])
-        times = [time for time in times if time >= first] or [first]
+        lost = sum(time < first for time in times)
+        if lost:
+            media.remark(f"the first {lost} frames cannot be decoded, the file starts between key frames")
+        times = times[lost:] or [first]
     end = times[-1] + survey.last_length
+    _remark_standstill(media, times)
     return Timeline(times[0], end, (end - times[0]) / len(times), len(times), np.array(times, dtype=np.int64))
 
 
@@ -140,6 +164,31 @@ def _entries_beyond_the_end(media: MediaFile) -> int:
     return sum(entry.pos + entry.size > size for entry in entries)
 
 
+def _remark_joined(media: MediaFile) -> None:
+    """Tell of another video behind this one in the file, which FFmpeg does not read, or of a long rest without it."""
+    size, kind = media.container.size, media.format
+    rest = size - media.place
+    if kind in ("mpegts", "mpeg"):
+        joined = rest > size / 10 + 2048  # a few tables and packets of other streams may always follow
+    else:
+        mark = JOIN_MARKS.get(kind)
+        joined = mark is not None and rest > 0 and mark in media.source.read(media.place, JOIN_BYTES)
+    if joined:
+        media.remark(f"the last {rest:,} of {size:,} bytes are not looked at: another video seems joined to this one")
+
+
+def _remark_standstill(media: MediaFile, times: Sequence[int]) -> None:
+    """Tell of a clock that stands still, and of one that jumps so far that most of the video is a single picture."""
+    same = len(times) - len(set(times))
+    if 10 * same > len(times):
+        media.remark(f"{same} of {len(times)} frames have the time of another one, which is shown instead")
+    base = media.time_base
+    longest, at = max(((then - now, now) for now, then in itertools.pairwise(times)), default=(0, 0))
+    if longest * base > STANDSTILL and 2 * longest > times[-1] - times[0]:
+        start, length = float((at - times[0]) * base), float(longest * base)
+        media.remark(f"no new picture comes for {length:,.0f} s, from {start:,.1f} s on, most of the video")
+
+
 def _first_shown(media: MediaFile, default: int) -> int:
     """Time of the first frame that decodes, in a file that starts with something undecodable."""
     media.rewind()
@@ -147,15 +196,18 @@ def _first_shown(media: MediaFile, default: int) -> int:
 
 
 def _from_avi_index(media: MediaFile) -> Timeline | None:
-    """The timeline of an AVI from its index of all frames; None when that is not complete or frames are reordered."""
+    """The timeline of an AVI from its index of all frames; None when that is not complete, frames are reordered, or
+    another AVI is joined to it."""
     entries, declared = media.index, media.stream.frames
     if not len(entries) or not declared - 2 <= len(entries) <= declared or not sparse_access(media):
         return None
-    if not entries[0].is_keyframe or entries[-1].pos + entries[-1].size > media.container.size:
+    end = entries[-1].pos + entries[-1].size
+    if not entries[0].is_keyframe or end > media.container.size or b"RIFF" in media.source.read(end, JOIN_BYTES):
         return None
     times = np.array([entry.timestamp for entry in entries if entry.size], dtype=np.int64)
     if not len(times) or (np.diff(times) <= 0).any():
         return None
+    media.steady = True  # the clock of an AVI counts frames
     first, end = int(times[0]), int(times[-1]) + media.frame_step
     return Timeline(first, end, (end - first) / len(times), len(times), times)
 
@@ -178,8 +230,14 @@ def _from_both_ends(media: MediaFile) -> Timeline | None:
             return None
         if not packet.is_discard and (last_time is None or packet.pts > last_time):
             last_time, end = packet.pts, packet.pts + media.length_of(packet)
-    if media.damage or last_time is None or last_time <= first:
+    # An index out of the file's order comes from a clock that starts anew, too long a time from one that jumps.
+    places = [entry.pos for entry in entries] if media.format == "matroska" else []
+    strange = media.clock_jumps or places != sorted(places)
+    if media.damage or strange or last_time is None or last_time <= first:
         return None
+    if (last_time - first) * media.time_base > limits().clock_gap:
+        return None
+    _remark_joined(media)
     count = None
     if media.format == "mov" and len(entries) == media.stream.frames:
         count = sum(not entry.is_discard for entry in entries)
@@ -216,4 +274,4 @@ def _seek_near_end(media: MediaFile) -> bool:
     return media.seek(end if media.format == "matroska" else end - 5 * second)
 
 
-__all__ = ["Timeline", "read_through", "read_timeline"]
+__all__ = ["JOIN_MARKS", "Timeline", "read_through", "read_timeline"]

@@ -12,8 +12,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .limits import hold_to
+
 
 RESAMPLES = {"bicubic": "bicubic", "bilinear": "bilinear", 2: "bilinear", 3: "bicubic"}
+# Grey levels up to which frames become floats all at once, 4 bytes each.
+FLOAT_AT_ONCE = 2**26
 ROUNDINGS = {"round": round, "floor": math.floor, "ceil": math.ceil}
 
 
@@ -44,6 +48,9 @@ def resize(
     height, width = target_size(frames.shape[-2], frames.shape[-1], size)
     if (height, width) == tuple(frames.shape[-2:]):
         return frames
+    hold_to("value_pixels", len(frames) * height * width, f"{len(frames)} frames resized to {width}x{height}, pixels")
+    if not antialias and len(frames) > 1 and frames.numel() > FLOAT_AT_ONCE:
+        return torch.cat([resize(frame[None], size, resample, antialias) for frame in frames])
     if not antialias:
         frames = frames.float()
     return F.interpolate(
@@ -74,6 +81,8 @@ def crop_offsets(
 def crop(frames: torch.Tensor, size: tuple[int, int], num_crops: int = 1, rounding: str = "round") -> torch.Tensor:
     """Crop `[N, 3, H, W]` to `[C, N, 3, h, w]`; frames smaller than the crop are padded with black first."""
     height, width = frames.shape[-2:]
+    what = f"{len(frames)} frames cropped to {size[1]}x{size[0]}, pixels"
+    hold_to("value_pixels", num_crops * len(frames) * max(size[0], height) * max(size[1], width), what)
     pad_y, pad_x = max(0, size[0] - height), max(0, size[1] - width)
     if pad_y or pad_x:
         frames = F.pad(frames, (pad_x // 2, pad_x - pad_x // 2, pad_y // 2, pad_y - pad_y // 2))

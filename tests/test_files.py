@@ -21,6 +21,7 @@ from hf_zsar.data.overlap import Overlap
 from hf_zsar.embedded import cache_folder
 from hf_zsar.evaluation.records import save_record
 from hf_zsar.explanation import Explanation, draw_explanation
+from hf_zsar.features.shards import Row, write_shard
 from hf_zsar.files import (
     TEMPORARY,
     check_file,
@@ -47,6 +48,10 @@ from tests.tiny_models import tiny_model, tiny_processor
 
 
 LONG = "x" * 20_000
+
+
+def embeds() -> torch.Tensor:
+    return torch.randn(1, 9000, generator=torch.Generator().manual_seed(0))
 
 
 def save_rows(path: Path) -> None:
@@ -96,9 +101,7 @@ FILE_WRITERS: dict[str, Callable[[Path], None]] = {
     "Descriptions.save": lambda path: Descriptions.from_dict({f"label {i}": [f"word {i}"] for i in range(999)}).save(
         path
     ),
-    "VideoIndex.save": lambda path: VideoIndex(("a",), VideoFeatures(video_embeds=torch.zeros(1, 9000)), "f").save(
-        path
-    ),
+    "feature shard": lambda path: write_shard(path, [Row("a", "a")], VideoFeatures(video_embeds=embeds()), {}),
     "save_record": lambda path: save_record({"a": LONG}, path),
     "Overlap.save": lambda path: Overlap((LONG,), {}, "none").save(path),
     "prototypes' state": lambda path: _save_state(path, "key", torch.zeros(9000), torch.zeros(1), 1),
@@ -142,6 +145,7 @@ def save_filling(path: Path) -> None:
 
 
 FOLDER_WRITERS: dict[str, Callable[[Path], None]] = {
+    "VideoIndex.save": lambda path: VideoIndex(("a",), VideoFeatures(video_embeds=embeds()), "f").save(path),
     "export": save_export,
     "convert": save_converted,
     "final model": save_filling,
@@ -324,8 +328,9 @@ def test_checks_say_beforehand_what_writing_would(tmp_path, open_folder):
     with pytest.raises(FileNotFoundError, match="no folder"):
         check_file(tmp_path / "new" / "file.json")
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match="file"):
-        check_folder(tmp_path / "file")
+    for name in ("file", "file/below/it"):
+        with pytest.raises(NotADirectoryError, match="file is not a folder"):
+            check_folder(tmp_path / name)
     with as_nobody():
         if os.geteuid() == 0:
             pytest.skip("root may write everywhere")
@@ -471,10 +476,10 @@ BARE_WRITERS = {
         "modeling/modeling_zsar.py": {"save_pretrained"},
         "processing/processing_zsar.py": {"save_pretrained"},
     },
-    "appends, forced to the disk line by line": {"hf_zsar/descriptions/journal.py": {"put"}},
+    "appends, forced to the disk line by line": {"hf_zsar/files.py": {"append_line"}},
     "temporary files": {"processing/video_download.py": {"spool"}, "hf_zsar/demo/app.py": {"launch"}},
+    "opens the null device": {"hf_zsar/cli/__init__.py": {"_prepare_streams"}},
     "makes this repository's own files": {"hf_zsar/hub/method_cards.py": {"main"}},
-    "writes every shard like the helper": {"hf_zsar/evaluation/feature_store.py": {"open", "write"}},
 }
 _WRITES = {
     *("write_text", "write_bytes", "savefig", "save_file", "to_parquet", "write_table", "save_pretrained", "mkdtemp"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from hf_zsar.files import replacing
@@ -31,6 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
+    args.picture = common.check_picture(args.picture)
     pipeline = common.load_pipeline(args)
     bank = pipeline.label_bank(args.label)
     if "transfer_weights" not in bank or not pipeline.model.has_prototypes:
@@ -46,9 +46,12 @@ def run(args: argparse.Namespace) -> int:
         ]
         for label, weights in zip(bank.labels, bank["transfer_weights"], strict=True)
     }
-    print(json.dumps(parts, indent=2, ensure_ascii=False) if args.json else _table(parts))
     if args.picture:
         draw(parts, args.picture)
+    if args.json:
+        common.print_json(parts)
+    else:
+        print(_table(parts))
     return 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from . import common
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to the parser of `hf-zsar`."""
@@ -18,6 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
+    common.check_output_folder(args.out, empty=True)
     from hf_zsar.hub.loading import load_model
     from hf_zsar.onnx import export_onnx
 

@@ -24,22 +24,33 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     how.add_argument("--model", metavar="ID_OR_FOLDER", help="a model whose text side embeds the names")
     parser.add_argument(
-        "--threshold", type=float, default=0.05, help="cosine distance below which a class is dropped (default 0.05)"
+        "--threshold", type=distance, help="cosine distance below which a class is dropped (default 0.05)"
     )
     parser.add_argument("--out", metavar="FILE", help="write kept and dropped classes as JSON")
 
 
+def distance(text: str) -> float:
+    """An argument type: a cosine distance above zero."""
+    value = float(text)
+    if not 0 < value <= 2:
+        raise argparse.ArgumentTypeError(f"{text} is no cosine distance above 0 and up to 2")
+    return value
+
+
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
-    from hf_zsar.data.overlap import filter_overlap
+    if args.threshold and not (args.word_vectors or args.model):
+        raise common.CommandError("--threshold needs something to measure by: --word-vectors or --model")
+    common.check_output(args.out)
+    from hf_zsar.data.overlap import THRESHOLD, filter_overlap
 
     train, test = _classes(args.train), [name for source in args.test for name in _classes(source)]
-    overlap = filter_overlap(train, test, _embedder(args, [*train, *test]), args.threshold)
+    overlap = filter_overlap(train, test, _embedder(args, [*train, *test]), args.threshold or THRESHOLD)
+    if args.out:
+        overlap.save(args.out)
     for name, (closest, distance) in overlap.dropped.items():
         print(f"dropped  {distance:.4f}  {name}  ~  {closest}")
     print(f"{len(overlap.kept)} of {len(train)} classes kept ({overlap.rule})")
-    if args.out:
-        overlap.save(args.out)
     return 0
 
 

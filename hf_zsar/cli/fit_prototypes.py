@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.data and not args.select_transfer:
         raise common.CommandError("nothing to do: give --data, --select-transfer or both")
+    common.check_output_folder(args.out)
     model, processor = load_model(args.model)
     if not hasattr(model, "set_prototypes"):
         raise common.CommandError(f"{args.model} is a {type(model).__name__}; only ResT models have prototypes")
@@ -57,16 +58,20 @@ def _fit(args: argparse.Namespace, model: Any, processor: Any) -> None:
     from accelerate import Accelerator
 
     from hf_zsar.data.video_datasets import load_video_dataset
-    from hf_zsar.training.prototypes import fit_prototypes
+    from hf_zsar.training.prototypes import check_class_head, fit_prototypes
 
     dataset = load_video_dataset(args.data, root=args.root)
+    names, known = dataset.features["label"].names, model.config.seen_class_names
+    check_class_head(model, names)
+    if model.config.prototype_source == "classifier" and known and list(known) != names:
+        raise common.CommandError(f"the prototypes are the class head's rows, made for {known[:5]}, not {names[:5]}")
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     fit_prototypes(
         model,
         processor,
         dataset,
-        dataset.features["label"].names,
+        names,
         batch_size=args.batch_size,
         state_file=out / ".prototypes-state",
         accelerator=Accelerator(),

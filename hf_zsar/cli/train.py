@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from . import common
 from .convert import assignment_of
 
 
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         for line in dry_run(recipe):
             print(line)
         return 0
+    common.check_output_folder(recipe.output)
     if args.with_trainer:
         from hf_zsar.training.with_trainer import train_with_trainer
 

@@ -109,7 +109,7 @@ def read_word_vectors(path: str | os.PathLike, words: set[str] | None = None) ->
         ValueError: a line that is none, with its number.
     """
     vectors: dict[str, np.ndarray] = {}
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             word, *numbers = line.rstrip().split(" ")
             if number == 1 and len(numbers) == 1:

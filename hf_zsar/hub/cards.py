@@ -15,6 +15,7 @@ from typing import Any
 
 from hf_zsar.files import write_text
 from hf_zsar.methods import METHODS
+from hf_zsar.yaml_files import parse_yaml
 
 from .facts import CardFacts
 
@@ -29,12 +30,10 @@ EXAMPLE_LABELS = ("playing guitar", "riding a bike", "walking a dog")
 @functools.cache
 def method_text(method: str) -> Mapping[str, Any]:
     """What every card of a method says: name, paper, summary, provenance, quoted figures, limits, citation."""
-    import yaml
-
     file = resources.files("hf_zsar.model_cards") / f"{method}.yaml"
     if not file.is_file():
         raise ValueError(f"No card text for a method {method!r}; the methods are {', '.join(sorted(METHODS))}.")
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+    return parse_yaml(file.read_text(encoding="utf-8"), file.name)
 
 
 def card_metadata(facts: CardFacts) -> Any:

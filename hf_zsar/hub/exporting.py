@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_zsar.files import is_empty, replacing_folder, scratch_folder
+from hf_zsar.processing.text_files import TextFileError, read_json
 from hf_zsar.registration import TASK
 
 
@@ -79,8 +80,11 @@ def _check_target(target: Path, overwrite: bool) -> None:
 
 def is_export(folder: Path) -> bool:
     """Whether a folder carries the code of its model (written by `export`)."""
-    config = folder / "config.json"
-    return config.is_file() and "auto_map" in json.loads(config.read_text(encoding="utf-8"))
+    try:
+        config = read_json(folder / "config.json")
+    except (OSError, TextFileError):
+        return False
+    return isinstance(config, dict) and "auto_map" in config
 
 
 def add_code(folder: Path, model: PreTrainedModel, processor: ProcessorMixin) -> None:
@@ -113,7 +117,7 @@ def _copy_code(cls: type, folder: Path) -> None:
 
 
 def _update_json(path: Path, **fields: Any) -> None:
-    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings = read_json(path)
     settings.update(fields)
     path.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
 
 # Large, and read by parsers with bounds of their own.
-_LEFT_TO_OTHERS = frozenset({"tokenizer.json", "vocab.json", "descriptions.json"})
+# Not of the model, or read with bounds of their own.
+_LEFT_TO_OTHERS = frozenset({"tokenizer.json", "vocab.json", "descriptions.json", "history.json"})
 
 
 def pipeline(
@@ -67,7 +68,8 @@ def load_model(source: str | os.PathLike, **kwargs: Any) -> tuple[PreTrainedMode
 
     with readable(source):
         check_folder(source)
-        return AutoModel.from_pretrained(source, **kwargs).eval(), AutoProcessor.from_pretrained(source, **kwargs)
+        model = AutoModel.from_pretrained(source, **kwargs).eval()
+        return model, AutoProcessor.from_pretrained(source, **kwargs)
 
 
 def check_folder(source: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 from pathlib import Path
@@ -12,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub import CommitInfo, HfApi
 
 from hf_zsar.files import scratch_folder
+from hf_zsar.processing.text_files import read_json, read_text
 
 from .cards import EXAMPLE_REPO
 from .exporting import ExportError, export, is_export
 from .facts import CardFacts
 from .licences import check_redistribution, source_licences
+from .loading import load_model
 from .transfer import PushError, Target, files_to_push, upload
 from .verification import verify_export
 
@@ -101,7 +102,7 @@ def _as_export(
     model, processor = _load(folder)
     readme = folder / "README.md"
     if card is None and readme.is_file():
-        card = readme.read_text(encoding="utf-8")
+        card = read_text(readme)
     export(model, processor, scratch, card=_with_name(card, repo_id), verify=False)
     _take_along(folder, scratch)
     return scratch
@@ -130,12 +131,12 @@ def _load(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
     kind = _kind(folder)
     if kind not in kinds:
         raise ExportError(f"{folder} holds a {kind!r} model; this package pushes {', '.join(sorted(kinds))}.")
-    spec = kinds[kind]
-    return spec.model_class.from_pretrained(folder).eval(), spec.processor_class.from_pretrained(folder)
+    return load_model(folder)
 
 
 def _kind(folder: Path) -> str:
-    return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
+    config = read_json(folder / "config.json")
+    return str(config.get("model_type") if isinstance(config, dict) else None)
 
 
 def _take_along(folder: Path, scratch: Path) -> None:

@@ -10,11 +10,10 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, HfApi, SpaceCardData
-from huggingface_hub.errors import HfHubHTTPError
 
 from hf_zsar.files import scratch_folder
 
-from .transfer import PushError, Target, files_to_push, reason, upload
+from .transfer import HUB_ERRORS, PushError, Target, files_to_push, reason, upload
 
 
 SPACE_FILES = ("README.md", "app.py", "requirements.txt", "zsar_demo/*.py")
@@ -80,8 +79,8 @@ def push_space(
 def _model_state(api: HfApi, model: str) -> tuple[str, str | None]:
     try:
         info = api.model_info(model)
-    except (HfHubHTTPError, ValueError) as error:
-        raise PushError(f"Cannot make a Space for {model}: {reason(error)}.") from error
+    except HUB_ERRORS as error:
+        raise PushError(f"Cannot make a Space for {model}: {reason(error).rstrip('.')}.") from error
     names = {sibling.rfilename for sibling in info.siblings or ()}
     if not any(name.startswith("pipeline_") and name.endswith(".py") for name in names):
         raise PushError(f"{model} carries no code, so a Space cannot load it: push it with `hf-zsar push` first.")

@@ -6,7 +6,6 @@ in float32, so that they must agree to rounding.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_zsar.files import scratch_folder
+from hf_zsar.processing.text_files import read_json
 
 from .exporting import ExportError
 from .loading import load_model
@@ -164,5 +164,5 @@ def run_clean(
         if done.returncode != 0 or not answer.is_file():
             last = "\n".join(done.stderr.strip().splitlines()[-15:])
             raise ExportError(f"{', '.join(sources)} does not load without this package:\n{last}")
-        answers = json.loads(answer.read_text(encoding="utf-8"))
+        answers = read_json(answer)
         return [answers[source] for source in sources]

@@ -48,7 +48,7 @@ def draw_history(records: list[dict[str, Any]], picture: Path) -> None:
 
 
 def _line(axis: Any, records: list[dict[str, Any]], name: str, scale: float, colour: str) -> None:
-    known = [record for record in records if name in record]
+    known = [record for record in records if record.get(name) is not None]
     axis.plot([r["epoch"] for r in known], [scale * r[name] for r in known], color=colour, marker="o", markersize=3)
 
 

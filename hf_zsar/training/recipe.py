@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_zsar.methods import METHODS
+from hf_zsar.processing.text_files import TextFileError
+from hf_zsar.yaml_files import read_yaml
 
 
 # As in `weight_averaging`, which imports torch.
@@ -161,15 +163,12 @@ def load_recipe(path: str | os.PathLike, overrides: Mapping[str, Any] | None = N
     Raises:
         RecipeError: no such file, not YAML, an unknown, missing or ill-typed field.
     """
-    import yaml
-
     try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
+        content = read_yaml(path)
     except FileNotFoundError as error:
         raise RecipeError(f"There is no recipe {os.fspath(path)!r}.") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from error
+    except TextFileError as error:
+        raise RecipeError(str(error)) from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: expected fields and values.")
     for name, value in (overrides or {}).items():

@@ -35,6 +35,7 @@ class ImaginedFile:
         ]
         self.delay, self.broken, self.silent, self.corrupt = delay, set(broken), set(silent), set(corrupt)
         self.damage, self.untouched, self.fed, self.place, self.inside = [], True, [], 0, []
+        self.clock_jumps = 0
         self.codec = SimpleNamespace(name="h264", skip_frame="DEFAULT", has_b_frames=True, codec=None)
         self.source = SimpleNamespace(seekable=True)
         self.time_base = 1

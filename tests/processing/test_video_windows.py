@@ -88,8 +88,8 @@ def test_memory_is_bounded_by_the_open_windows(synthetic, tmp_path, monkeypatch)
     class Picture(np.ndarray):
         """An array that can be watched."""
 
-    def watched(self, frame, as_stored=False):
-        picture = plain(self, frame, as_stored).copy().view(Picture)
+    def watched(self, *arguments):
+        picture = plain(self, *arguments).copy().view(Picture)
         pictures.append(weakref.ref(picture))
         return picture
 

@@ -24,7 +24,7 @@ from hf_zsar.training.recipe import RecipeError
 from hf_zsar.training.setup import prepare_run
 from hf_zsar.training.trainer import ZSARTrainer
 from hf_zsar.training.with_trainer import train_with_trainer
-from tests.tiny_models import tiny_model, tiny_processor
+from tests.tiny_models import tiny_folder, tiny_model, tiny_processor
 from tests.training.runs import WAYS, largest_difference, tiny_recipe, weights_of
 
 
@@ -263,6 +263,23 @@ def test_the_command_trains(rendered, start, tmp_path, capsys):
         main([*command[:2], "--with-trainer", "--set", f"output={tmp_path / 'two'}", "--set", "optimization.epochs=1"])
         == 0
     )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_does_not_fit_is_said_before_any_video_is_read(way, rendered, start, tmp_path, monkeypatch):
+    """A class head of another size than the data; roles without a learning rate."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(VideoTextCollator, "__call__", refuse)
+    head = tiny_recipe("rest", rendered, {"pretrained": str(tiny_folder("rest", tmp_path / "m"))}, tmp_path / "a")
+    with pytest.raises(ValueError, match="class head of 6 classes, the data has 4: .*data.classes"):
+        RUN[way](head)
+    rates = {"learning_rates": {"head": 1e-3, "text": 1e-4}}
+    with pytest.raises(ValueError, match="neither 'default' nor scale, vision; it trains head, scale, text, vision"):
+        RUN[way](tiny_recipe("actionclip", rendered, start("actionclip"), tmp_path / "b", optimization=rates))
+    assert not list(tmp_path.glob("[ab]/*"))
 
 
 def test_too_few_videos_and_divergence_are_said(rendered, start, tmp_path):
