@@ -91,6 +91,14 @@ def test_every_trainer_has_the_rules_once_and_they_leave_others_alone():
     TrainerRules().on_init_end(arguments, None, None, model=torch.nn.Linear(1, 1))
 
 
+def test_collators_are_told_seed_and_epoch_by_whatever_trainer_runs(rendered, tmp_path):
+    collator = Bench("actionclip", rendered, tmp_path).trainer().data_collator
+    for seeds, expected in (((5, None), [5, 2]), ((5, 0), [0, 2])):
+        arguments = SimpleNamespace(seed=seeds[0], data_seed=seeds[1])
+        TrainerRules().on_epoch_begin(arguments, SimpleNamespace(epoch=2.25), None)
+        assert collator.run == tuple(expected)
+
+
 def test_one_process_on_several_gpus_is_refused(rendered, tmp_path):
     model = Bench("actionclip", rendered, tmp_path).new_model()
     settings = {"train_sampling_strategy": "random", "label_smoothing_factor": 0.0, "fp16": False, "world_size": 1}
