@@ -8,14 +8,17 @@ start, no rival of CLIP.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-import shutil
+import stat
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .data import load_class_names
+from .files import check_folder, replacing_folder
 
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from .modeling.modeling_rest import ResTModel
     from .processing.processing_rest import ResTProcessor
 
+
+logger = logging.getLogger(__name__)
 
 # Part of the folder name: a change of the recipe below builds a new folder instead of reusing an old one.
 RECIPE = "embedded-rest-lite0-minilm-v2"
@@ -52,17 +57,45 @@ _RENAMES = (
 )
 
 
-def cache_folder() -> Path:
-    """Where this package keeps files: `$HF_ZSAR_HOME`, else `$XDG_CACHE_HOME/hf_zsar`, else `~/.cache/hf_zsar`."""
-    root = os.environ.get("HF_ZSAR_HOME")
-    return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hf_zsar"
+def cache_folder(writable: bool = False) -> Path:
+    """Where this package keeps files: `$HF_ZSAR_HOME`, else `$XDG_CACHE_HOME/hf_zsar`, else `~/.cache/hf_zsar`.
+
+    Args:
+        writable: where that cannot be written to and was not asked for by `$HF_ZSAR_HOME`, a folder of this user's in
+            the system's temporary one instead, with a warning that names it.
+    """
+    if root := os.environ.get("HF_ZSAR_HOME"):
+        return Path(root)
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hf_zsar"
+        if writable:
+            check_folder(folder)
+    except (OSError, RuntimeError) as error:  # RuntimeError: nobody's home
+        return _temporary_cache(error)
+    return folder
+
+
+def _temporary_cache(reason: Exception) -> Path:
+    user = os.geteuid() if hasattr(os, "geteuid") else ""
+    folder = Path(tempfile.gettempdir(), f"hf_zsar-{user}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    # The name is known to all: what somebody else has put there is not read.
+    if not stat.S_ISDIR(found.st_mode) or (user != "" and (found.st_uid != user or found.st_mode & 0o022)):
+        raise PermissionError(f"{folder} is not yours alone: set HF_ZSAR_HOME to a folder for the cache.") from reason
+    _say_once(f"{reason}; so the cache is in {folder}. Set HF_ZSAR_HOME to choose another folder.")
+    return folder
+
+
+@cache
+def _say_once(message: str) -> None:
+    logger.warning(message)
 
 
 def embedded_model_path(rebuild: bool = False) -> Path:
     """Folder of the embedded default model, built on first use; any `from_pretrained` reads it.
 
-    Built into `cache_folder()`. The folder appears whole or
-    not at all, also when several processes build it at once.
+    Built into `cache_folder()`. The folder appears whole or not at all, also when several processes build it at once.
 
     Args:
         rebuild: build anew even if the folder is there.
@@ -70,37 +103,29 @@ def embedded_model_path(rebuild: bool = False) -> Path:
     Raises:
         ImportError: the packages with the weights are not installed; the message says how to get them.
     """
-    cache = cache_folder()
-    target = cache / RECIPE
-    if (target / "config.json").is_file() and not rebuild:
-        return target
-    cache.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=cache, prefix=f".{RECIPE}-"))
+    for writable in (False, True):
+        target = cache_folder(writable) / RECIPE
+        if (target / "config.json").is_file() and not rebuild:
+            return target
+    model, processor = build_embedded_model()
     try:
-        model, processor = build_embedded_model()
-        model.save_pretrained(work)
-        processor.save_pretrained(work)
-        work.chmod(0o755)
-        if rebuild:
-            shutil.rmtree(target, ignore_errors=True)
-        try:
-            work.rename(target)
-        except OSError:
-            if not (target / "config.json").is_file():  # else another process was first
-                raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        with replacing_folder(target, overwrite=rebuild) as work:
+            model.save_pretrained(work)
+            processor.save_pretrained(work)
+    except OSError:
+        if rebuild or not (target / "config.json").is_file():  # else another process was first
+            raise
     return target
 
 
 def build_embedded_model() -> tuple[ResTModel, ResTProcessor]:
     """Build the model and its processor in memory (see the module's text)."""
     import torch
-    from safetensors.torch import load_file
     from transformers import AutoConfig, AutoTokenizer, EfficientNetConfig
 
     from .modeling.configuration_rest import ResTConfig
     from .modeling.modeling_rest import ResTModel
+    from .modeling.tensor_files import read_tensors
     from .processing.processing_rest import ResTProcessor
     from .processing.video_processing_zsar import ZSARVideoProcessor
 
@@ -128,7 +153,7 @@ def build_embedded_model() -> tuple[ResTModel, ResTProcessor]:
     )
     model = ResTModel(config).eval()
     prototypes = _load_backbone(model.backbone.model, classifier_file)
-    text_state = load_file(sentence_folder / "model.safetensors")
+    text_state = read_tensors(sentence_folder / "model.safetensors")[0]
     wanted = model.text_model.state_dict().keys()  # without the pooler, which sentence embeddings do not use
     model.text_model.load_state_dict({name: text_state[name] for name in wanted})
     video_processor = ZSARVideoProcessor(num_frames=config.num_frames, image_mean=[0.498] * 3, image_std=[0.502] * 3)
@@ -158,7 +183,9 @@ def _load_backbone(backbone: torch.nn.Module, file: Path) -> torch.Tensor:
     """
     import torch
 
-    source = torch.load(file, map_location="cpu", weights_only=True)
+    from .conversion.checkpoint_files import read_checkpoint
+
+    source = read_checkpoint(file)
     classifier = source.pop("_fc.weight")
     source.pop("_fc.bias")
     state = {}

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from .files import replacing
 
 
 if TYPE_CHECKING:
@@ -63,7 +66,7 @@ def explain(pipe: Any, video: Any, labels: Sequence[str], label: str | None = No
     processor = pipe.processor.video_processor
     clip = processor.sample(video, **options)
     seen = processor.resize_crop(clip.frames)[0]
-    features = pipe.model.encode_videos(processor.normalize(seen)[None].to(pipe.device))
+    features = pipe.encode_videos(processor.normalize(seen)[None])
     scores = pipe.model.score(features, bank).softmax(-1)[0]
     if label is not None and label not in bank.labels:
         raise ValueError(f"{label!r} is none of the candidates.")
@@ -100,11 +103,11 @@ def draw_explanation(explanation: Explanation, path: str | os.PathLike, title: s
     Raises:
         ImportError: matplotlib is not installed.
     """
-    if os.fspath(path).lower().endswith(".gif"):
-        _draw_gif(explanation, path, title)
-    else:
-        figure = _figure(explanation, title, _shown(explanation))
-        figure.savefig(path, dpi=110)
+    with replacing(path) as temporary:
+        if temporary.suffix.lower() == ".gif":
+            _draw_gif(explanation, temporary, title)
+        else:
+            _figure(explanation, title, _shown(explanation)).savefig(temporary, dpi=110)
 
 
 def _shown(explanation: Explanation) -> list[int]:
@@ -198,7 +201,7 @@ def _draw_words(axis: Axes, explanation: Explanation) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_gif(explanation: Explanation, path: str | os.PathLike, title: str) -> None:
+def _draw_gif(explanation: Explanation, path: Path, title: str) -> None:
     import io
 
     from PIL import Image

@@ -7,8 +7,6 @@ them (label banks, scores) is a few matrix products and stays with the caller.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+
+from .files import is_empty, replacing_folder
 
 
 class OnnxExportError(ValueError):
@@ -74,9 +74,8 @@ def export_onnx(
     except ImportError as error:
         raise ImportError("ONNX export needs: pip install 'hf-zsar[export]'") from error
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not is_empty(folder):
         raise OnnxExportError(f"{folder} exists and is not empty: choose another folder.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     model = model.eval().float()
     size, frames = processor.video_processor.crop_size, processor.video_processor.num_frames
     batch, rows, length = (torch.export.Dim(name, min=1) for name in ("batch", "rows", "length"))
@@ -87,8 +86,7 @@ def export_onnx(
         "video": (VideoTower(model), {"pixel_values_videos": video}, {"pixel_values_videos": {0: batch}}),
         "text": (TextTower(model), text, {"input_ids": text_shape, "attention_mask": text_shape}),
     }
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with replacing_folder(folder) as work:
         differences = {}
         for name, (tower, inputs, shapes) in towers.items():
             path = work / f"{name}.onnx"
@@ -108,10 +106,6 @@ def export_onnx(
                 differences[name] = _difference(session, tower, inputs)
             if not differences[name] <= tolerance:
                 raise OnnxExportError(f"{name}.onnx is off by {differences[name]:.2g}, allowed {tolerance:.2g}.")
-        work.chmod(0o755)
-        os.replace(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return differences
 
 

@@ -6,14 +6,29 @@ and the processor.
 
 from __future__ import annotations
 
+import copy
+import difflib
+import operator
 import os
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from transformers import Pipeline
+
+
+# The options of a call, by the step that takes them, and those that are whole numbers above zero.
+PREPROCESS = ("num_frames", "num_views", "num_crops", "sampling", "window", "stride", "on_error")
+FORWARD = ("candidate_labels", "hypothesis_template", "descriptions", "label_bank", "return_saliency")
+POSTPROCESS = ("top_k", "function_to_apply", "multi_label")
+COUNTS = ("num_frames", "num_views", "num_crops", "top_k")
+
+# What a single label is weighed against with `multi_label`.
+NEUTRAL_LABEL = "something else"
 
 
 class ZeroShotVideoClassificationPipeline(Pipeline):
@@ -29,7 +44,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
     ```
 
     A label set is encoded once and kept (least recently used out first), so that further videos cost only their own
-    frames. Many videos are decoded by threads while the model works.
+    frames. Many videos are decoded by threads while the model works. The model stays as it was given: in its types, in
+    its mode, and for `save_pretrained`.
     """
 
     _load_processor = True
@@ -44,9 +60,11 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
     def __init__(self, *args: Any, precision: str = "auto", compile: bool = False, **kwargs: Any) -> None:
         """
         Args:
-            precision: `"fp32"` computes as the weights are; `"bf16"` turns the matrices of a float32 model into
-                bfloat16 (scalars, buffers and all scoring stay float32), not for models with batch norms; `"auto"`
-                does so on a CPU that multiplies bfloat16, above 50 million parameters, unless a `dtype` was asked for.
+            precision: `"fp32"` computes as the weights are; `"bf16"` computes in a copy of a float32 model with its
+                matrices in bfloat16 (scalars, buffers and all scoring stay float32), not for models with batch norms;
+                `"auto"` does so on a CPU that multiplies bfloat16, above 50 million parameters, unless a `dtype` was
+                asked for. The copy takes half the memory of the model on top of it, and is made anew when the model
+                changes; `dtype=torch.bfloat16` loads such a model alone.
             compile: `torch.compile` the video side; the first call is slow, and so is each new shape.
             args, kwargs: as any pipeline's, and defaults of the options of a call.
         """
@@ -54,9 +72,15 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         super().__init__(*args, **kwargs)
         if precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"precision must be 'auto', 'fp32' or 'bf16', got {precision!r}.")
-        if precision == "bf16" or (precision == "auto" and not asked_for and bf16_pays(self.model)):
-            to_bf16(self.model)
-        self._encode_videos = torch.compile(self.model.encode_videos) if compile else None
+        self._in_bf16 = precision == "bf16" or (precision == "auto" and not asked_for and bf16_pays(self.model))
+        if self._in_bf16 and (reason := why_not_bf16(self.model)):
+            raise ValueError(f"precision='bf16' is not for {reason}.")
+        self._copy: tuple[Any, Any] = (None, None)  # what it is a copy of, and the copy
+        self._copying = threading.Lock()
+        self._compile = compile
+        self._compiled: tuple[Any, Any] = (None, None)  # the model, and its compiled video side
+        # Prompts that its text tower has positions for; a copy where the given processor would make longer ones.
+        self.processor = self.processor.limited_to(self.model.text_limit)
         self._banks: OrderedDict[tuple, Any] = OrderedDict()
 
     def __call__(self, videos: Any, candidate_labels: Sequence[str] | None = None, **kwargs: Any) -> Any:
@@ -65,7 +89,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         Args:
             videos: a path, http(s) URL, bytes, file object, `{"path", "bytes"}`, array or tensor `[T, H, W, 3]` or
                 `[T, 3, H, W]`, list of PIL frames or open torchcodec decoder; or a list, column or generator of those.
-            candidate_labels (`list[str]`): the class names.
+            candidate_labels (`list[str]`): the class names, two or more; or one string with commas between them.
             hypothesis_template (`str` or `list[str]`, *optional*): with one `{}` for the label; several make an
                 ensemble. Default: the model's own.
             descriptions (*optional*): knowledge about the labels (a `Descriptions`, mapping or path), for methods that
@@ -73,14 +97,14 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             label_bank (*optional*): a ready text side instead of `candidate_labels`.
             top_k (`int`, *optional*): give only the k best.
             function_to_apply (`"softmax"`, `"sigmoid"` or `"none"`): default softmax over the labels.
-            multi_label (`bool`): several labels may be true: each is weighed against the mean of the others, and
-                scores no longer sum to 1.
+            multi_label (`bool`): several labels may be true: each is weighed against the mean of the others, a single
+                one against the label `"something else"`, and scores no longer sum to 1.
             num_frames, num_views, num_crops, sampling (*optional*): instead of the processor's.
             window, stride (`float`, seconds, *optional*): score windows of a long video; memory does not grow with its
                 length. `stride` defaults to `window`.
             return_saliency (`bool`): add `saliency` to each label, for methods that explain themselves.
-            on_error (`"raise"` or `"return"`): a video that cannot be read raises, or its error stands in place of its
-                result while the others are scored.
+            on_error (`"raise"` or `"return"`): a video that cannot be read, or whose scores are no finite numbers,
+                raises, or its error stands in place of its result while the others are scored.
             batch_size (`int`): videos (or windows) per forward pass.
             num_workers (`int`): decoding threads for many videos.
 
@@ -89,10 +113,14 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             in seconds. A list, array or pandas column in gives a list out, in order; any other iterable an iterator.
 
         Raises:
-            ValueError: no labels, a bad option.
+            ValueError: no labels, one label where scores are shares, a bad option.
             VideoReadError: a video that cannot be read.
+            FloatingPointError: a video whose scores are NaN or infinite.
+
+        A `LabelWarning` says which labels do not reach the model as they are.
         """
-        kwargs = self._with_labels(candidate_labels, kwargs)
+        if candidate_labels is not None:
+            kwargs["candidate_labels"] = candidate_labels
         if is_one_video(videos):
             return next(self.stream([videos], **kwargs))
         results = self.stream(videos, **kwargs)
@@ -102,24 +130,32 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         self, videos: Iterable[Any], *, batch_size: int | None = None, num_workers: int | None = None, **kwargs: Any
     ) -> Iterator[Any]:
         """Results one by one, in the order of the videos; see `__call__`. Holds a bounded number of decoded videos."""
-        batch_size = batch_size or self._batch_size or 1
-        preprocess, forward, postprocess = self._options_of(kwargs)
+        batch_size = count_of("batch_size", batch_size) or self._batch_size or 1
+        workers = count_of("num_workers", num_workers or None) or self._num_workers or min(4, os.cpu_count() or 1)
+        return self._stream(videos, batch_size, workers, *self._options_of(kwargs))
+
+    def _stream(
+        self, videos: Iterable[Any], batch_size: int, workers: int, preprocess: dict, forward: dict, postprocess: dict
+    ) -> Iterator[Any]:
         on_error = preprocess.pop("on_error", "raise")
         if preprocess.get("window") is not None:
             options = (batch_size, preprocess, forward, postprocess)
-            for video in videos:
-                yield self._guard(on_error, lambda v: list(self._timeline(v, *options)), video)
+            for number, video in enumerate(videos):
+                name = name_of(video, number)
+                yield self._guard(on_error, lambda v, n: list(self._timeline(v, *options, name=n)), video, name)
             return
-        workers = num_workers or self._num_workers or min(4, os.cpu_count() or 1)
-        batch: list[Any] = []
-        for item in prefetch(
-            lambda video: self._guard(on_error, self.preprocess, video, **preprocess), videos, workers
-        ):
+
+        def read(numbered: tuple[int, Any]) -> tuple[str, Any]:
+            number, video = numbered
+            return name_of(video, number), self._guard(on_error, self.preprocess, video, **preprocess)
+
+        batch: list[tuple[str, Any]] = []
+        for item in prefetch(read, enumerate(videos), workers):
             batch.append(item)
             if len(batch) == batch_size:
-                yield from self._run_batch(batch, forward, postprocess)
+                yield from self._run_batch(batch, forward, postprocess, on_error)
                 batch = []
-        yield from self._run_batch(batch, forward, postprocess)
+        yield from self._run_batch(batch, forward, postprocess, on_error)
 
     def timeline(
         self,
@@ -148,27 +184,36 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             ValueError: no labels, a bad option.
             VideoReadError: while iterating, where the source cannot be read (further).
         """
-        kwargs = self._with_labels(candidate_labels, {**kwargs, "window": window, "stride": stride})
+        kwargs = {**kwargs, "window": window, "stride": stride}
+        if candidate_labels is not None:
+            kwargs["candidate_labels"] = candidate_labels
         preprocess, forward, postprocess = self._options_of(kwargs)
         if preprocess.pop("on_error", "raise") != "raise":
             raise ValueError("timeline has no on_error: what was scored was given already when a source breaks off.")
         preprocess = {**preprocess, "live": live}
-        return self._timeline(video, batch_size or self._batch_size or 1, preprocess, forward, postprocess)
-
-    def _with_labels(self, candidate_labels: Sequence[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The options of a call with its labels, which may be missing where the pipeline has some or a bank."""
-        if candidate_labels is not None:
-            return {**kwargs, "candidate_labels": candidate_labels}
-        defaults = {**self._forward_params, **kwargs}
-        if defaults.get("label_bank") is None and defaults.get("candidate_labels") is None:
-            raise ValueError("candidate_labels is missing: pass the class names to choose among.")
-        return kwargs
+        batch_size = count_of("batch_size", batch_size) or self._batch_size or 1
+        return self._timeline(video, batch_size, preprocess, forward, postprocess)
 
     def _options_of(self, kwargs: dict[str, Any]) -> tuple[dict, dict, dict]:
-        """The options of a call over the pipeline's own."""
+        """The options of a call over the pipeline's own, checked."""
         own = (self._preprocess_params, self._forward_params, self._postprocess_params)
         given = self._sanitize_parameters(**kwargs)
-        return tuple({**mine, **theirs} for mine, theirs in zip(own, given, strict=True))
+        preprocess, forward, postprocess = ({**mine, **theirs} for mine, theirs in zip(own, given, strict=True))
+        if preprocess.get("stride") is not None and preprocess.get("window") is None:
+            raise ValueError("stride is the step between windows: pass window too.")
+        if forward.get("hypothesis_template") is not None:
+            forward["hypothesis_template"] = self.processor.as_templates(forward["hypothesis_template"])
+        bank, labels = forward.get("label_bank"), forward.get("candidate_labels")
+        if bank is None and labels is None:
+            raise ValueError("candidate_labels is missing: pass the class names to choose among.")
+        function, multi_label = postprocess.get("function_to_apply"), postprocess.get("multi_label")
+        shares = function == "softmax" or (function is None and not multi_label)
+        labels = self.processor.check_candidates(labels if bank is None else bank.labels, shares)
+        if bank is None:
+            forward["candidate_labels"] = labels
+        if multi_label and len(labels) == 1:
+            forward["against"] = NEUTRAL_LABEL
+        return preprocess, forward, postprocess
 
     @staticmethod
     def _guard(on_error: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -176,23 +221,27 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             return function(*args, **kwargs)
         try:
             return function(*args, **kwargs)
-        except ValueError as error:
+        except (FloatingPointError, ValueError) as error:
             # By name, since this file stands alone; any other error is the caller's and concerns all videos.
-            if any(each.__name__ == "VideoReadError" for each in type(error).__mro__):
+            if {"FloatingPointError", "VideoReadError"} & {each.__name__ for each in type(error).__mro__}:
                 return error
             raise
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         preprocess, forward, postprocess = {}, {}, {}
         for name, value in kwargs.items():
-            if name in ("num_frames", "num_views", "num_crops", "sampling", "window", "stride", "on_error"):
+            if name in COUNTS:
+                value = count_of(name, value)
+            if name in PREPROCESS:
                 preprocess[name] = value
-            elif name in ("candidate_labels", "hypothesis_template", "descriptions", "label_bank", "return_saliency"):
+            elif name in FORWARD:
                 forward[name] = value
-            elif name in ("top_k", "function_to_apply", "multi_label"):
+            elif name in POSTPROCESS:
                 postprocess[name] = value
             else:
-                raise ValueError(f"{name!r} is no option of this pipeline.")
+                raise ValueError(f"{name!r} is no option of this pipeline; did you mean {nearest_option(name)}?")
+        if "candidate_labels" in forward:
+            forward["candidate_labels"] = split_labels(forward["candidate_labels"])
         if preprocess.get("on_error", "raise") not in ("raise", "return"):
             raise ValueError(f"on_error must be 'raise' or 'return', got {preprocess['on_error']!r}.")
         if postprocess.get("function_to_apply") not in (None, "softmax", "sigmoid", "none"):
@@ -209,19 +258,37 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             raise ValueError("A collection of videos holds another collection: pass the videos one by one.")
         return values
 
-    def _run_batch(self, items: Sequence[Any], forward: dict, postprocess: dict) -> Iterator[Any]:
-        """Score what was decoded; videos with tensors of one shape go through the model together."""
-        results: list[Any] = list(items)
+    def _run_batch(
+        self, items: Sequence[tuple[str, Any]], forward: dict, postprocess: dict, on_error: str = "raise"
+    ) -> Iterator[Any]:
+        """Score what was decoded, each with what the video is called; videos with tensors of one shape go through the
+        model together."""
+        results = [item for _, item in items]
         groups: dict[torch.Size, list[int]] = {}
-        for position, item in enumerate(items):
+        for position, (_, item) in enumerate(items):
             if not isinstance(item, Exception):
                 groups.setdefault(item["pixel_values_videos"].shape[1:], []).append(position)
         for positions in groups.values():
-            inputs = {"pixel_values_videos": torch.cat([items[i]["pixel_values_videos"] for i in positions])}
-            outputs = self.forward(inputs, **forward)
-            for row, position in enumerate(positions):
-                results[position] = self.postprocess(select_row(outputs, row), **postprocess)
+            together = [items[i] for i in positions]
+            scored = self._score_together(together, forward, postprocess, on_error)
+            for position, result in zip(positions, scored, strict=True):
+                results[position] = result
         yield from results
+
+    def _score_together(
+        self, items: Sequence[tuple[str, Any]], forward: dict, postprocess: dict, on_error: str
+    ) -> list[Any]:
+        inputs = {"pixel_values_videos": torch.cat([item["pixel_values_videos"] for _, item in items])}
+        try:
+            outputs = self.forward(inputs, **forward)
+        except FloatingPointError as error:
+            if len(items) > 1:  # by themselves, to learn which it is
+                return [self._score_together([item], forward, postprocess, on_error)[0] for item in items]
+            named = FloatingPointError(f"{items[0][0]}: {error}")
+            if on_error == "raise":
+                raise named from error
+            return [named]
+        return [self.postprocess(select_row(outputs, row), **postprocess) for row in range(len(items))]
 
     def _forward(
         self,
@@ -231,19 +298,53 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         descriptions: Any = None,
         label_bank: Any = None,
         return_saliency: bool = False,
+        against: str | None = None,
     ) -> dict:
-        bank = label_bank
-        if bank is None:
-            bank = self.label_bank(candidate_labels, hypothesis_template, descriptions)
         if return_saliency and not hasattr(self.model, "get_saliency"):
             raise ValueError(f"{type(self.model).__name__} has no saliency to return.")
+        model, identity = self._computing()
+        bank = label_bank
+        if bank is None:
+            bank = self._bank_of(model, identity, candidate_labels, hypothesis_template, descriptions)
         bank = bank.to(self.device)
-        encode_videos = self._encode_videos or self.model.encode_videos
-        features = encode_videos(model_inputs["pixel_values_videos"])
-        outputs = {"labels": bank.labels, "logits": self.model.score(features, bank)}
-        if return_saliency:
-            outputs["saliency"] = self.model.get_saliency(features, bank)
+        with evaluation_mode(model):
+            features = self._video_side(model)(model_inputs["pixel_values_videos"])
+            outputs = {"labels": bank.labels, "logits": model.score(features, bank)}
+            if return_saliency:
+                outputs["saliency"] = model.get_saliency(features, bank)
+            if against is not None:
+                other = self._bank_of(model, identity, [against], hypothesis_template, None)
+                outputs["others"] = model.score(features, other.to(self.device))
         return outputs
+
+    def _computing(self) -> tuple[Any, Any]:
+        """The model that computes, which is the pipeline's own or its copy in bfloat16, and the former's identity."""
+        identity = self.model.identity()
+        if not self._in_bf16:
+            return self.model, identity
+        key = (identity, self.model.device)
+        with self._copying:  # once, however many threads ask
+            if key != self._copy[0]:
+                self._copy = (None, None)  # the old copy is gone before there is a new one
+                self._copy = key, bf16_copy(self.model)
+            return self._copy[1], identity
+
+    def _video_side(self, model: Any) -> Callable[[torch.Tensor], Any]:
+        if not self._compile:
+            return model.encode_videos
+        if self._compiled[0] is not model:
+            self._compiled = model, torch.compile(model.encode_videos)
+        return self._compiled[1]
+
+    def encode_videos(self, pixel_values_videos: torch.Tensor) -> Any:
+        """The features of videos as this pipeline computes them, e.g. of what `preprocess` gives.
+
+        Args:
+            pixel_values_videos: `[B, T, 3, H, W]` or `[B, V, T, 3, H, W]`, on any device.
+        """
+        model, _ = self._computing()
+        with torch.no_grad(), evaluation_mode(model):
+            return self._video_side(model)(pixel_values_videos.to(self.device))
 
     def label_bank(
         self,
@@ -251,28 +352,44 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         hypothesis_template: str | Sequence[str] | None = None,
         descriptions: Any = None,
     ) -> Any:
-        """The encoded label set; kept, so that asking again costs nothing while the weights stay the same."""
+        """The encoded label set; kept, so that asking again costs nothing while the model stays the same."""
+        return self._bank_of(*self._computing(), candidate_labels, hypothesis_template, descriptions)
+
+    def _bank_of(
+        self,
+        model: Any,
+        identity: Any,
+        candidate_labels: Sequence[str],
+        hypothesis_template: str | Sequence[str] | None,
+        descriptions: Any,
+    ) -> Any:
         templates = (hypothesis_template,) if isinstance(hypothesis_template, str) else hypothesis_template
         descriptions = self.processor.read_descriptions(descriptions)
-        if isinstance(candidate_labels, str):
-            candidate_labels = [label.strip() for label in candidate_labels.split(",")]
+        candidate_labels = self.processor.check_candidates(split_labels(candidate_labels), shares=False)
         key = (
-            self.model.weights_fingerprint(),
+            identity,
             tuple(candidate_labels),
             tuple(templates or self.processor.prompt_templates),
             descriptions.fingerprint if descriptions is not None else None,
         )
-        if key in self._banks:
-            self._banks.move_to_end(key)
-            return self._banks[key]
-        inputs = self.processor.prepare_labels(candidate_labels, templates=templates, descriptions=descriptions)
-        with torch.inference_mode():
-            inputs = {name: value.to(self.device) for name, value in inputs.items()}
-            bank = self.model.encode_labels(**inputs, labels=list(candidate_labels))
+        bank = self._banks.pop(key, None)  # one step, since other threads may take and put at the same time
+        if bank is None:
+            bank = self._encode_labels(model, candidate_labels, templates, descriptions)
         self._banks[key] = bank
         while len(self._banks) > self.max_label_banks:
             self._banks.popitem(last=False)
         return bank
+
+    def _encode_labels(
+        self, model: Any, labels: Sequence[str], templates: Sequence[str] | None, descriptions: Any
+    ) -> Any:
+        inputs = self.processor.prepare_labels(labels, templates=templates, descriptions=descriptions)
+        inputs = {name: value.to(self.device) for name, value in inputs.items()}
+        try:
+            with torch.no_grad(), evaluation_mode(model):  # not inference_mode: a bank may take part in training
+                return model.encode_labels(**inputs, labels=list(labels))
+        except FloatingPointError as error:
+            raise ValueError(f"None of the videos can be scored: {error}") from error
 
     def postprocess(
         self,
@@ -283,8 +400,9 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
     ) -> list[dict[str, Any]]:
         """Logits of one video -> `[{"score", "label"}]`, best first."""
         logits = model_outputs["logits"].float()
-        if multi_label and len(logits) > 1:
-            others = (logits.sum() - logits) / (len(logits) - 1)
+        if multi_label:
+            others = model_outputs.get("others")
+            others = (logits.sum() - logits) / (len(logits) - 1) if others is None else others.float()
             logits, function_to_apply = logits - others, function_to_apply or "sigmoid"
         if function_to_apply == "sigmoid":
             scores = logits.sigmoid()
@@ -298,11 +416,12 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         return results
 
     def _timeline(
-        self, video: Any, batch_size: int, preprocess: dict, forward: dict, postprocess: dict
+        self, video: Any, batch_size: int, preprocess: dict, forward: dict, postprocess: dict, name: str | None = None
     ) -> Iterator[dict[str, Any]]:
+        name = name or name_of(video)
         options = {name: value for name, value in preprocess.items() if value is not None and name != "sampling"}
         spans: list[tuple[float, float]] = []
-        batch: list[dict[str, torch.Tensor]] = []
+        batch: list[tuple[str, dict[str, torch.Tensor]]] = []
 
         def scored() -> Iterator[dict[str, Any]]:
             results = self._run_batch(batch, forward, postprocess)
@@ -313,7 +432,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
 
         for start, end, pixels in self.processor.video_processor.iter_windows(video, **options):
             spans.append((start, end))
-            batch.append({"pixel_values_videos": pixels[None]})
+            batch.append((f"{name}, {start:g} to {end:g} s", {"pixel_values_videos": pixels[None]}))
             if len(batch) == batch_size:
                 yield from scored()
         yield from scored()
@@ -333,28 +452,77 @@ def bf16_pays(model: torch.nn.Module) -> bool:
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     fast = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
     large = sum(parameter.numel() for parameter in model.parameters()) > 50_000_000
-    return bool(
-        fast and large and not has_batch_norms(model) and model.device.type == "cpu" and model.dtype == torch.float32
-    )
+    here = model.device.type == "cpu" and model.dtype == torch.float32
+    return bool(fast and large and here and why_not_bf16(model) is None)
 
 
-def to_bf16(model: torch.nn.Module) -> None:
-    """Turn a float32 model into bfloat16, in place; scalars (such as the logit scale, which a coarser type would
-    shift) and buffers stay.
-
-    Raises:
-        ValueError: the model has batch norms, whose statistics do not survive it.
-    """
+def why_not_bf16(model: torch.nn.Module) -> str | None:
+    """What keeps a copy in bfloat16 from standing for the model, if anything does."""
     if has_batch_norms(model):
-        raise ValueError(f"precision='bf16' is not for models with batch norms, as this {type(model).__name__} has.")
-    for parameter in model.parameters():
-        if parameter.ndim > 0 and parameter.dtype == torch.float32:
-            parameter.data = parameter.data.to(torch.bfloat16)
+        return f"batch norms, as this {type(model).__name__} has, whose statistics do not survive it"
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return "weights that are kept elsewhere, as by device_map: load the model with dtype=torch.bfloat16"
+    return None
 
 
 def has_batch_norms(model: torch.nn.Module) -> bool:
     """Whether any norm keeps running statistics."""
     return any(hasattr(module, "running_mean") for module in model.modules())
+
+
+def bf16_copy(model: torch.nn.Module) -> torch.nn.Module:
+    """A copy of a float32 model in bfloat16, for evaluation; scalars (such as the logit scale, which a coarser type
+    would shift) and buffers stay float32."""
+    memo: dict[int, Any] = {}  # what the copy has instead, so that float32 weights are never there twice
+    for parameter in model.parameters():
+        if parameter.ndim > 0 and parameter.dtype == torch.float32:
+            memo[id(parameter)] = torch.nn.Parameter(parameter.detach().to(torch.bfloat16), requires_grad=False)
+    for value in vars(model).values():
+        if isinstance(value, torch.nn.Module):  # not a part of the model, such as a teacher
+            memo[id(value)] = None
+    return copy.deepcopy(model, memo).requires_grad_(False).eval()
+
+
+@contextmanager
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """A model in evaluation mode; afterwards every part of it is in the mode that it was in."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def count_of(name: str, value: Any) -> int | None:
+    """An option that counts something, as a plain `int`; None stays.
+
+    Raises:
+        ValueError: no whole number, or one below 1.
+    """
+    if value is None:
+        return None
+    try:
+        count = 0 if isinstance(value, bool) else operator.index(value)  # also numpy's integers
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise ValueError(f"{name} must be a whole number above zero, got {value!r}.")
+    return count
+
+
+def split_labels(labels: Any) -> Any:
+    """`"a, b, c"` -> its parts; anything else as it is."""
+    return [part for part in map(str.strip, labels.split(",")) if part] if isinstance(labels, str) else labels
+
+
+def nearest_option(name: str) -> str:
+    """The option that an unknown name most likely means."""
+    names = (*PREPROCESS, *FORWARD, *POSTPROCESS)
+    inside = [option for option in names if name in option or option in name]
+    return (inside or difflib.get_close_matches(name, names, 1, cutoff=0))[0]
 
 
 def is_one_video(videos: Any) -> bool:
@@ -383,11 +551,20 @@ def is_one_video(videos: Any) -> bool:
     raise ValueError(f"{kind} of shape {tuple(shape)}: neither a video nor a collection of videos{hint}.")
 
 
+def name_of(video: Any, number: int | None = None) -> str:
+    """What messages call a video: its path or address, or else its number among those of a call."""
+    path = video.get("path") if isinstance(video, dict) else getattr(video, "name", video)
+    if isinstance(path, (str, os.PathLike)):
+        return os.fspath(path)
+    return "the video" if number is None else f"video number {number} (counted from 0)"
+
+
 def select_row(outputs: dict, row: int) -> dict:
     """The outputs of one video of a batch."""
-    saliency = outputs.get("saliency")
-    picked = {"labels": outputs["labels"], "logits": outputs["logits"][row]}
-    return picked if saliency is None else {**picked, "saliency": {k: v[row] for k, v in saliency.items()}}
+    picked = {name: outputs[name][row] for name in ("logits", "others") if name in outputs}
+    if "saliency" in outputs:
+        picked["saliency"] = {name: tensor[row] for name, tensor in outputs["saliency"].items()}
+    return {"labels": outputs["labels"], **picked}
 
 
 def prefetch(function: Callable[[Any], Any], items: Iterable[Any], workers: int) -> Iterator[Any]:

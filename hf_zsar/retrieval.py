@@ -1,34 +1,32 @@
-"""Text-to-video retrieval: the features of many videos as one file, ranked by any text."""
+"""Text-to-video retrieval: the features of many videos, ranked by any text."""
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
+from .features.store import FeatureStore, Header, StoreError, VideoFile, check_identity
+from .files import replacing_folder
 from .modeling.modeling_zsar import LabelBank, VideoFeatures
 
 
 if TYPE_CHECKING:
     from .modeling.modeling_zsar import ZSARPreTrainedModel
 
-FORMAT = "hf_zsar/video-index/1"
-
 
 @dataclass(frozen=True)
 class VideoIndex:
-    """Features of N videos, ready to be scored against any text.
+    """Features of N videos in memory, ready to be scored against any text. A store too large for that is scored by
+    [`search_store`].
 
     Args:
         videos: their N paths or names.
         features: what the model scores with; every tensor has the videos as its first axis.
-        fingerprint: `model.weights_fingerprint()` of the model that made them.
+        fingerprint: `str(model.identity())` of the model that made them.
     """
 
     videos: tuple[str, ...]
@@ -43,7 +41,6 @@ class VideoIndex:
     def __len__(self) -> int:
         return len(self.videos)
 
-    @torch.inference_mode()
     def search(self, model: ZSARPreTrainedModel, bank: LabelBank, batch_size: int = 64) -> torch.Tensor:
         """Score every video against every text of a bank.
 
@@ -57,46 +54,47 @@ class VideoIndex:
         Raises:
             ValueError: the features come from another model.
         """
-        if model.weights_fingerprint() != self.fingerprint:
-            raise ValueError("The videos were embedded by another model: embed them again, or load the model of then.")
-        device = model.device
-        rows = []
-        for start in range(0, len(self), batch_size):
-            part = self.features.select(slice(start, start + batch_size)).to(device)
-            rows.append(model.score(part, bank.to(device)).float().cpu())
-        return torch.cat(rows).T
+        check_identity(model, self.fingerprint, "The index of videos")
+        starts = range(0, len(self), batch_size)
+        return _logits(model, bank, (self.features.select(slice(start, start + batch_size)) for start in starts))
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Write one safetensors file; the names are in its header. Replaces atomically."""
-        metadata = {
-            "format": FORMAT,
-            "videos": json.dumps(self.videos, ensure_ascii=False),
-            "weights": self.fingerprint,
-        }
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.features.items()}
-        temporary = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
-        try:
-            save_file(tensors, temporary, metadata=metadata)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> VideoIndex:
-        """Read a file written by [`~VideoIndex.save`].
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write a feature store, whole or not at all; an older store of that name is replaced.
 
         Raises:
-            FileNotFoundError: no such file.
-            ValueError: the file is no index of videos, or is damaged.
+            OSError: it cannot be written, or something else has its name.
         """
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"There is no file {os.fspath(path)}.")
-        try:
-            with safe_open(os.fspath(path), framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except SafetensorError as error:
-            raise ValueError(f"{os.fspath(path)} cannot be read as safetensors: {error}.") from error
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"{os.fspath(path)} is no index of videos (`hf-zsar embed` makes one).")
-        return cls(tuple(json.loads(metadata["videos"])), VideoFeatures(**tensors), metadata["weights"])
+        overwrite = os.path.isfile(os.path.join(folder, "features.json"))
+        with replacing_folder(folder, overwrite) as temporary:
+            store = FeatureStore.claim(temporary, Header({"identity": self.fingerprint}, {}))
+            videos = [VideoFile(name, name) for name in self.videos]
+            store.write([video.row for video in videos], self.features, videos)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> VideoIndex:
+        """Read a feature store: what `hf-zsar embed --out` or [`~VideoIndex.save`] wrote.
+
+        Raises:
+            FileNotFoundError: no such folder.
+            ValueError: the folder is no store, or is damaged, or empty.
+        """
+        store = FeatureStore.open(folder)
+        rows = store.rows
+        if not rows:
+            raise StoreError(f"{folder} holds no video.")
+        return cls(tuple(row.id for row in rows), store.read(rows), store.header.model["identity"])
+
+
+def search_store(
+    store: FeatureStore, model: ZSARPreTrainedModel, bank: LabelBank, batch_size: int = 64
+) -> torch.Tensor:
+    """As [`VideoIndex.search`], for the rows of a store, which is read part by part."""
+    store.check_model(model)
+    return _logits(model, bank, (features for _, features in store.batches(batch_size)))
+
+
+@torch.inference_mode()
+def _logits(model: ZSARPreTrainedModel, bank: LabelBank, batches: Iterable[VideoFeatures]) -> torch.Tensor:
+    bank = bank.to(model.device)
+    parts = [model.score(features.to(model.device), bank).float().cpu() for features in batches]
+    return torch.cat(parts).T if parts else torch.zeros(len(bank), 0)

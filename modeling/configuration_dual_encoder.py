@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from transformers import PreTrainedConfig
 
+from .configuration_zsar import ZSARConfig
 
-class DualEncoderConfig(PreTrainedConfig):
+
+class DualEncoderConfig(ZSARConfig):
     """Base of configurations with a `backbone_config` of two towers, such as a [`CLIPConfig`]."""
 
     # `Trainer` gathers the other outputs over batches as predictions: those that have one row per video, `[N, K]`.

@@ -7,9 +7,11 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .configuration_zsar import ZSARConfig
+
 
 @strict
-class ResTConfig(PreTrainedConfig):
+class ResTConfig(ZSARConfig):
     r"""
     Configuration of [`ResTModel`], a re-implementation of ResT (arXiv 2205.01657). Only the idea is published: one
     cross-modal transformer over ResNet features and label text, and zero-shot inference by composing prototypes of

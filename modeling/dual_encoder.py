@@ -16,9 +16,12 @@ import torch
 from torch import nn
 from transformers import AutoModel, CLIPModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.utils import logging
 
-from .modeling_zsar import ZSARPreTrainedModel
+from .modeling_zsar import ZSARPreTrainedModel, check_length
 
+
+logger = logging.get_logger(__name__)
 
 LayerFunction = Callable[[nn.Module, torch.Tensor, int], torch.Tensor]
 TokenFunction = Callable[[torch.Tensor], torch.Tensor]
@@ -106,6 +109,11 @@ class CLIPDualEncoder(nn.Module):
         return self.model.config.text_config.hidden_size
 
     @property
+    def text_limit(self) -> int:
+        """Longest token row that the text tower has positions for."""
+        return self.model.config.text_config.max_position_embeddings
+
+    @property
     def patch_size(self) -> tuple[int, int]:
         """Height and width of a patch in pixels."""
         return tuple(self.model.vision_model.embeddings.patch_embedding.kernel_size)
@@ -126,6 +134,11 @@ class CLIPDualEncoder(nn.Module):
         size = embeddings.image_size
         size = (size, size) if isinstance(size, int) else tuple(size)
         interpolate = tuple(pixel_values.shape[-2:]) != size
+        if interpolate:
+            logger.warning_once(
+                f"Frames of {tuple(pixel_values.shape[-2:])} for an image tower of {size}: its positions are "
+                "interpolated. A processor of the tower's own size is made by from_clip of the processor's class."
+            )
         return embeddings(
             pixel_values.to(embeddings.patch_embedding.weight.dtype), interpolate_pos_encoding=interpolate
         )
@@ -189,7 +202,11 @@ class CLIPDualEncoder(nn.Module):
 
         Without gradients the rows are encoded in order of length, `batch_size` at a time, each batch trimmed to its
         longest row: exact, and several times faster than the full context.
+
+        Raises:
+            ValueError: rows that are longer than the tower's positions.
         """
+        check_length(input_ids, self.text_limit)
         if torch.is_grad_enabled() or attention_mask is None or input_ids.device.type == "meta":
             pooled, tokens = self._encode_text(input_ids)
             return self.model.text_projection(pooled), self.model.text_projection(tokens) if return_tokens else None

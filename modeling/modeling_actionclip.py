@@ -16,6 +16,7 @@ from transformers import initialization as init
 
 from .configuration_actionclip import ActionCLIPConfig
 from .dual_encoder import DualEncoderPreTrainedModel
+from .guards import full_precision
 from .losses import contrastive_losses
 from .modeling_zsar import LabelBank, VideoFeatures, gather_prompts, normalize, split_views
 from .stochastic_depth import add_stochastic_depth
@@ -57,7 +58,7 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
         if isinstance(module, ActionCLIPModel) and self.config.joint_space_time:
             init.normal_(module.time_embedding, std=self.backbone.vision_width**-0.5)
 
-    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+    def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
         """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` -> `view_embeds [B, V, dim]` of the temporal head and, unless
         space and time are joint, `frame_embeds [B, V, T, dim]`; `video_embeds` is the normalised mean over views.
 
@@ -121,14 +122,18 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
 
     def score_prompts(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
         """Cosine of every view with every prompt times `eval_logit_scale`: `[B, V, P, K]`, float32."""
-        with torch.autocast(features.view_embeds.device.type, enabled=False):
+        with full_precision(features.view_embeds.device):
             views = normalize(features.view_embeds.float()) * self.config.eval_logit_scale
             return torch.einsum("bvd,kpd->bvpk", views, bank["prompt_embeds"].float())
 
-    def score(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
-        """Logarithm of the mean, over views and templates, of the softmax over labels: `[B, K]`, float32."""
-        log_probabilities = self.score_prompts(features, bank).log_softmax(dim=-1).flatten(1, 2)
-        return log_probabilities.logsumexp(dim=1) - math.log(log_probabilities.shape[1])
+    def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
+        """Logarithm of the mean, over views and templates, of the softmax over labels: `[B, K]`, float32. Of a single
+        label, whose softmax says nothing, the mean of [`score_prompts`]."""
+        similarity = self.score_prompts(features, bank).flatten(1, 2)
+        if similarity.shape[-1] == 1:
+            return {"logits_per_video": similarity.mean(dim=1)}
+        shares = similarity.log_softmax(dim=-1).logsumexp(dim=1) - math.log(similarity.shape[1])
+        return {"logits_per_video": shares}
 
     def compute_loss(
         self, features: VideoFeatures, bank: LabelBank, targets: torch.Tensor, **inputs: Any

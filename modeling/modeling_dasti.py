@@ -109,7 +109,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
                 parameter.requires_grad_(False)
         return self
 
-    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+    def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
         """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` -> `frame_embeds [B, V, T, dim]` after the temporal transformer
         and, with the spatial interaction, `patch_embeds [B, V, T, N, dim]`."""
         clips, batch, views = split_views(pixel_values_videos)
@@ -188,7 +188,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
         if size is None:
             spatial = features.patch_embeds is not None
             places = (features.patch_embeds if spatial else features.frame_embeds)[..., 0].numel()
-            size = max(1, MAX_SIMILARITIES // (places * bank["word_groups"].shape[1]))
+            size = max(1, MAX_SIMILARITIES // max(1, places * bank["word_groups"].shape[1]))
         if size >= len(bank):
             yield bank
             return
@@ -228,11 +228,9 @@ class DASTIModel(DualEncoderPreTrainedModel):
             return score.softmax(dim=-1).mean(dim=1)
         return self.backbone.similarity_scale(score) * score.mean(dim=1)
 
-    def score(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
-        """Mixture of the class and the attribute branch, mean over views, times the learned scale: `[B, K]`."""
-        return self._mix(self.branch_scores(features, bank))
-
-    def score_parts(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
+    def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
+        """Mixture of the class and the attribute branch, mean over views, times the learned scale: `[B, K]`; and the
+        parts of [`DASTIOutput`]."""
         parts = self.branch_scores(features, bank)
         means = {name: parts[name].mean(dim=1) for name in ("class_scores", "attribute_scores")}
         return {"logits_per_video": self._mix(parts), **parts, **means}
@@ -246,7 +244,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
         **inputs: Any,
     ) -> torch.Tensor:
         """Loss of the class branch plus `attribute_loss_weight` times that of the attribute branch."""
-        config, parts = self.config, parts or self.score_parts(features, bank)
+        config, parts = self.config, parts or self.compute_scores(features, bank)
         scale, total = self.backbone.similarity_scale(parts["class_scores"]), 0.0
         for name, weight in (("class_scores", 1.0), ("attribute_scores", config.attribute_loss_weight)):
             if weight == 0:
@@ -270,6 +268,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
             best word (with the spatial interaction); `words [B, K, L]`, cosine of each word with the frames it attends
             to, 0 where there is no word.
         """
+        self.check_bank(bank)
         batch, views = features.frame_embeds.shape[:2]
         words, mask = bank["word_embeds"].float(), bank["word_groups"] != NO_WORD
         frames = normalize(features.frame_embeds.flatten(0, 1).float())
@@ -295,6 +294,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
             ]
             best = torch.cat(chunks, dim=1)
             result["patches"] = best.view(batch, views, *best.shape[1:]).mean(dim=1)
+        self.check_finite(result, "saliencies of videos")
         return result
 
 

@@ -19,7 +19,15 @@ from transformers import initialization as init
 from transformers.utils import logging
 
 from .configuration_rest import ResTConfig
-from .modeling_zsar import LabelBank, VideoFeatures, ZSARPreTrainedModel, gather_prompts, normalize, split_views
+from .modeling_zsar import (
+    LabelBank,
+    VideoFeatures,
+    ZSARPreTrainedModel,
+    check_length,
+    gather_prompts,
+    normalize,
+    split_views,
+)
 from .r2plus1d import R2Plus1D
 from .rest_losses import alignment_loss, classification_loss, hard_negatives, matching_loss
 from .semantic_transfer import compose_prototypes, transfer_weights
@@ -111,6 +119,11 @@ class ResTModel(ZSARPreTrainedModel):
         self.register_buffer("seen_counts", torch.zeros(seen, dtype=torch.long))
         self.post_init()
 
+    @property
+    def text_limit(self) -> int:
+        positions = self.config.text_config.max_position_embeddings
+        return min(positions, self.config.max_text_length) if self.config.cross_modal else positions
+
     def get_input_embeddings(self) -> nn.Module:
         return self.text_model.get_input_embeddings()
 
@@ -156,7 +169,12 @@ class ResTModel(ZSARPreTrainedModel):
         }
 
     def encode_texts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Text pass: token rows `[R, L]` -> unit-norm text embeddings `[R, D]`, float32."""
+        """Text pass: token rows `[R, L]` -> unit-norm text embeddings `[R, D]`, float32.
+
+        Raises:
+            ValueError: rows longer than `text_limit`.
+        """
+        check_length(input_ids, self.text_limit)
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         hidden = self.text_model(**self._text_inputs(input_ids), attention_mask=attention_mask).last_hidden_state
         if self.config.cross_modal:
@@ -166,7 +184,7 @@ class ResTModel(ZSARPreTrainedModel):
         mask = attention_mask[..., None].float()
         return normalize((hidden.float() * mask).sum(1) / mask.sum(1))
 
-    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+    def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
         """Video pass: clips alone -> unit-norm `view_embeds`; views are averaged after normalisation.
 
         Without `cross_modal`, the mean over time (and grid) of the backbone's feature, and `frame_embeds`.
@@ -279,11 +297,12 @@ class ResTModel(ZSARPreTrainedModel):
                     weights[row, match] = 1
         return weights, is_seen
 
-    def score(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
+    def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
         """Cosine of the video with each candidate's prototype, less `gzsl_offset` for seen candidates, times
         `inference_logit_scale`: `[B, K]`."""
         cosine = features.video_embeds.float() @ bank["prototypes"].float().T
-        return self.config.inference_logit_scale * (cosine - self.config.gzsl_offset * bank["is_seen"].float())
+        cosine = cosine - self.config.gzsl_offset * bank["is_seen"].float()
+        return {"logits_per_video": self.config.inference_logit_scale * cosine}
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -295,6 +314,7 @@ class ResTModel(ZSARPreTrainedModel):
         label_ids: torch.Tensor | None = None,
         local_features: VideoFeatures | None = None,
         local_rows: slice = slice(None),
+        parts: dict[str, torch.Tensor] | None = None,
         **inputs: Any,
     ) -> torch.Tensor:
         """Sum of the three losses, weighted (specification 3.1): classification of the video pass over the seen
@@ -306,7 +326,8 @@ class ResTModel(ZSARPreTrainedModel):
             local_features, local_rows: this process's own videos, when `features` are those of all.
         """
         if not (self.config.cross_modal and self.training):
-            return nn.functional.cross_entropy(self.score(features, bank), targets.float().argmax(1))
+            parts = parts or self.compute_scores(features, bank)
+            return nn.functional.cross_entropy(parts["logits_per_video"], targets.float().argmax(1))
         return sum(self.training_losses(features, bank, targets, label_ids, local_features, local_rows).values())
 
     def training_losses(

@@ -99,7 +99,7 @@ class STDDModel(DualEncoderPreTrainedModel):
 
     # -- video side ------------------------------------------------------------------------------------------------
 
-    def encode_videos(
+    def compute_features(
         self,
         pixel_values_videos: torch.Tensor,
         generator: torch.Generator | None = None,
@@ -194,17 +194,16 @@ class STDDModel(DualEncoderPreTrainedModel):
             tensors = text_tensors(*gather_prompts(normalize(rows.float()), prompt_index))
         return self.make_bank(labels, tensors, (input_ids, attention_mask, prompt_index))
 
-    def score(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
+    def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
         """Logits `[B, K]` at the learned scale, in float32; views are averaged. Memory is bounded in K."""
         frame_embeds = features.frame_embeds
-        with torch.autocast(frame_embeds.device.type, enabled=False):
-            frames = normalize(frame_embeds.float()) * self.backbone.similarity_scale(frame_embeds)
-            if self.config.matching == "mean":
-                return frames.mean(dim=(1, 2)) @ bank["text_embeds"].float().t()
-            prompts, mask = bank["prompt_embeds"].float(), bank["prompt_mask"]
-            step = max(1, MAX_SIMILARITIES // (frames.shape[:3].numel() * prompts.shape[1]))
-            parts = zip(prompts.split(step), mask.split(step), strict=True)
-            return torch.cat([bidirectional_logits(frames, *part) for part in parts], dim=-1)
+        frames = normalize(frame_embeds.float()) * self.backbone.similarity_scale(frame_embeds)
+        if self.config.matching == "mean":
+            return {"logits_per_video": frames.mean(dim=(1, 2)) @ bank["text_embeds"].float().t()}
+        prompts, mask = bank["prompt_embeds"].float(), bank["prompt_mask"]
+        step = max(1, MAX_SIMILARITIES // (frames.shape[:3].numel() * prompts.shape[1]))
+        parts = zip(prompts.split(step), mask.split(step), strict=True)
+        return {"logits_per_video": torch.cat([bidirectional_logits(frames, *part) for part in parts], dim=-1)}
 
     @property
     def text_is_static(self) -> bool:
@@ -263,7 +262,7 @@ class STDDModel(DualEncoderPreTrainedModel):
         Raises:
             ValueError: a teacher is set and `pixel_values_videos` is missing.
         """
-        logits = (parts or self.score_parts(features, bank))["logits_per_video"]
+        logits = (parts or self.compute_scores(features, bank))["logits_per_video"]
         loss = cross_entropy_to_targets(logits, targets).mean()
         if not self.config.distill_weight:
             return loss

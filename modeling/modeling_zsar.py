@@ -12,29 +12,27 @@ built on the same three steps.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
+from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .candidates import Candidates
 from .distributed import gather_with_grad
-
-
-LABEL_BANK_FORMAT = "hf_zsar/label-bank/1"
+from .guards import all_finite, full_precision, is_recorded, say_what_is_not_finite
+from .label_bank import LabelBank
+from .model_identity import ModelIdentity, all_contents, fingerprint_of, identify
+from .outputs import VideoFeatures, ZSAROutput
+from .size_limits import hold_to_size
 
 
 def normalize(embeds: torch.Tensor) -> torch.Tensor:
@@ -46,182 +44,6 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor, dim: int) -> torch.Ten
     """Mean of `values` over `dim` where the boolean `mask` (broadcastable) is true; 0 where nothing is kept."""
     mask = mask.to(values.dtype)
     return (values * mask).sum(dim) / mask.sum(dim).clamp(min=1)
-
-
-def fingerprint_of(*parts: torch.Tensor | str | bytes | Sequence | None) -> str:
-    """Hex digest of tensors and strings; equal inputs give equal digests on every machine."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        if isinstance(part, torch.Tensor):
-            tensor = part.detach().cpu().contiguous()
-            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-            if tensor.numel():
-                digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
-        elif isinstance(part, bytes):
-            digest.update(part)
-        else:
-            digest.update(json.dumps(part, ensure_ascii=False, default=str).encode())
-        digest.update(b"\0")
-    return digest.hexdigest()
-
-
-@dataclass
-class VideoFeatures(ModelOutput):
-    """The video side of a score, computed once per video. Every tensor has the batch as its first axis.
-
-    Args:
-        video_embeds (`torch.FloatTensor` of shape `(batch, dim)`):
-            Pooled over views and time, L2-normalised: one vector per video, for retrieval.
-        view_embeds (`torch.FloatTensor` of shape `(batch, views, dim)`, *optional*):
-            One vector per view, as the method's temporal head gives it (not normalised).
-        frame_embeds (`torch.FloatTensor` of shape `(batch, views, frames, dim)`, *optional*):
-            One vector per frame in the joint space (not normalised).
-        patch_embeds (`torch.FloatTensor` of shape `(batch, views, frames, patches, dim)`, *optional*):
-            One vector per patch in the joint space (not normalised).
-    """
-
-    video_embeds: torch.FloatTensor | None = None
-    view_embeds: torch.FloatTensor | None = None
-    frame_embeds: torch.FloatTensor | None = None
-    patch_embeds: torch.FloatTensor | None = None
-
-    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> VideoFeatures:
-        """A new value with `function` applied to every tensor that is present."""
-        return type(self)(**{name: function(tensor) for name, tensor in self.items()})
-
-    def to(self, *args: Any, **kwargs: Any) -> VideoFeatures:
-        """As `torch.Tensor.to`, for every tensor."""
-        return self.map(lambda tensor: tensor.to(*args, **kwargs))
-
-    def select(self, index: int | slice | Sequence[int]) -> VideoFeatures:
-        """The features of some videos of the batch, the batch axis kept."""
-        index = slice(index, index + 1 or None) if isinstance(index, int) else index
-        return self.map(lambda tensor: tensor[index])
-
-    def gathered(self) -> VideoFeatures:
-        """The features of the videos of all processes, in rank order, with gradient."""
-        return self.map(gather_with_grad)
-
-    @classmethod
-    def cat(cls, parts: Sequence[VideoFeatures]) -> VideoFeatures:
-        """Join batches. All parts must come from the same model with the same number of views and frames."""
-        return type(parts[0])(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
-
-
-@dataclass(eq=False)
-class LabelBank:
-    """The text side of a label set: computed once, reused for every video, sliced, saved. A value, never changed.
-
-    Args:
-        labels: the K labels in order.
-        tensors: what the method scores with; every tensor has the labels as its first axis. `text_embeds [K, dim]`
-            (pooled, L2-normalised) is always there.
-        fingerprint: digest of the weights, prompts and descriptions it was made of. Empty in training and while
-            gradients flow, since such a bank is never reused.
-    """
-
-    labels: tuple[str, ...]
-    tensors: dict[str, torch.Tensor]
-    fingerprint: str = ""
-    metadata: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.labels = tuple(self.labels)
-        for name, tensor in self.tensors.items():
-            if tensor.shape[0] != len(self.labels):
-                raise ValueError(
-                    f"{name} has {tensor.shape[0]} rows for {len(self.labels)} labels: it needs one row each."
-                )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        return self.tensors[name]
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.tensors
-
-    def to(self, *args: Any, **kwargs: Any) -> LabelBank:
-        """Move to a device and/or cast; a dtype changes floating tensors only."""
-        moved = {}
-        for name, tensor in self.tensors.items():
-            target = tensor.to(*args, **kwargs)
-            moved[name] = target if tensor.is_floating_point() else target.to(tensor.dtype)
-        return replace(self, tensors=moved)
-
-    def select(self, labels: Sequence[str] | Sequence[int] | torch.Tensor) -> LabelBank:
-        """The bank of some of the labels, by name or by position, in the order given.
-
-        Raises:
-            KeyError: a name that the bank does not hold.
-        """
-        if isinstance(labels, torch.Tensor):
-            labels = labels.tolist()
-        if labels and isinstance(labels[0], str):
-            positions = {label: i for i, label in enumerate(self.labels)}
-            unknown = [label for label in labels if label not in positions]
-            if unknown:
-                raise KeyError(f"labels not in this bank: {unknown}. It holds {len(self)} labels.")
-            labels = [positions[label] for label in labels]
-        index = torch.as_tensor(list(labels), dtype=torch.long)
-        tensors = {name: tensor[index.to(tensor.device)] for name, tensor in self.tensors.items()}
-        picked = tuple(self.labels[i] for i in labels)
-        fingerprint = fingerprint_of(self.fingerprint, picked) if self.fingerprint else ""
-        return replace(self, labels=picked, tensors=tensors, fingerprint=fingerprint)
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write one safetensors file; the labels and the fingerprint are in its header. Replaces atomically."""
-        metadata = {
-            "format": LABEL_BANK_FORMAT,
-            "labels": json.dumps(self.labels, ensure_ascii=False),
-            "fingerprint": self.fingerprint,
-            "metadata": json.dumps(self.metadata, ensure_ascii=False),
-        }
-        temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        save_file(tensors, temporary, metadata=metadata)
-        os.replace(temporary, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike, device: str | torch.device = "cpu") -> LabelBank:
-        """Read a file written by [`~LabelBank.save`].
-
-        Raises:
-            ValueError: the file is no label bank.
-        """
-        with safe_open(os.fspath(path), framework="pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != LABEL_BANK_FORMAT:
-                raise ValueError(f"{path} is not a label bank (format {metadata.get('format')!r}).")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        return cls(
-            labels=tuple(json.loads(metadata["labels"])),
-            tensors=tensors,
-            fingerprint=metadata["fingerprint"],
-            metadata=json.loads(metadata["metadata"]),
-        )
-
-
-@dataclass
-class ZSAROutput(ModelOutput):
-    """Output of every model.
-
-    Args:
-        loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` are given):
-            The method's training loss.
-        logits_per_video (`torch.FloatTensor` of shape `(batch, labels)`):
-            Softmax over the labels gives the method's probabilities.
-        logits_per_text (`torch.FloatTensor` of shape `(labels, batch)`): its transpose.
-        video_embeds (`torch.FloatTensor` of shape `(batch, dim)`): pooled, L2-normalised.
-        text_embeds (`torch.FloatTensor` of shape `(labels, dim)`): pooled, L2-normalised.
-    """
-
-    loss: torch.FloatTensor | None = None
-    logits_per_video: torch.FloatTensor | None = None
-    logits_per_text: torch.FloatTensor | None = None
-    video_embeds: torch.FloatTensor | None = None
-    text_embeds: torch.FloatTensor | None = None
 
 
 class ForwardOptions(TransformersKwargs, total=False):
@@ -240,7 +62,7 @@ class ForwardOptions(TransformersKwargs, total=False):
 class ZSARPreTrainedModel(PreTrainedModel):
     """Base class of all methods: `forward` in terms of the three steps, saving, initialisation, fingerprints.
 
-    A method implements [`encode_videos`], [`encode_labels`], [`score`] and [`compute_loss`].
+    A method implements [`compute_features`], [`encode_labels`], [`compute_scores`] and [`compute_loss`].
     """
 
     base_model_prefix = "model"
@@ -266,8 +88,30 @@ class ZSARPreTrainedModel(PreTrainedModel):
     lora_targets: tuple[str, ...] = ()
     # Whether the loss sees the videos and texts of all processes; None: in training.
     gather_loss: bool | None = None
-    # Fingerprint of the weights, candidates, and their bank, from one batch to the next.
-    _kept_bank: tuple[str | None, Candidates, LabelBank] | None = None
+    # The model as it was, candidates, and their bank, from one batch to the next.
+    _kept_bank: tuple[ModelIdentity | None, Candidates, LabelBank] | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any
+    ) -> ZSARPreTrainedModel:
+        """As the base class; weights are safetensors, and a pickle is not opened unless `use_safetensors=False`.
+
+        Raises:
+            OSError: no such model, or its weights are damaged.
+            ValueError: a configuration that cannot be, or that asks for more than [`SizeLimits`].
+        """
+        kwargs.setdefault("use_safetensors", True)
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except SafetensorError as error:
+            name = pretrained_model_name_or_path
+            raise OSError(f"{name}: its weights cannot be read as safetensors: {error}.") from error
+
+    def post_init(self) -> None:
+        # Loading builds a model without storage first, so that this is known before anything is allocated.
+        hold_to_size("parameters", sum(p.numel() for p in self.parameters()), "the parameters of the model")
+        super().post_init()
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -277,6 +121,12 @@ class ZSARPreTrainedModel(PreTrainedModel):
         the backbones initialise their children.
         """
         return False
+
+    @property
+    def text_limit(self) -> int | None:
+        """Tokens of a prompt that the text tower reads, for `processor.limited_to`; `None`: its configuration does not
+        say."""
+        return getattr(self.config.get_text_config(), "max_position_embeddings", None)
 
     @property
     def training_classes(self) -> list[str] | None:
@@ -296,21 +146,65 @@ class ZSARPreTrainedModel(PreTrainedModel):
         """
         return next((role for role, prefixes in self.parameter_roles.items() if name.startswith(prefixes)), "head")
 
-    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
-        """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` (V views) -> what the method scores with."""
+    def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+        """What a method implements of [`encode_videos`]."""
         raise NotImplementedError
 
+    def encode_videos(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
+        """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` (V views) -> what the method scores with.
+
+        Args:
+            kwargs: see `compute_features` of the method.
+
+        Raises:
+            FloatingPointError, ValueError: see [`check_finite`].
+        """
+        features = self.compute_features(pixel_values_videos, **kwargs)
+        self.check_finite(features, "features of videos")
+        return features
+
     def encode_labels(self, input_ids: torch.Tensor, labels: Sequence[str] | None = None, **inputs: Any) -> LabelBank:
-        """Token ids `[R, L]` of the R distinct prompts and `prompt_index [K, A]` -> the text side of K labels."""
+        """Token ids `[R, L]` of the R distinct prompts and `prompt_index [K, A]` -> the text side of K labels.
+
+        Raises:
+            FloatingPointError, ValueError: see [`check_finite`].
+        """
+        raise NotImplementedError
+
+    def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
+        """What a method implements of [`score`]: `logits_per_video [B, K]` and whatever else its output shows."""
         raise NotImplementedError
 
     def score(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
-        """Logits `[B, K]`, float32; softmax over K gives the method's probabilities."""
-        raise NotImplementedError
+        """Logits `[B, K]`, float32; softmax over K gives the method's probabilities.
+
+        Raises:
+            ValueError: the bank was made by another model (see [`identity`]); not asked in training.
+            FloatingPointError, ValueError: see [`check_finite`].
+        """
+        return self.score_parts(features, bank)["logits_per_video"]
 
     def score_parts(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
-        """`logits_per_video` and whatever else of the score the method's output shows."""
-        return {"logits_per_video": self.score(features, bank)}
+        """As [`score`]: `logits_per_video` and whatever else of the score the method's output shows."""
+        self.check_bank(bank)
+        return self._score_parts(features, bank)
+
+    def _score_parts(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
+        with full_precision(features.video_embeds.device):
+            parts = self.compute_scores(features, bank)
+        self.check_finite(parts, "scores of videos")
+        return parts
+
+    def check_bank(self, bank: LabelBank) -> None:
+        """Refuse a bank of another model, or of this one before its weights, adapters or configuration changed.
+
+        Not in training, where weights change all the time, nor while the model is compiled or exported.
+
+        Raises:
+            ValueError: such a bank.
+        """
+        if not self.training and not is_recorded():
+            self.identity().check(bank.identity, "This label bank")
 
     def compute_loss(
         self, features: VideoFeatures, bank: LabelBank, targets: torch.Tensor, **inputs: Any
@@ -360,6 +254,8 @@ class ZSARPreTrainedModel(PreTrainedModel):
         label_bank, label_ids = kwargs.pop("label_bank", None), kwargs.pop("label_ids", None)
         text = dict(input_ids=input_ids, attention_mask=attention_mask, prompt_index=prompt_index)
         text.update({name: kwargs.pop(name) for name in self.text_input_names if name in kwargs})
+        if label_bank is not None:
+            self.check_bank(label_bank)
         features = self.encode_videos(pixel_values_videos, **kwargs)
         device = features.video_embeds.device
         if candidates is not None:
@@ -369,7 +265,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
         if input_ids is None and label_bank is None:
             raise ValueError("Pass input_ids (see processor.prepare_labels) or a label_bank (see encode_labels).")
         bank = label_bank.to(device) if label_bank is not None else self.encode_labels(**text)
-        parts, loss = self.score_parts(features, bank), None
+        parts, loss = self._score_parts(features, bank), None
         if return_loss or (labels is not None and return_loss is None):
             if candidates is not None and not self.training:
                 loss = nn.functional.cross_entropy(parts["logits_per_video"].float(), labels)
@@ -399,7 +295,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
             )
         if torch.is_grad_enabled() and not (self.training and self.text_is_static):
             return self.encode_labels(**candidates.text, labels=candidates.names or None)
-        weights = None if self.training else self.weights_fingerprint()
+        weights = None if self.training else self.identity()
         kept = self._kept_bank
         if kept is None or kept[0] != weights or not kept[1].same_text(candidates):
             bank = self.encode_labels(**candidates.text, labels=candidates.names or None)
@@ -407,10 +303,15 @@ class ZSARPreTrainedModel(PreTrainedModel):
         return kept[2]
 
     def train(self, mode: bool = True) -> ZSARPreTrainedModel:
-        """As the base class. Who starts an evaluation calls `eval()`: a bank of older weights is dropped."""
+        """As the base class. Who starts an evaluation calls `eval()`: a bank of older weights is dropped. A batch norm
+        whose weights are frozen keeps its means and variances, too: adapters that are saved alone do not hold them."""
         if not (mode and self.training):
             self._kept_bank = None
-        return super().train(mode)
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and is_frozen(module):
+                module.eval()
+        return self
 
     def _loss(
         self,
@@ -435,7 +336,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
             features = features.gathered()
             bank, label_ids = self._gather_bank(bank, label_ids)
             labels = gather_with_grad(labels)
-            inputs["parts"] = self.score_parts(features, bank)
+            inputs["parts"] = self._score_parts(features, bank)
         targets = labels.to(device)[:, None] == label_ids.to(device)[None, :]
         missing = int((~targets.any(dim=1)).sum())
         if missing:
@@ -481,26 +382,45 @@ class ZSARPreTrainedModel(PreTrainedModel):
         """Build the bank that `encode_labels` returns; `inputs` are the token tensors that it was made of."""
         count = next(iter(tensors.values())).shape[0]
         labels = tuple(labels) if labels is not None else tuple(str(i) for i in range(count))
-        fingerprint = ""
-        # In training the weights change at every step, and with a frozen text tower nothing else would say so.
-        if not self.training and not any(tensor.requires_grad for tensor in tensors.values()):
-            fingerprint = fingerprint_of(self.weights_fingerprint(), labels, *inputs)
-        return LabelBank(labels=labels, tensors=tensors, fingerprint=fingerprint)
+        self.check_finite(tensors, "embeddings of labels")
+        if self.training or is_recorded():  # weights change at every step, with a frozen text tower in silence
+            return LabelBank(labels, tensors)
+        identity = self.identity()
+        return LabelBank(labels, tensors, fingerprint_of(str(identity), labels, *inputs), identity=identity)
 
-    def weights_fingerprint(self) -> str:
-        """Digest of the weights, dtypes and configuration. Kept until a parameter changes."""
-        tensors = [*self.named_parameters(), *self.named_buffers()]
-        state = tuple((t.data_ptr(), None if t.is_inference() else t._version, t.dtype) for _, t in tensors)
-        if getattr(self, "_fingerprint_cache", (None, ""))[0] != state:
-            config = {
-                k: v for k, v in self.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")
-            }
-            present = [(name, tensor) for name, tensor in tensors if not tensor.is_meta]
-            with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # hashing large buffers frees the interpreter
-                digests = list(pool.map(lambda named: fingerprint_of(*named), present))
-            print_of_all = fingerprint_of(json.dumps(config, sort_keys=True, default=str), *digests)
-            self._fingerprint_cache = (state, print_of_all)
-        return self._fingerprint_cache[1]
+    def check_finite(self, values: Mapping[str, torch.Tensor], what: str) -> None:
+        """Nothing but finite numbers leaves a model. Not asked in training, nor while it is compiled or exported.
+
+        Args:
+            values: tensors whose first axis counts `what`, e.g. `"scores of videos"`.
+
+        Raises:
+            FloatingPointError: NaN or infinity among them, though the weights are finite.
+            ValueError: because of weights that hold such values.
+        """
+        if not (self.training or is_recorded() or all_finite(values.values())):
+            say_what_is_not_finite(self, values, what)
+
+    @torch.compiler.disable
+    def identity(self) -> ModelIdentity:
+        """What tells this model, as it is now, from others: label banks and stored features carry it.
+
+        Of every tensor that takes part a few elements are read, so that it costs milliseconds: it sees whatever
+        changes most of a tensor (training, averaging, merged adapters, another checkpoint), not one element; see
+        `weights_fingerprint(full=True)`. The same on every device, for copies in bfloat16 and float16, and with an
+        adapter switched off as without it.
+        """
+        return identify(self)
+
+    @torch.compiler.disable
+    def weights_fingerprint(self, full: bool = False) -> str:
+        """Hex digest of [`identity`]; with `full` of every element in its own type, which takes as long as reading all
+        weights."""
+        if not full:
+            return fingerprint_of(str(self.identity()))
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # hashing large buffers frees the interpreter
+            digests = list(pool.map(lambda named: fingerprint_of(*named), all_contents(self)))
+        return fingerprint_of(str(self.identity()), *digests)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """As the base class. A configuration that was loaded from an export points at code files; the pointers are
@@ -523,6 +443,12 @@ class ZSARPreTrainedModel(PreTrainedModel):
             init.zeros_(module.bias)
 
 
+def is_frozen(module: nn.Module) -> bool:
+    """Whether a module has parameters and none of them is trained."""
+    trained = [parameter.requires_grad for parameter in module.parameters()]
+    return bool(trained) and not any(trained)
+
+
 def split_views(pixel_values_videos: torch.Tensor) -> tuple[torch.Tensor, int, int]:
     """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` -> (`[B*V, T, 3, H, W]`, B, V).
 
@@ -540,6 +466,18 @@ def split_views(pixel_values_videos: torch.Tensor) -> tuple[torch.Tensor, int, i
     )
 
 
+def check_length(input_ids: torch.Tensor, limit: int) -> None:
+    """
+    Raises:
+        ValueError: token rows `[R, L]` longer than `limit`.
+    """
+    if input_ids.shape[1] > limit:
+        raise ValueError(
+            f"The prompts have up to {input_ids.shape[1]} tokens, the text tower reads {limit}: prepare them with "
+            f"processor.limited_to({limit}), which cuts them and says which."
+        )
+
+
 def gather_prompts(rows: torch.Tensor, prompt_index: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Spread the embeddings `[R, ...]` of distinct prompts over the labels.
 
@@ -553,4 +491,4 @@ def gather_prompts(rows: torch.Tensor, prompt_index: torch.Tensor | None) -> tup
     return spread * mask.reshape(*mask.shape, *[1] * (rows.ndim - 1)).to(spread.dtype), mask
 
 
-__all__ = ["LabelBank", "VideoFeatures", "ZSAROutput", "ZSARPreTrainedModel"]
+__all__ = ["LabelBank", "ModelIdentity", "VideoFeatures", "ZSAROutput", "ZSARPreTrainedModel"]

@@ -6,21 +6,30 @@ Two kinds: `"attributes"`, the keyword lists of DA-STI (arXiv 2510.27255; file f
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import re
-import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TextIO
 
 from .action_graph import RELATIONS, ActionGraph, unique
 from .description_schemas import SCHEMA_IDS, SCHEMAS, DescriptionError, check
+from .label_checks import check_text
+from .limits import hold_to
+from .text_files import TextFileError, read_json
 
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 logger = logging.getLogger(__name__)
 
@@ -170,6 +179,7 @@ class Descriptions:
         """
         document = _as_document(data, kind, source)
         kind = next(name for name, schema in SCHEMA_IDS.items() if schema == document["schema"])
+        _check_size(document, kind, source or "the descriptions")
         document = _repaired(document, kind)
         check(document, SCHEMAS[kind], source)
         limit = document.get("num_attributes", 8)
@@ -202,7 +212,7 @@ class Descriptions:
         Raises:
             DescriptionError: no such file, not JSON, or not a description file; the message names the file.
         """
-        return cls.from_dict(read_json(path), kind, source=os.fspath(path))
+        return cls.from_dict(read_description_file(path), kind, source=os.fspath(path))
 
     def save(self, path: str | os.PathLike) -> None:
         """Write a JSON file (UTF-8, short lists on one line); either the whole file appears or nothing does."""
@@ -297,6 +307,32 @@ def _is_per_video(data: Mapping[str, Any]) -> bool:
     return any("top" in key for key in inner) or all(_VIDEO.search(key) for key in data)
 
 
+def _check_size(document: Mapping[str, Any], kind: str, where: str) -> None:
+    """Refuse texts and lists beyond the limits, and texts that are none, before anything is made of them."""
+    classes = document.get("classes")
+    if not isinstance(classes, Mapping):
+        return
+    own = ("attributes",) if kind == "attributes" else tuple(_GRAPH_FIELDS)
+    try:
+        hold_to("labels", len(classes), "the number of classes")
+        for key, entry in classes.items():
+            fields = entry if isinstance(entry, Mapping) else {}
+            _check_texts([key, {name: fields[name] for name in own if name in fields}], repr(key)[:80])
+    except ValueError as error:
+        raise DescriptionError(f"{where}: {error}") from error
+
+
+def _check_texts(value: Any, where: str, depth: int = 7) -> None:
+    if not depth:
+        raise DescriptionError(f"in {where}, lists are nested too deeply")
+    if isinstance(value, str):
+        check_text(value, f"in {where}, the text")
+    elif isinstance(value, (list, tuple, Mapping)):
+        hold_to("descriptions", len(value), f"in {where}, the length of a list")
+        for item in value.values() if isinstance(value, Mapping) else value:
+            _check_texts(item, where, depth - 1)
+
+
 def _repaired(document: dict[str, Any], kind: str) -> dict[str, Any]:
     """The document with attributes normalised, repeated and empty items dropped; the rest is left to the check."""
     classes = document.get("classes")
@@ -331,42 +367,23 @@ def _repaired_graph(entry: Any) -> Any:
 # -- files ---------------------------------------------------------------------------------------------------------
 
 
-def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise DescriptionError(f"the key {repeated!r} appears twice in one object; keep one of the two.")
-    return data
-
-
-def read_json(path: str | os.PathLike) -> Any:
-    """Parse a JSON file; repeated keys are an error.
+def read_description_file(path: str | os.PathLike) -> Any:
+    """The value of a JSON file.
 
     Raises:
-        DescriptionError: the file is missing, is not UTF-8 or is not JSON; the message names file, line and column.
+        DescriptionError: no such file, or not JSON; the message names the file and the place.
     """
-    name = os.fspath(path)
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return json.load(file, object_pairs_hook=_no_repeated_keys)
-    except DescriptionError as error:
-        raise DescriptionError(f"{name}: {error}") from None
+        return read_json(path)
     except OSError as error:
-        raise DescriptionError(f"{name}: cannot be read ({error.strerror or error}); check the path.") from error
-    except UnicodeDecodeError as error:
-        raise DescriptionError(f"{name}: not UTF-8 (byte {error.start}); save it as UTF-8.") from error
-    except RecursionError as error:
-        raise DescriptionError(f"{name}: nested too deeply to be a description file.") from error
-    except json.JSONDecodeError as error:
-        raise DescriptionError(
-            f"{name}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; correct it there."
-        ) from error
+        raise DescriptionError(f"{path}: cannot be read ({error.strerror or error}); check the path.") from error
+    except TextFileError as error:
+        raise DescriptionError(str(error)) from error
 
 
 def format_json(value: Any, indent: str = "", width: int = 110) -> str:
     """JSON that people can read and edit: what fits into a line stands on one, everything else is indented."""
-    flat = json.dumps(value, ensure_ascii=False)
+    flat = json.dumps(value, ensure_ascii=False, allow_nan=False)
     nested = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, list) for item in value))
     if not value or not isinstance(value, (dict, list)) or (not nested and len(indent) + len(flat) <= width):
         return flat
@@ -380,18 +397,47 @@ def format_json(value: Any, indent: str = "", width: int = 110) -> str:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a UTF-8 file through a temporary name in the same folder, so that it is never seen half-written."""
-    folder = os.path.dirname(os.path.abspath(os.fspath(path)))
-    os.makedirs(folder, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+    """Write a UTF-8 file, whole or not at all; a link is followed, an old file's mode kept.
+
+    Every writer of a file uses one temporary name and locks it. So what a killed process left is written over, and
+    what a living one is writing is waited for.
+
+    Raises:
+        OSError: it cannot be written; an old file stays as it was.
+    """
+    target = os.path.realpath(path)
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise OSError(errno.EISDIR, "it is not a regular file", os.fspath(path))
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    temporary = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.tmp")
+    with _open_alone(temporary) as file:
+        try:
+            file.truncate(0)
             file.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp makes private files; a shared model folder needs readable ones
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+            file.flush()
+            os.fsync(file.fileno())
+            if os.path.exists(target):
+                os.chmod(temporary, os.stat(target).st_mode & 0o777)
+            os.replace(temporary, target)
+        except BaseException as error:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            if isinstance(error, OSError):
+                raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+            raise
+
+
+def _open_alone(path: str) -> TextIO:
+    """A file to write to that no other process writes to."""
+    while True:
+        file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by the caller
+        with suppress(OSError):  # of file systems without locks
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+        # While this one waited, the file may have got its name.
+        if os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+            return file
+        file.close()
 
 
 __all__ = [

@@ -26,7 +26,21 @@ class Limits:
         windows: stretches of one file in a timeline, each with its scores: a day in steps of a second are 86,400.
         clock_gap: seconds between two frames in a row; more is an error of the clock, which is closed up. A time
             lapse, a screen recording or a slide show may stand still for hours, over night.
+        labels: of one choice or file. ImageNet-21k, the largest published list of classes, has 21,841.
+        text_characters: of one label, template, attribute or clause. Text towers read 77 to 512 tokens, a third of it.
+        descriptions: attributes, or clauses of one kind, of one label. Published files have up to 100.
+        prompts: of a label set: labels x prompts of the longest. 400 labels x 16 templates are 6400; they take minutes
+            on a CPU from a hundred thousand.
         decoded_pixels: of all frames that reading one file decodes: a day of 1920 x 1080 at 30 a second is half of it.
+        download_bytes: of a video from a URL. An hour of 1080p at 5 Mbit a second has 2.2 GB; a URL of a stranger may
+            never end.
+        download_seconds: from the first look-up to the last byte.
+        text_bytes: of a text, JSON or CSV file. The largest list of the field (Kinetics-700's annotations) has 110 MB.
+        json_depth: lists and objects within each other. No format of the field has more than 7, and what walks over a
+            value may need several calls for each.
+        yaml_bytes: the largest file of the field (action graphs of 600 classes) has 0.5 MB; a megabyte takes seconds.
+        yaml_values: each alias counted as what it stands for; without that, ten lines can stand for gigabytes.
+        yaml_depth: as `json_depth`.
     """
 
     picture_pixels: int = 36_000_000
@@ -36,7 +50,18 @@ class Limits:
     clip_frames: int = 2**14
     windows: int = 100_000
     clock_gap: float = 12 * 3600
+    labels: int = 100_000
+    text_characters: int = 10_000
+    descriptions: int = 1000
+    prompts: int = 2**20
     decoded_pixels: int = 10**13
+    download_bytes: int = 2**32
+    download_seconds: float = 3600
+    text_bytes: int = 2**28
+    json_depth: int = 64
+    yaml_bytes: int = 2**22
+    yaml_values: int = 200_000
+    yaml_depth: int = 32
 
 
 _limits = Limits()

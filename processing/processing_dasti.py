@@ -10,6 +10,8 @@ import torch
 from transformers import BatchFeature
 
 from .descriptions import Descriptions
+from .label_checks import as_labels, check_prompts, check_text, shown
+from .label_losses import Prompt
 from .processing_zsar import ZSARProcessor
 from .prompts import check_template, fill_templates
 from .video_processing_zsar import ZSARVideoProcessor
@@ -61,9 +63,12 @@ class DASTIProcessor(ZSARProcessor):
         word_mask_mode: str = "words",
         text_pad_token_id: int | None = None,
         on_missing: str = "fallback",
+        max_text_length: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(video_processor, tokenizer, prompt_templates, clean_labels, descriptions, **kwargs)
+        super().__init__(
+            video_processor, tokenizer, prompt_templates, clean_labels, descriptions, max_text_length, **kwargs
+        )
         self.attribute_encoding = _choice("attribute_encoding", attribute_encoding, ("sentence", "per_attribute"))
         self.attribute_template = check_template(attribute_template)
         self.attribute_joiner = attribute_joiner
@@ -72,7 +77,7 @@ class DASTIProcessor(ZSARProcessor):
         self.word_mask_mode = _choice("word_mask_mode", word_mask_mode, ("words", "valid", "all"))
         self.text_pad_token_id = text_pad_token_id
         self.on_missing = _choice("on_missing", on_missing, ("fallback", "error"))
-        self._told: set[str] = set()
+        self._missing: set[str] = set()
 
     @classmethod
     def bike(cls, video_processor: ZSARVideoProcessor, tokenizer: Any, **options: Any) -> DASTIProcessor:
@@ -84,6 +89,7 @@ class DASTIProcessor(ZSARProcessor):
         labels: Sequence[str],
         templates: str | Sequence[str] | None = None,
         descriptions: Descriptions | dict | str | None = None,
+        warn: bool = True,
     ) -> BatchFeature:
         """Labels and their attributes -> tokens, ready for `model.encode_labels`.
 
@@ -95,24 +101,34 @@ class DASTIProcessor(ZSARProcessor):
         Raises:
             ValueError: see the base class; a class without attributes if `on_missing="error"`.
         """
+        labels = as_labels(labels)
         names, templates = self.check_labels(labels), self._templates(templates)
+        descriptions = self.read_descriptions(descriptions)
+        check_prompts(len(names), len(templates))
         prompts = [self._class_rows(name, templates) for name in names]
-        if self.word_source == "class" and self.read_descriptions(descriptions) is None:
-            attributes = prompts
-        else:
-            found = self._attributes(labels, names, self.read_descriptions(descriptions))
-            attributes = [
-                self._attribute_rows(label, of_label) if of_label else rows
-                for label, of_label, rows in zip(labels, found, prompts, strict=True)
+        attributes, left_out = prompts, []
+        if self.word_source != "class" or descriptions is not None:
+            given = self._attributes(labels, names, descriptions)
+            check_prompts(len(names), max(map(len, given)))
+            kept = [self._fitting(of_label) for of_label in given]
+            attributes = [self._attribute_rows(of_label) or rows for of_label, rows in zip(kept, prompts, strict=True)]
+            left_out = [
+                f"{shown(label)} ({len(fitting)} of {len(of_label)})"
+                for label, fitting, of_label in zip(labels, kept, given, strict=True)
+                if len(fitting) < len(of_label)
             ]
         rows: dict[Row, int] = {}
         data = {"prompt_index": _index(prompts, rows), "attribute_index": _index(attributes, rows)}
         data["word_index"] = data["prompt_index" if self.word_source == "class" else "attribute_index"].clone()
-        return BatchFeature({**self._tokenize_rows(list(rows)), **data})
+        data = BatchFeature({**self._tokenize_rows(list(rows)), **data})
+        if warn:
+            places = [Prompt(text, spans[0][0], spans[-1][1]) for text, spans in rows]
+            self._tell_losses(labels, names, places, data, left_out)
+        return data
 
     def prepare_label_each(self, labels: Sequence[str], templates: Sequence[str]) -> BatchFeature:
         """All templates at once: the class prompt is their mean, in training as in evaluation."""
-        return self.prepare_labels(labels)
+        return self.prepare_labels(labels, warn=False)
 
     def _class_rows(self, name: str, templates: Sequence[str]) -> list[Row]:
         rows = []
@@ -121,17 +137,18 @@ class DASTIProcessor(ZSARProcessor):
             rows.append((text, ((start, start + len(name)),)))
         return rows
 
-    def _attribute_rows(self, label: str, attributes: Sequence[str]) -> list[Row]:
+    def _fitting(self, attributes: Sequence[str]) -> list[str]:
+        """The first attributes that fit into one row, at least one."""
+        kept, limit = list(attributes), self.text_limit
+        if self.attribute_encoding == "sentence" and limit is not None:
+            while len(kept) > 1 and self.count_tokens(self._attribute_row(kept)[0]) > limit:
+                kept.pop()
+        return kept
+
+    def _attribute_rows(self, attributes: Sequence[str]) -> list[Row]:
         if self.attribute_encoding == "per_attribute":
             return [self._attribute_row([attribute]) for attribute in attributes]
-        kept, limit = list(attributes), self.tokenizer.model_max_length
-        while len(kept) > 1 and len(self.tokenizer(self._attribute_row(kept)[0]).input_ids) > limit:
-            kept.pop()
-        if len(kept) < len(attributes):
-            logger.warning(
-                "%r: only %d of %d attributes fit into %d tokens.", label, len(kept), len(attributes), limit
-            )
-        return [self._attribute_row(kept)]
+        return [self._attribute_row(attributes)] if attributes else []
 
     def _attribute_row(self, attributes: Sequence[str]) -> Row:
         position = self.attribute_template.index("{}")
@@ -157,17 +174,25 @@ class DASTIProcessor(ZSARProcessor):
             message = f"{len(missing)} of {len(labels)} labels have no attributes: {missing[:5]}"
             if self.on_missing == "error":
                 raise ValueError(f"{message}. Make them with `hf-zsar describe --kind attributes`.")
-            if not self._told.issuperset(missing):  # once, not with every batch of a training
+            if not self._missing.issuperset(missing):  # once, not with every batch of a training
                 logger.warning("%s; they use their class prompt.", message)
-            self._told.update(missing)
+            self._missing.update(missing)
         return found
 
     def _tokenize_rows(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        whole = self.word_mask_mode == "all"
+        whole, limit = self.word_mask_mode == "all", self.text_limit
+        if whole and limit is None:
+            raise ValueError(
+                'word_mask_mode="all" takes every position of the text tower, and the tokenizer does not say how many '
+                "there are: set max_text_length."
+            )
+        for text, _ in rows:
+            check_text(text, "the text")
         encoded = self.tokenizer(
             [text for text, _ in rows],
             padding="max_length" if whole else True,
-            truncation=True,
+            truncation=limit is not None,
+            max_length=limit,
             return_tensors="pt",
             return_offsets_mapping=True,
         )

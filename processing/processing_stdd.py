@@ -11,8 +11,8 @@ from transformers.utils import logging
 
 from .action_graph import PROMPT_GROUPS, graph_prompts
 from .descriptions import Descriptions
+from .label_checks import check_prompts
 from .processing_zsar import ZSARProcessor
-from .prompts import check_template
 from .video_processing_zsar import ZSARVideoProcessor
 
 
@@ -61,7 +61,7 @@ class STDDProcessor(ZSARProcessor):
             `"xaa"` of sub-actions, `"a"` none.
         prompt_padding: `"mask"` keeps ragged lists, so that every distinct prompt weighs the same; `"cycle"` repeats a
             label's list up to the longest, as in the released feature files.
-        video_processor, tokenizer, prompt_templates, clean_labels: see [`ZSARProcessor`].
+        video_processor, tokenizer, prompt_templates, clean_labels, max_text_length: see [`ZSARProcessor`].
     """
 
     default_templates = AUGMENTED_TEMPLATES
@@ -75,13 +75,16 @@ class STDDProcessor(ZSARProcessor):
         descriptions: Descriptions | dict | None = None,
         prompt_group: str = "xmix",
         prompt_padding: str = "mask",
+        max_text_length: int | None = None,
         **kwargs: Any,
     ) -> None:
         if prompt_group not in PROMPT_GROUPS:
             raise ValueError(f"prompt_group must be one of {', '.join(PROMPT_GROUPS)}, got {prompt_group!r}.")
         if prompt_padding not in PROMPT_PADDINGS:
             raise ValueError(f"prompt_padding must be one of {', '.join(PROMPT_PADDINGS)}, got {prompt_padding!r}.")
-        super().__init__(video_processor, tokenizer, prompt_templates, clean_labels, descriptions, **kwargs)
+        super().__init__(
+            video_processor, tokenizer, prompt_templates, clean_labels, descriptions, max_text_length, **kwargs
+        )
         self.prompt_group = prompt_group
         self.prompt_padding = prompt_padding
 
@@ -92,9 +95,10 @@ class STDDProcessor(ZSARProcessor):
 
         With `prompt_padding="cycle"` every template's list of every label is as long as the longest of all.
         """
-        for template in templates:
-            check_template(template)
-        prompts = [graph_prompts(name, self._clauses(name, descriptions), templates) for name in names]
+        templates = self.as_templates(templates)
+        clauses = [self._clauses(name, descriptions) for name in names]
+        check_prompts(len(names), len(templates) * (1 + max(map(len, clauses), default=0)))
+        prompts = [graph_prompts(name, own, templates) for name, own in zip(names, clauses, strict=True)]
         if descriptions is not None and (missing := descriptions.missing(names)):
             logger.warning(
                 "%d of %d labels have no action graph and are known by their names only: %s",

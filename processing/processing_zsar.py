@@ -7,21 +7,29 @@ does, so that a label set is tokenised and encoded once for any number of videos
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import BatchFeature, ProcessorMixin
+from transformers import AutoConfig, AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
 from transformers.utils import cached_file
 
+from .checkpoint_images import image_options
 from .descriptions import Descriptions
-from .prompts import clean_label, fill_templates, normalize_text
+from .label_checks import as_labels, check_candidates, check_prompts, check_text, is_visible, listed
+from .label_losses import Prompt, find_losses
+from .prompts import as_templates, clean_label, fill_templates, normalize_text
 from .video_processing_zsar import READ_OPTIONS, Generator, ZSARVideoProcessor
 
 
 DESCRIPTIONS_NAME = "descriptions.json"
+# What transformers writes for a tokenizer without a limit is far above.
+NO_LIMIT = 10**6
+# Label sets that are remembered as warned about.
+MOST_TOLD = 10_000
 
 
 class ZSARProcessor(ProcessorMixin):
@@ -34,6 +42,8 @@ class ZSARProcessor(ProcessorMixin):
         clean_labels: turn published class names into words first (see `clean_label`).
         descriptions ([`Descriptions`] or mapping, *optional*): what the method knows about labels beyond their names;
             saved beside the tokenizer as `descriptions.json`.
+        max_text_length (`int`, *optional*): tokens of a prompt that the text tower reads, for a tokenizer that says
+            more or nothing.
 
     torchvision is not needed: the video processor is loaded by its class, not through `AutoVideoProcessor`.
     """
@@ -41,6 +51,8 @@ class ZSARProcessor(ProcessorMixin):
     model_input_names = ["pixel_values_videos", "input_ids", "attention_mask", "prompt_index"]
     # The method's own templates; a processor saved with others keeps those.
     default_templates: tuple[str, ...] = ("{}",)
+    check_candidates = staticmethod(check_candidates)
+    as_templates = staticmethod(as_templates)
 
     def __init__(
         self,
@@ -49,12 +61,36 @@ class ZSARProcessor(ProcessorMixin):
         prompt_templates: Sequence[str] | None = None,
         clean_labels: bool = True,
         descriptions: Descriptions | dict | None = None,
+        max_text_length: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(video_processor, tokenizer, **kwargs)
-        self.prompt_templates = list(prompt_templates or self.default_templates)
+        self.prompt_templates = self.as_templates(prompt_templates or self.default_templates)
         self.clean_labels = clean_labels
         self.descriptions = self.read_descriptions(descriptions)
+        self.max_text_length = max_text_length
+        self._told: set[int] = set()
+
+    @classmethod
+    def from_clip(
+        cls, pretrained: str | os.PathLike, *, load_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> ZSARProcessor:
+        """The processor that goes with `from_clip` of a model: tokenizer, picture size, mean and std of a checkpoint.
+
+        Args:
+            pretrained: a Hub id or folder of a CLIP checkpoint.
+            load_kwargs: `revision`, `token`, ...
+            options: of the processor, and of [`ZSARVideoProcessor`] (`num_frames`, ...) instead of the checkpoint's.
+
+        Raises:
+            OSError: no such checkpoint, or one without a tokenizer.
+        """
+        name, load_kwargs = os.fspath(pretrained), load_kwargs or {}
+        video = {key: options.pop(key) for key in ZSARVideoProcessor.OPTIONS if key in options}
+        video_processor = ZSARVideoProcessor(**{**image_options(name, **load_kwargs), **video})
+        processor = cls(video_processor, AutoTokenizer.from_pretrained(name, **load_kwargs), **options)
+        text_config = AutoConfig.from_pretrained(name, **load_kwargs).get_text_config()
+        return processor.limited_to(text_config.max_position_embeddings)
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
         # transformers' own check wants a torchvision-based video processor.
@@ -174,11 +210,26 @@ class ZSARProcessor(ProcessorMixin):
                 "padded to the longest."
             )
 
+    @property
+    def text_limit(self) -> int | None:
+        """Tokens of a prompt that are kept: what both the tokenizer and the text tower take. `None`: neither says."""
+        known = (self.tokenizer.model_max_length, self.max_text_length)
+        return min((limit for limit in known if limit is not None and limit < NO_LIMIT), default=None)
+
+    def limited_to(self, max_text_length: int | None) -> ZSARProcessor:
+        """This processor, or a copy of it where prompts would be longer than a model reads (`model.text_limit`)."""
+        if max_text_length is None or (self.text_limit is not None and self.text_limit <= max_text_length):
+            return self
+        limited = copy.copy(self)
+        limited.max_text_length = max_text_length
+        return limited
+
     def prepare_labels(
         self,
         labels: Sequence[str],
         templates: str | Sequence[str] | None = None,
         descriptions: Descriptions | dict | str | None = None,
+        warn: bool = True,
     ) -> BatchFeature:
         """Labels -> prompts -> tokens, ready for `model.encode_labels`.
 
@@ -186,17 +237,24 @@ class ZSARProcessor(ProcessorMixin):
             labels: K class names; they are cleaned first when the processor says so.
             templates: one or several templates instead of the processor's.
             descriptions: knowledge about the labels instead of the processor's; a path is read.
+            warn: say, once for each label set, what of the labels the model does not get (`LabelWarning`).
 
         Returns:
             `input_ids [R, L]` and `attention_mask [R, L]` of the R *distinct* prompts, trimmed to the longest, and
             `prompt_index [K, A]`: the rows of each label, -1 where a label has fewer prompts.
 
         Raises:
-            ValueError: no label, an empty label, or a template without exactly one `{}`.
+            ValueError: no label, an empty label, a template without exactly one `{}`, or one that leaves no room for
+                labels.
         """
-        names = self.check_labels(labels)
-        prompts = self.build_prompts(names, self._templates(templates), self.read_descriptions(descriptions))
-        return self.index_prompts(prompts)
+        labels = as_labels(labels)
+        names, templates = self.check_labels(labels), self._templates(templates)
+        prompts = self.build_prompts(names, templates, self.read_descriptions(descriptions))
+        data = self.index_prompts(prompts)
+        if warn:
+            distinct = dict.fromkeys(text for of_label in prompts for text in of_label)
+            self._tell_losses(labels, names, [Prompt.of(text, templates) for text in distinct], data)
+        return data
 
     def prepare_label_each(self, labels: Sequence[str], templates: Sequence[str]) -> BatchFeature:
         """As `prepare_labels`, label i in template i only: what one training batch needs."""
@@ -212,17 +270,35 @@ class ZSARProcessor(ProcessorMixin):
         Raises:
             ValueError: see `prepare_labels`.
         """
-        if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
-            raise ValueError(f"labels must be a list of strings, got {labels!r}.")
-        names = [clean_label(label) if self.clean_labels else label for label in labels]
-        if not names or not all(name.strip() for name in names):
-            raise ValueError(f"labels must name at least one class and none may be empty, got {list(labels)!r}.")
+        labels = as_labels(labels)
+        for label in labels:
+            check_text(label, "the label")
+        names = [
+            clean_label(label, self.repairs_text) if self.clean_labels else self.repair(label) for label in labels
+        ]
+        if not names or not all(map(is_visible, names)):
+            raise ValueError(f"labels must name at least one class and none may be empty, got {listed(labels)}.")
         return names
+
+    @property
+    def repairs_text(self) -> bool:
+        """Whether texts are repaired as CLIP's own tokenizer does; no other tokenizer does that."""
+        return any(cls.__name__.startswith("CLIPTokenizer") for cls in type(self.tokenizer).__mro__)
+
+    def repair(self, text: str) -> str:
+        """The text as the official tokenizer would see it.
+
+        Raises:
+            ValueError: it holds what is no character.
+        """
+        check_text(text, "the text")
+        return normalize_text(text) if self.repairs_text else text
 
     def build_prompts(
         self, names: Sequence[str], templates: Sequence[str], descriptions: Descriptions | None
     ) -> list[list[str]]:
         """The prompts of every label. A method with descriptions overrides this."""
+        check_prompts(len(names), len(templates))
         return [fill_templates(name, templates) for name in names]
 
     def index_prompts(self, prompts: Sequence[Sequence[str]]) -> BatchFeature:
@@ -235,16 +311,29 @@ class ZSARProcessor(ProcessorMixin):
         return BatchFeature(data)
 
     def tokenize(self, texts: Sequence[str], **options: Any) -> dict[str, torch.Tensor]:
-        """Repaired as the official CLIP tokenizer does (see `normalize_text`): `input_ids` and `attention_mask`
-        `[R, L]`, padded to the longest row, cut at the tokenizer's limit."""
-        options = {"padding": True, "truncation": True, **options}
-        encoded = self.tokenizer([normalize_text(text) for text in texts], return_tensors="pt", **options)
+        """For CLIP's tokenizer repaired as the official one does (see `normalize_text`): `input_ids` and
+        `attention_mask` `[R, L]`, padded to the longest row, cut at `text_limit`."""
+        limit = self.text_limit
+        options = {"padding": True, "truncation": limit is not None, "max_length": limit, **options}
+        encoded = self.tokenizer([self.repair(text) for text in texts], return_tensors="pt", **options)
         return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
 
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a prompt, start and end included, before anything is cut."""
+        return len(self.tokenizer(self.repair(text), truncation=False, verbose=False)["input_ids"])
+
+    def _tell_losses(self, labels: Sequence[str], *args: Any) -> None:
+        """One warning for a label set, once; raises where a template leaves no room for labels. See `find_losses`."""
+        losses = find_losses(self, labels, *args)
+        key = hash((tuple(labels), str(losses)))
+        if str(losses) and key not in self._told:
+            if len(self._told) >= MOST_TOLD:
+                self._told.clear()
+            self._told.add(key)
+            losses.warn(stacklevel=3)
+
     def _templates(self, templates: str | Sequence[str] | None) -> list[str]:
-        if templates is None:
-            return self.prompt_templates
-        return [templates] if isinstance(templates, str) else list(templates)
+        return self.prompt_templates if templates is None else self.as_templates(templates)
 
     def read_descriptions(self, descriptions: Descriptions | dict | str | os.PathLike | None) -> Descriptions | None:
         """Descriptions out of what a user passes: a value, a mapping, the path of a file; or the processor's own."""

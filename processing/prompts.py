@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from .label_checks import shown
 from .text_repair import normalize_text
 
 
-def clean_label(label: str) -> str:
+def clean_label(label: str, repair: bool = True) -> str:
     """A class name as published -> words: `"ApplyEyeMakeup"`, `"apply_eye_makeup"` -> `"apply eye makeup"`.
 
     Underscores and slashes become spaces, CamelCase is split, white space collapsed. Text that already holds spaces
-    keeps its capitals and punctuation; a single CamelCase or snake_case word is lower-cased.
+    keeps its capitals and punctuation; a single CamelCase or snake_case word is lower-cased. `repair` also undoes
+    entities and the like (see `normalize_text`).
     """
-    text = normalize_text(label)
+    text = normalize_text(label) if repair else " ".join(label.split())
     if " " in text and "_" not in text:
         return text
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text.replace("_", " ").replace("/", " "))
@@ -28,9 +30,21 @@ def check_template(template: str) -> str:
     Raises:
         ValueError: otherwise, naming the template.
     """
-    if template.count("{}") != 1:
-        raise ValueError(f"A prompt template needs exactly one '{{}}' for the label, got {template!r}.")
+    if not isinstance(template, str) or template.count("{}") != 1:
+        raise ValueError(f"A prompt template needs exactly one '{{}}' for the label, got {shown(template)}.")
     return template
+
+
+def as_templates(templates: str | Sequence[str]) -> list[str]:
+    """One template or several as a list.
+
+    Raises:
+        ValueError: none, or one without exactly one `{}`.
+    """
+    found = [templates] if isinstance(templates, str) else list(templates)
+    if not found:
+        raise ValueError("Prompt templates must be one or several strings with {} for the label, got none.")
+    return [check_template(template) for template in found]
 
 
 def fill_templates(label: str, templates: Sequence[str]) -> list[str]:
@@ -38,4 +52,4 @@ def fill_templates(label: str, templates: Sequence[str]) -> list[str]:
     return [check_template(template).replace("{}", label) for template in templates]
 
 
-__all__ = ["check_template", "clean_label", "fill_templates", "normalize_text"]
+__all__ = ["as_templates", "check_template", "clean_label", "fill_templates", "normalize_text"]

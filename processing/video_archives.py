@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from .limits import limits
+from .urls import redacted
 from .video_download import download, spool
 from .video_sources import MediaSource, VideoReadError, source_name
 
@@ -17,7 +19,7 @@ STORES = {"hf", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
-def fetch(url: str, timeout: float, max_bytes: int, allow_private: bool = False) -> MediaSource:
+def fetch(url: str, timeout: float, max_bytes: int | None, allow_private: bool = False) -> MediaSource:
     """Copy what `url` leads to into a temporary file, which closing the source removes.
 
     Args:
@@ -26,13 +28,15 @@ def fetch(url: str, timeout: float, max_bytes: int, allow_private: bool = False)
     Raises:
         VideoReadError: a protocol that is not opened, or whatever its file system says.
     """
+    max_bytes = limits().download_bytes if max_bytes is None else max_bytes
     *members, place = url.split("::")
     name = source_name(url)
     for link in (*members, place):
         scheme = SCHEME.match(link)
         known = ARCHIVES if link in members else {*ARCHIVES, *STORES, "http", "https"}
         if (scheme and scheme[1].lower() not in known) or (link in members and not scheme):
-            raise VideoReadError(f"{name}: {link!r} is not opened; archives are {', '.join(sorted(ARCHIVES))}.")
+            allowed = ", ".join(sorted(ARCHIVES))
+            raise VideoReadError(f"{name}: {redacted(link)!r} is not opened; archives are {allowed}.")
     if not place.lower().startswith(("http://", "https://")):
         return _copy("::".join([*members, place]), name, max_bytes)
     archive = download(place, timeout, max_bytes, allow_private)
@@ -53,7 +57,7 @@ def _copy(url: str, name: str, max_bytes: int) -> MediaSource:
     except VideoReadError:
         raise
     except Exception as error:  # every file system has its own, with no base in common
-        raise VideoReadError(f"{name}: cannot be opened ({type(error).__name__}: {error}).") from error
+        raise VideoReadError(f"{name}: cannot be opened ({type(error).__name__}: {redacted(str(error))}).") from error
 
 
 __all__ = ["fetch"]

@@ -1,49 +1,66 @@
 """Videos from the network, and streams that can be read only once.
 
-A URL may come from anybody, so a request goes to no address that only this machine can reach: every host, also of
-every redirect, is resolved here, all its addresses must be public, and the connection is made to a checked address
-itself, not to the name again. Proxies of the environment are not used for the same reason.
+A URL may come from anybody and lead to anybody. So a request goes to no address that only this machine can reach:
+every host, also of every redirect, is resolved here, all its addresses must be public, and the connection is made to a
+checked address itself, not to the name again. And every phase ends, whatever the server does: see [`Wire`].
+
+Proxies of the environment (`HTTP_PROXY` and the like) are not used: a proxy resolves names by itself and may reach
+what must not be reached. Where only a proxy leads out, fetch the file first.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import http.client
-import ipaddress
+import io
 import os
+import re
 import socket
 import ssl
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
+from .limits import limits
+from .public_addresses import is_public
+from .urls import redacted
 from .video_sources import MediaSource, VideoReadError
 
 
-MAX_BYTES = 2 * 2**30
 MAX_REDIRECTS = 5
 CHUNK = 256 * 1024
-# Bytes a second below which a download counts as stuck.
+# Bytes a second below which a download counts as stuck, framing and headers included.
 MIN_RATE = 1024
+# Bytes on the wire for each of the file, at most: chunks may be small and trailers long, but somewhere that ends.
+_OVERHEAD = 4
 REDIRECTS = {301, 302, 303, 307, 308}
+_HEADERS = "User-Agent: hf-zsar\r\nAccept: video/*, */*;q=0.5\r\nAccept-Encoding: identity\r\nConnection: close\r\n"
+_HOST = re.compile(r"[A-Za-z0-9._:%-]+")
+# What may stand in a request as it is: the reserved characters and "%" of what is quoted already.
+_SAFE = "/%:=&?~+!$,;'@()*[]"
 
 
-def download(url: str, timeout: float, max_bytes: int, allow_private: bool = False) -> MediaSource:
+def download(url: str, timeout: float, max_bytes: int | None = None, allow_private: bool = False) -> MediaSource:
     """Fetch `url` into a temporary file, which closing the source removes.
 
+    Args:
+        timeout: seconds of silence, in any phase, after which it is given up.
+        max_bytes: of the file; default: the limit `download_bytes`.
+
     Raises:
-        VideoReadError: not http(s), a refused address or redirect, too large, too slow, or an answer that is no video.
+        VideoReadError: not http(s), a refused address or redirect, too large, too slow, longer than the limit
+            `download_seconds`, or an answer that is no video.
     """
-    with open_stream(url, timeout, allow_private) as body:
+    name = redacted(url)
+    max_bytes = limits().download_bytes if max_bytes is None else max_bytes
+    with open_stream(url, timeout, allow_private, limits().download_seconds, _OVERHEAD * max_bytes + CHUNK) as body:
         if body.length is not None and body.length > max_bytes:
-            raise VideoReadError(f"{url}: {body.length} bytes, more than the {max_bytes} allowed (max_bytes).")
-        source = spool(body, url, max_bytes)
+            raise VideoReadError(f"{name}: {body.length} bytes, more than the {max_bytes} allowed (max_bytes).")
+        source = spool(body, name, max_bytes)
         if body.length is not None and body.received != body.length:
             source.close()
-            raise VideoReadError(f"{url}: the server stopped after {body.received} of {body.length} bytes.")
+            raise VideoReadError(f"{name}: the server stopped after {body.received} of {body.length} bytes.")
     return source
 
 
@@ -84,6 +101,69 @@ def is_text(head: bytes) -> bool:
     return control == 0
 
 
+class Wire(io.RawIOBase):
+    """The bytes of a server, by the clock: whatever they are part of (TLS, headers, sizes of chunks, body, trailers),
+    waiting for them ends.
+
+    Args:
+        connection: a connected socket.
+        timeout: seconds without a byte after which reading fails; over as many seconds at least `MIN_RATE` bytes a
+            second must come. Only time spent waiting here counts, so a slow reader is nobody's fault.
+        deadline: when the phase under way must be over, by `time.monotonic`.
+        max_bytes: of all that comes.
+    """
+
+    def __init__(self, connection: socket.socket, timeout: float, deadline: float, max_bytes: float) -> None:
+        self._socket = connection
+        self._timeout = timeout
+        self.deadline = deadline
+        self._waited, self._bytes, self._bytes_left = 0.0, 0, max_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        start = time.monotonic()
+        self._socket.settimeout(self._left(start))
+        try:
+            count = self._socket.recv_into(buffer)
+        except TimeoutError:
+            self._left(time.monotonic())
+            raise TimeoutError(f"nothing came for {self._timeout:g} seconds") from None
+        self._waited, self._bytes = self._waited + time.monotonic() - start, self._bytes + count
+        self._bytes_left -= count
+        if self._bytes_left < 0:
+            raise ConnectionError("far more bytes came than the file may have")
+        if count and self._waited > self._timeout:
+            if self._bytes < MIN_RATE * self._waited:
+                raise TimeoutError(f"too slow, under {MIN_RATE} bytes a second")
+            self._waited, self._bytes = 0.0, 0
+        return count
+
+    def _left(self, now: float) -> float:
+        if now >= self.deadline:
+            raise TimeoutError("too slow, not done in the time allowed")
+        return min(self._timeout, self.deadline - now)
+
+    def send(self, data: bytes) -> None:
+        self._socket.settimeout(self._left(time.monotonic()))
+        self._socket.sendall(data)
+
+    def secure(self, host: str) -> None:
+        """Speak TLS from here on. One call of the handshake ends in the time-out of the socket, however many bytes."""
+        self._socket.settimeout(self._left(time.monotonic()))
+        self._socket = ssl.create_default_context().wrap_socket(self._socket, server_hostname=host)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._socket.close()
+            super().close()
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """What [`http.client.HTTPResponse`] reads from."""
+        return io.BufferedReader(self, CHUNK)
+
+
 class StreamBody:
     """The body of an answer as a file that reads forward only.
 
@@ -92,15 +172,12 @@ class StreamBody:
         received: bytes read so far.
     """
 
-    def __init__(self, name: str, connection: http.client.HTTPConnection, timeout: float) -> None:
+    def __init__(self, name: str, response: http.client.HTTPResponse, wire: Wire) -> None:
         self.name = name
-        self._connection = connection
-        self._timeout = timeout
-        self._response = connection.response
-        length = self._response.getheader("Content-Length", "")
-        self.length = int(length) if length.isdigit() else None
+        self._response = response
+        self._wire = wire
+        self.length = response.length
         self.received = 0
-        self._checked_at, self._checked_bytes = time.monotonic(), 0
 
     def __enter__(self) -> StreamBody:
         return self
@@ -115,124 +192,140 @@ class StreamBody:
         """Up to `size` bytes, as soon as there are some.
 
         Raises:
-            VideoReadError: nothing, or next to nothing, came for `timeout` seconds, or the connection broke.
+            VideoReadError: nothing, or next to nothing, came in time, or the connection broke.
         """
         try:
             data = self._response.read1(size if size > 0 else CHUNK)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise VideoReadError(f"{self.name}: the download broke off ({_words(error)}).") from error
         self.received += len(data)
-        elapsed = time.monotonic() - self._checked_at
-        if data and elapsed > self._timeout:
-            if self.received - self._checked_bytes < MIN_RATE * elapsed:
-                raise VideoReadError(f"{self.name}: the download is too slow (under {MIN_RATE} bytes a second).")
-            self._checked_at, self._checked_bytes = time.monotonic(), self.received
         return data
 
     def close(self) -> None:
         self._response.close()
-        self._connection.close()
+        self._wire.close()
 
 
-def open_stream(url: str, timeout: float, allow_private: bool = False) -> StreamBody:
+def open_stream(
+    url: str,
+    timeout: float,
+    allow_private: bool = False,
+    seconds: float = float("inf"),
+    max_bytes: float = float("inf"),
+) -> StreamBody:
     """Request `url` and follow up to five redirects.
+
+    Args:
+        timeout: seconds of silence, and for each answer up to its headers.
+        seconds, max_bytes: for all of it, headers and framing included.
 
     Raises:
         VideoReadError: see [`download`].
     """
-    place = url
+    name, place, end = redacted(url), url, time.monotonic() + seconds
     for _ in range(MAX_REDIRECTS + 1):
-        connection = _request(url, place, timeout, allow_private)
-        status = connection.response.status
-        location = connection.response.getheader("Location")
-        if status in REDIRECTS and location:
-            connection.close()
-            place = urljoin(place, location)
+        response, wire = _request(name, place, timeout, end, max_bytes, allow_private)
+        location = response.getheader("Location")
+        if response.status in REDIRECTS and location:
+            wire.close()
+            place = _joined(name, place, location)
             continue
-        if status != 200:
-            connection.close()
-            raise VideoReadError(f"{url}: the server answered {status} {connection.response.reason}.".rstrip())
-        return StreamBody(url, connection, timeout)
-    raise VideoReadError(f"{url}: more than {MAX_REDIRECTS} redirects.")
+        if response.status != 200:
+            wire.close()
+            raise VideoReadError(f"{name}: the server answered {response.status} {response.reason}.".rstrip())
+        return StreamBody(name, response, wire)
+    raise VideoReadError(f"{name}: more than {MAX_REDIRECTS} redirects.")
 
 
-def _request(url: str, place: str, timeout: float, allow_private: bool) -> http.client.HTTPConnection:
-    """The connection to `place`, with its `response` read up to the headers, all within `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+def _joined(name: str, place: str, location: str) -> str:
+    try:
+        return urljoin(place, location)
+    except ValueError:
+        raise VideoReadError(f"{name}: the server redirects to what is no URL.") from None
+
+
+def _request(
+    name: str, place: str, timeout: float, end: float, max_bytes: float, allow_private: bool
+) -> tuple[http.client.HTTPResponse, Wire]:
+    """The answer of `place`, read up to the headers, all within `timeout` seconds."""
+    parts, port = _split(name, place)
+    deadline = min(end, time.monotonic() + timeout)
+    addresses = _checked_addresses(name, parts.hostname, port, deadline, allow_private)
+    wire = None
+    try:
+        wire = Wire(_connect(addresses, port, deadline), timeout, deadline, max_bytes)
+        response = _exchange(wire, parts)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if wire is not None:
+            wire.close()
+        late = time.monotonic() >= deadline
+        what = f"no answer within {timeout:g} seconds" if late else f"no connection ({_words(error)})"
+        raise VideoReadError(f"{name}: {what}.") from error
+    wire.deadline = end
+    return response, wire
+
+
+def _split(name: str, place: str) -> tuple[SplitResult, int]:
+    """The parts of a URL and its port. Python's own messages repeat parts of the URL, so they are left out."""
+    after = "" if redacted(place) == name else " (after a redirect)"
     try:
         parts = urlsplit(place)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError as error:
-        raise VideoReadError(f"{url}: not a valid URL ({error}).") from error
+        host = (parts.hostname or "").encode("ascii" if (parts.hostname or "").isascii() else "idna").decode()
+    except ValueError:
+        raise VideoReadError(f"{name}: not a valid URL{after}.") from None
     if parts.scheme not in ("http", "https"):
-        redirect = "" if place == url else " (after a redirect)"
-        raise VideoReadError(f"{url}: only http and https are read, not {parts.scheme}{redirect}.")
-    if not parts.hostname:
-        raise VideoReadError(f"{url}: not a valid URL (no host).")
-    addresses = _checked_addresses(url, parts.hostname, port, deadline, allow_private)
-    try:
-        return _exchange(parts, port, addresses, deadline)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        late = time.monotonic() >= deadline
-        what = f"no answer within {timeout:g} seconds" if late else f"no connection ({_words(error)})"
-        raise VideoReadError(f"{url}: {what}.") from error
+        raise VideoReadError(f"{name}: only http and https are read, not {parts.scheme}{after}.")
+    if not _HOST.fullmatch(host):
+        raise VideoReadError(f"{name}: not a valid URL (no host){after}.")
+    return parts, port
 
 
-def _checked_addresses(url: str, host: str, port: int, deadline: float, allow_private: bool) -> list[str]:
-    pool = concurrent.futures.ThreadPoolExecutor(1)
+def _exchange(wire: Wire, parts: SplitResult) -> http.client.HTTPResponse:
+    if parts.scheme == "https":
+        wire.secure(parts.hostname)
+    target = quote(parts.path or "/", _SAFE) + (f"?{quote(parts.query, _SAFE)}" if parts.query else "")
+    host = parts.netloc.rpartition("@")[2]
+    host = host if host.isascii() else host.encode("idna").decode()
+    wire.send(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n{_HEADERS}\r\n".encode("ascii"))
+    response = http.client.HTTPResponse(wire, method="GET")
+    response.begin()
+    return response
+
+
+def _checked_addresses(name: str, host: str, port: int, deadline: float, allow_private: bool) -> list[str]:
     try:
-        # The resolver knows no time-out of its own.
-        answer = pool.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        found = answer.result(timeout=max(0.0, deadline - time.monotonic()))
-    except (OSError, UnicodeError, concurrent.futures.TimeoutError) as error:
-        raise VideoReadError(f"{url}: the host {host} was not found ({_words(error)}).") from error
-    finally:
-        pool.shutdown(wait=False)
+        found = _resolve(host, port, deadline)
+    except (OSError, UnicodeError) as error:
+        raise VideoReadError(f"{name}: the host {host} was not found ({_words(error)}).") from error
     addresses = list(dict.fromkeys(entry[4][0] for entry in found))
     refused = [address for address in addresses if not (allow_private or is_public(address))]
     if refused or not addresses:
         raise VideoReadError(
-            f"{url}: {host} is at {', '.join(refused)}, which is not a public address; "
+            f"{name}: {host} is at {', '.join(refused)}, which is not a public address; "
             "pass allow_private_urls=True if you trust this URL."
         )
     return addresses
 
 
-def is_public(address: str) -> bool:
-    """Whether an address is reachable for everybody; addresses that wrap an IPv4 one are judged by that, too."""
-    parsed = ipaddress.ip_address(address.split("%")[0])
-    inner: list[Any] = [parsed]
-    if isinstance(parsed, ipaddress.IPv6Address):
-        inner += [parsed.ipv4_mapped, parsed.sixtofour, *(parsed.teredo or ())]
-        if parsed in ipaddress.ip_network("64:ff9b::/96") or parsed in ipaddress.ip_network("::/96"):
-            inner.append(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF))
-    return all(each.is_global and not each.is_multicast for each in inner if each is not None)
+def _resolve(host: str, port: int, deadline: float) -> list[tuple]:
+    """What the system's resolver says. It knows no time-out, so it is asked in a thread that may be left behind."""
+    answer: list[Any] = []
 
+    def ask() -> None:
+        try:
+            answer.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answer.append(error)
 
-def _exchange(parts: SplitResult, port: int, addresses: list[str], deadline: float) -> http.client.HTTPConnection:
-    raw = _connect(addresses, port, deadline)
-    # A server that sends its headers byte by byte never runs into the time-out of a single read.
-    guard = threading.Timer(max(0.0, deadline - time.monotonic()), _hang_up, [raw])
-    guard.daemon = True
-    guard.start()
-    try:
-        secure = parts.scheme == "https"
-        make: Callable = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        connection = make(parts.hostname, port)
-        context = ssl.create_default_context() if secure else None
-        connection.sock = context.wrap_socket(raw, server_hostname=parts.hostname) if context else raw
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        headers = {"User-Agent": "hf-zsar", "Accept": "video/*, */*;q=0.5", "Accept-Encoding": "identity"}
-        connection.request("GET", target, headers=headers)
-        connection.response = connection.getresponse()
-        if time.monotonic() >= deadline:
-            raise TimeoutError("timed out")  # the guard cut the headers short
-        return connection
-    except BaseException:
-        raw.close()
-        raise
-    finally:
-        guard.cancel()
+    asking = threading.Thread(target=ask, name="hf-zsar-resolver", daemon=True)
+    asking.start()
+    asking.join(max(0.0, deadline - time.monotonic()))
+    if not answer:
+        raise TimeoutError("timed out")
+    if isinstance(answer[0], Exception):
+        raise answer[0]
+    return answer[0]
 
 
 def _connect(addresses: list[str], port: int, deadline: float) -> socket.socket:
@@ -248,15 +341,8 @@ def _connect(addresses: list[str], port: int, deadline: float) -> socket.socket:
     raise error
 
 
-def _hang_up(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        connection.close()
-
-
 def _words(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-__all__ = ["MAX_BYTES", "StreamBody", "download", "is_public", "open_stream", "spool"]
+__all__ = ["StreamBody", "download", "is_public", "open_stream", "spool"]

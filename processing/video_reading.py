@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .limits import limits
 from .video_archives import fetch
 from .video_clips import ArrayReader, DecoderReader, VideoClip, VideoInfo, VideoReader, VideoWindow
-from .video_download import MAX_BYTES, download, open_stream
+from .video_download import download, open_stream
 from .video_files import open_file
 from .video_sources import (
     MediaSource,
@@ -30,7 +31,7 @@ def open_video(
     source: Any,
     *,
     timeout: float = 10.0,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int | None = None,
     allow_private_urls: bool = False,
     thread_count: int | None = None,
     fps: float | None = None,
@@ -44,8 +45,9 @@ def open_video(
             `datasets`, whose path may be `hf://...` or `zip://member::...`), array or tensor `[T, H, W, 3]` or
             `[T, 3, H, W]` (uint8, or float in 0..1), list of PIL pictures, open torchcodec `VideoDecoder`, iterator of
             pictures or of (seconds, picture) pairs.
-        timeout: seconds without progress after which a download is given up.
-        max_bytes: a download beyond that is given up.
+        timeout: seconds without progress after which a download is given up. All of it may take the limit
+            `download_seconds`. Proxies of the environment are not used (see `video_download`).
+        max_bytes: a download beyond that is given up; default: the limit `download_bytes`.
         allow_private_urls: let URLs lead to private, loopback and link-local addresses.
         thread_count: codec threads; default: one per core up to 4, and 1 in worker processes.
         fps: frame rate of frames that come without one (arrays, lists, iterators).
@@ -59,7 +61,7 @@ def open_video(
         return source
     if is_url(source) and live:
         body = open_stream(source, timeout, allow_private_urls)
-        media = MediaSource(source, file=body, on_close=[body.close])
+        media = MediaSource(body.name, file=body, on_close=[body.close])
     elif is_url(source):
         media = download(source, timeout, max_bytes, allow_private_urls)
     elif isinstance(source, Mapping) and source.get("bytes") is None and is_url(source.get("path")):
@@ -69,7 +71,7 @@ def open_video(
     if media is not None and media.seekable:
         return open_file(media, thread_count, as_stored)
     if media is not None:
-        return StreamReader(media, max_bytes, thread_count, as_stored)
+        return StreamReader(media, max_bytes or limits().download_bytes, thread_count, as_stored)
     if callable(getattr(source, "get_frames_played_at", None)):
         return DecoderReader(source)
     if isinstance(source, Iterator):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,9 +18,7 @@ import torch
 from PIL import Image
 
 from .limits import hold_to
-
-
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+from .urls import is_url, redacted
 
 
 class VideoReadError(ValueError):
@@ -107,16 +104,11 @@ def check_size(name: str, width: int, height: int) -> None:
     hold_to("picture_ratio", ratio, f"{what}, sides of such a ratio", VideoReadError)
 
 
-def is_url(source: Any) -> bool:
-    """Whether `source` is a string that starts like `scheme://`."""
-    return isinstance(source, str) and URL.match(source) is not None
-
-
 def source_name(source: Any) -> str:
-    """How messages call a source: its path or URL, `bytes`, `array`, ..."""
+    """How messages call a source: its path or URL (without its secrets), `bytes`, `array`, ..."""
     if isinstance(source, (str, os.PathLike)):
         # Names need not be UTF-8, messages must be.
-        return os.fsdecode(source).encode("utf-8", "backslashreplace").decode()
+        return redacted(os.fsdecode(source).encode("utf-8", "backslashreplace").decode())
     if isinstance(source, Mapping):
         return source_name(source.get("path") or b"")
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -126,7 +118,7 @@ def source_name(source: Any) -> str:
     if isinstance(source, (list, tuple)):
         return "list of frames"
     name = getattr(source, "name", None)
-    return name if isinstance(name, str) else f"{type(source).__name__} object"
+    return redacted(name) if isinstance(name, str) else f"{type(source).__name__} object"
 
 
 def media_source(source: Any) -> MediaSource | None:
@@ -159,14 +151,15 @@ def _from_mapping(source: Mapping) -> MediaSource:
 
 def _checked_path(path: str | bytes) -> str:
     path = os.fsdecode(path)
+    name = redacted(path)
     if os.path.isdir(path):
-        raise VideoReadError(f"{path}: a folder, not a video file.")
+        raise VideoReadError(f"{name}: a folder, not a video file.")
     if not os.path.exists(path):
-        raise VideoReadError(f"{path}: no such file.")
+        raise VideoReadError(f"{name}: no such file.")
     if not os.path.isfile(path):
-        raise VideoReadError(f"{path}: a pipe or device, which may never end; pass it as an open binary file.")
+        raise VideoReadError(f"{name}: a pipe or device, which may never end; pass it as an open binary file.")
     if os.path.getsize(path) == 0:
-        raise VideoReadError(f"{path}: empty (0 bytes).")
+        raise VideoReadError(f"{name}: empty (0 bytes).")
     return os.path.abspath(path)
 
 
@@ -253,23 +246,20 @@ def _picture(picture: Image.Image, name: str) -> np.ndarray:
 
 
 def _tensor(array: np.ndarray, name: str) -> torch.Tensor:
-    if array.dtype.kind not in "uif":
+    if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
         raise VideoReadError(f"{name}: frames must be uint8 or float in 0..1, got dtype {array.dtype}.")
-    if not array.dtype.isnative:
-        raise VideoReadError(
-            f"{name}: frames in another byte order than this machine's; use .astype({array.dtype.name!r})."
-        )
     if np.ma.is_masked(array):
         raise VideoReadError(f"{name}: masked frames; use .filled() first.")
     _check_views(array.shape, array.strides, array.itemsize, name)
-    return torch.from_numpy(np.ascontiguousarray(array))
+    # Of whatever byte order the array was.
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
 
 
 def _dense(tensor: torch.Tensor, name: str) -> torch.Tensor:
     """`tensor` on the CPU, if its values are plainly there."""
-    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
-        kind = "meta" if tensor.is_meta else "quantized" if tensor.is_quantized else str(tensor.layout)
-        raise VideoReadError(f"{name}: a tensor of plain values is needed, not a {kind} one.")
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_nested:
+        kind = next((kind for kind in ("meta", "quantized", "nested") if getattr(tensor, f"is_{kind}")), tensor.layout)
+        raise VideoReadError(f"{name}: frames must be a dense tensor with values, got one that is {kind}.")
     _check_views(tensor.shape, [step * tensor.element_size() for step in tensor.stride()], tensor.element_size(), name)
     return tensor.detach().cpu()
 

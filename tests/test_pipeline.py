@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModel, pipeline
 
 import hf_zsar
 from hf_zsar import METHODS, VideoReadError
-from hf_zsar.pipeline_zero_shot_video_classification import has_batch_norms, prefetch
+from hf_zsar.pipeline_zero_shot_video_classification import bf16_copy, has_batch_norms, prefetch
 from tests.tiny_models import LABELS, tiny_folder
 from tests.videos import write_video
 
@@ -121,6 +121,17 @@ def test_label_set_is_encoded_once(classifier, video, monkeypatch):
     classifier(video, candidate_labels=["a", "b"])
     classifier(video, candidate_labels=labels)
     assert len(calls) == 4
+
+
+def test_the_label_set_that_was_used_longest_ago_is_forgotten(folder, monkeypatch):
+    classifier = pipeline(hf_zsar.registration.TASK, model=str(folder), device="cpu")
+    monkeypatch.setattr(type(classifier), "max_label_banks", 2)
+    first = classifier.label_bank(["a", "b"])
+    second = classifier.label_bank(["c", "d"])
+    assert classifier.label_bank(["a", "b"]) is first
+    classifier.label_bank(["e", "f"])
+    assert classifier.label_bank(["a", "b"]) is first
+    assert classifier.label_bank(["c", "d"]) is not second
 
 
 def test_new_weights_make_a_new_bank(folder, video):
@@ -243,6 +254,91 @@ def test_unknown_options_are_refused(classifier, video):
             classifier(video, **options)
 
 
+def test_one_label_is_no_share_of_anything(classifier, video):
+    """A softmax over one label is 1.0 whatever the video shows."""
+    for options in ({}, {"function_to_apply": "softmax"}, {"multi_label": True, "function_to_apply": "softmax"}):
+        for labels in (["cooking"], "cooking", np.array(["cooking"])):
+            with pytest.raises(ValueError, match="only label"):
+                classifier(video, candidate_labels=labels, **options)
+    with pytest.raises(ValueError, match="only label"):
+        classifier(video, label_bank=classifier.label_bank(["cooking"]))
+    with pytest.raises(ValueError, match="only label"):
+        classifier.timeline(video, ["cooking"], window=0.5)
+
+
+def test_one_label_by_its_logit_or_against_something_else(classifier, video):
+    other = write_video(video.with_name("other.mp4"), num_frames=20, first_number=700)
+    logits = [classifier(v, ["cooking"], function_to_apply="none")[0]["score"] for v in (video, other)]
+    assert logits[0] != logits[1]
+    shares = scores_of(classifier(video, ["cooking", "something else"]))
+    (alone,) = classifier(video, ["cooking"], multi_label=True)
+    assert alone["label"] == "cooking" and 0 < alone["score"] < 1
+    if not classifier.model.config.model_type.endswith("actionclip"):  # which averages shares, not cosines
+        assert alone["score"] == pytest.approx(shares["cooking"], abs=1e-4)
+    (by_bank,) = classifier(video, label_bank=classifier.label_bank(["cooking"]), multi_label=True)
+    assert by_bank["score"] == pytest.approx(alone["score"], abs=1e-5)
+    (window, *_) = classifier(video, ["cooking"], multi_label=True, window=0.5)
+    assert 0 < window["labels"][0]["score"] < 1
+
+
+def test_labels_of_any_collection(classifier, video):
+    expected = classifier(video, candidate_labels=LABELS)
+    for labels in (np.array(LABELS), (label for label in LABELS), ", ".join(LABELS), f"{','.join(LABELS)},"):
+        assert classifier(video, candidate_labels=labels) == expected
+    several = classifier([video, video], candidate_labels=(label for label in LABELS))
+    assert [scores_of(each).keys() for each in several] == [scores_of(expected).keys()] * 2
+
+
+@pytest.mark.parametrize(
+    "labels", [["cooking", "surfing", "cooking"], [np.int64(1), np.int64(2)], ["cooking", None], [["cooking"], ["b"]]]
+)
+def test_candidates_that_are_no_set_of_names_are_refused(classifier, video, labels):
+    for function in ("softmax", "none"):
+        with pytest.raises(ValueError, match="label"):
+            classifier(video, candidate_labels=labels, function_to_apply=function)
+    with pytest.raises(ValueError, match="label"):
+        classifier.label_bank(labels)
+
+
+def test_counts_are_whole_numbers_above_zero(classifier, video):
+    expected = classifier(video, candidate_labels=LABELS, top_k=2, num_frames=4)
+    of_numpy = {"top_k": np.int64(2), "num_frames": np.int32(4), "batch_size": np.uint8(1), "num_workers": np.int16(1)}
+    assert classifier(video, candidate_labels=LABELS, **of_numpy) == expected
+    for name in ("top_k", "num_frames", "num_views", "batch_size", "num_workers"):
+        for value in (-1, 2.5, "3", True, *([0] if name != "num_workers" else [])):
+            with pytest.raises(ValueError, match=f"{name} must be a whole number above zero"):
+                classifier(video, candidate_labels=LABELS, **{name: value})
+    assert len(classifier(video, candidate_labels=LABELS, top_k=99)) == len(LABELS)
+
+
+def test_options_are_checked_before_any_video_is_opened(classifier):
+    for options in ({"top_k": 0}, {"candidate_labels": ["cooking"]}, {"stride": 1.0}):
+        with pytest.raises(ValueError, match=r"top_k|only label|pass window too"):
+            classifier(iter(["missing.mp4"]), **{"candidate_labels": LABELS, **options})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("labels", "candidate_labels"), ("template", "hypothesis_template"), ("topk", "top_k"), ("windows", "window")],
+)
+def test_an_unknown_option_is_told_from_the_one_that_is_meant(classifier, video, name, meant):
+    with pytest.raises(ValueError, match=f"{name!r} is no option of this pipeline; did you mean {meant}?"):
+        classifier(video, **{name: LABELS})
+
+
+def test_the_prompts_of_a_pipeline_fit_its_text_tower(folder, video, classifier):
+    model, processor = classifier.model, classifier.processor
+    assert type(classifier)(model=model, processor=processor).processor is processor
+    endless = type(processor).from_pretrained(folder)
+    endless.tokenizer.model_max_length = int(1e30)
+    pipe = type(classifier)(model=model, processor=endless)
+    assert pipe.processor.text_limit == model.text_limit and endless.text_limit is None
+    long = "cooking " * 90
+    with pytest.warns(hf_zsar.LabelWarning, match="cut off") as caught:
+        pipe([video, video], candidate_labels=[long, "surfing"])
+    assert len(caught.list) == 1
+
+
 def test_bf16_agrees_with_float32_and_keeps_the_scale(folder, video, classifier):
     if has_batch_norms(classifier.model):
         with pytest.raises(ValueError, match="batch norms"):
@@ -251,13 +347,13 @@ def test_bf16_agrees_with_float32_and_keeps_the_scale(folder, video, classifier)
     pipes = {
         p: pipeline(hf_zsar.registration.TASK, model=str(folder), device="cpu", precision=p) for p in ("fp32", "bf16")
     }
-    assert {p.dtype for p in pipes["bf16"].model.parameters() if p.ndim > 0} == {torch.bfloat16}
-    assert all(p.dtype == torch.float32 for p in pipes["bf16"].model.parameters() if p.ndim == 0)
-    assert all(b.dtype != torch.bfloat16 for b in pipes["bf16"].model.buffers())
-    embeds = [
-        pipe.model.encode_videos(pipe.preprocess(video)["pixel_values_videos"]).video_embeds.float().flatten()
-        for pipe in pipes.values()
-    ]
+    half = bf16_copy(pipes["bf16"].model)
+    assert {p.dtype for p in half.parameters() if p.ndim > 0} == {torch.bfloat16}
+    assert all(p.dtype == torch.float32 for p in half.parameters() if p.ndim == 0)
+    assert all(b.dtype != torch.bfloat16 for b in half.buffers())
+    features = [pipe.encode_videos(pipe.preprocess(video)["pixel_values_videos"]) for pipe in pipes.values()]
+    assert features[1].frame_embeds.dtype == torch.bfloat16
+    embeds = [each.video_embeds.float().flatten() for each in features]
     assert torch.nn.functional.cosine_similarity(*embeds, dim=0) > 0.99
     results = [scores_of(pipe(video, candidate_labels=LABELS)) for pipe in pipes.values()]
     assert sum(results[1].values()) == pytest.approx(1, abs=1e-3)
@@ -267,7 +363,7 @@ def test_precision_is_chosen_by_size_and_processor(monkeypatch):
     from hf_zsar import pipeline_zero_shot_video_classification as module
 
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
-    large = torch.nn.Linear(8000, 8000, device="meta")
+    large = torch.nn.utils.skip_init(torch.nn.Linear, 8000, 8000)
     large.device, large.dtype = torch.device("cpu"), torch.float32
     assert module.bf16_pays(large)
     large.dtype = torch.float16

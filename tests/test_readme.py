@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from transformers import CLIPModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from hf_zsar.cli import COMMANDS, main
 from hf_zsar.embedded import embedded_model_path
@@ -59,6 +60,8 @@ def desk(tmp_path, monkeypatch) -> Path:
     config = CLIPModel.config_class(**{key: value for key, value in tiny_clip_config().items() if key != "model_type"})
     CLIPModel(config).save_pretrained(stand_in)
     tiny_clip_tokenizer().save_pretrained(stand_in)
+    size = dict(size={"shortest_edge": 48}, crop_size={"height": 48, "width": 48})
+    CLIPImageProcessorPil(**size).save_pretrained(stand_in)
     monkeypatch.chdir(tmp_path)
     # The model that is built already serves; what the commands keep beside it goes into a folder of the test.
     built = embedded_model_path()
@@ -103,7 +106,8 @@ def test_the_blocks_of_the_readme_run(desk, capsys):
                 {"make": check_make, "pip": check_pip}[words[0]](words)
     assert commands >= 5
     assert (desk / "ride.png").stat().st_size > 10_000
-    assert tuple(namespace["probabilities"].shape) == (2, 400)
+    assert tuple(namespace["probabilities"].shape) == (2, 400) and namespace["probabilities"].is_inference()
+    assert namespace["processor"].video_processor.crop_size == {"height": 48, "width": 48}
     assert "riding a bike" in capsys.readouterr().out
 
 

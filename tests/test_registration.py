@@ -60,6 +60,49 @@ except ValueError as error:
 else:
     raise AssertionError("known without the import")
 """
+EAGER = """
+import os, sys
+os.environ["HF_ZSAR_EAGER"] = "1"
+import hf_zsar
+assert "transformers.pipelines" in sys.modules
+assert not [finder for finder in sys.meta_path if type(finder).__module__ == "hf_zsar.import_hook"]
+"""
+METHOD_OF_OTHERS = """
+import sys, warnings
+sys.path.insert(0, FOLDER)
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    import hf_zsar
+assert list(hf_zsar.METHODS) == ["actionclip", "dasti", "rest", "stdd", "toy"]
+assert sorted(str(each.message).split(" is left out: ")[0] for each in said) == [
+    "The method 'broken' (toy_method:NOTHING)", "The method 'missing' (no_such_module:SPEC)",
+    "The method 'taken' (toy_method:TAKEN)",
+]
+from transformers import AutoConfig, AutoModel, AutoProcessor
+assert type(AutoConfig.for_model("zsar_toy")).__name__ == "ToyConfig"
+import toy_classes
+assert AutoModel._model_mapping[toy_classes.ToyConfig] is toy_classes.ToyModel
+"""
+TOY_METHOD = """
+from hf_zsar.methods import MethodSpec
+SPEC = MethodSpec("toy", "Toy", ("toy_classes",) * 3)
+TAKEN = MethodSpec("rest", "Mine")
+"""
+TOY_CLASSES = """
+from hf_zsar import ActionCLIPConfig, ActionCLIPModel, ActionCLIPProcessor
+class ToyConfig(ActionCLIPConfig):
+    model_type = "zsar_toy"
+class ToyModel(ActionCLIPModel):
+    config_class = ToyConfig
+class ToyProcessor(ActionCLIPProcessor):
+    pass
+"""
+ENTRY_POINTS = """[hf_zsar.methods]
+toy = toy_method:SPEC
+broken = toy_method:NOTHING
+taken = toy_method:TAKEN
+missing = no_such_module:SPEC
+"""
 NAMES_ARE_PUBLIC = """
 import hf_zsar
 assert [name for name in hf_zsar.__all__ if getattr(hf_zsar, name) is None] == []
@@ -106,7 +149,15 @@ def outcome(tmp_path_factory):
     if not hasattr(os, "fork"):
         pytest.skip("needs os.fork")
     folder = repr(str(tiny_folder("rest", tmp_path_factory.mktemp("rest"))))
+    others = tmp_path_factory.mktemp("others")
+    (others / "toy_method.py").write_text(TOY_METHOD, encoding="utf-8")
+    (others / "toy_classes.py").write_text(TOY_CLASSES, encoding="utf-8")
+    (others / "toy_method-1.0.dist-info").mkdir()
+    (others / "toy_method-1.0.dist-info/METADATA").write_text("Name: toy-method\nVersion: 1.0\n", encoding="utf-8")
+    (others / "toy_method-1.0.dist-info/entry_points.txt").write_text(ENTRY_POINTS, encoding="utf-8")
     codes = {
+        "eager": f"{EAGER}\n{EVERYTHING_IS_KNOWN}",
+        "a method of others": METHOD_OF_OTHERS.replace("FOLDER", repr(str(others))),
         **{order: f"{code}\n{EVERYTHING_IS_KNOWN}" for order, code in ORDERS.items()},
         "folder loads": FOLDER_LOADS.replace("FOLDER", folder),
         "folder is unknown": FOLDER_IS_UNKNOWN.replace("FOLDER", folder),
@@ -117,7 +168,9 @@ def outcome(tmp_path_factory):
     return SimpleNamespace(failed=json.loads(process.stdout.splitlines()[-1]), errors=process.stderr)
 
 
-@pytest.mark.parametrize("name", [*ORDERS, "folder loads", "folder is unknown", "names are public"])
+@pytest.mark.parametrize(
+    "name", [*ORDERS, "eager", "a method of others", "folder loads", "folder is unknown", "names are public"]
+)
 def test_transformers_knows_our_types(name, outcome):
     assert name not in outcome.failed, outcome.errors[-5000:]
 
@@ -145,3 +198,15 @@ def test_video_processor_is_registered_only_where_torchvision_is(present, monkey
     monkeypatch.setattr(transformers, "AutoVideoProcessor", SimpleNamespace(register=register))
     registration._register_video_processor()
     assert dict(calls) == ({spec.config_class: ZSARVideoProcessor for spec in METHODS.values()} if present else {})
+
+
+def test_an_editor_sees_every_public_name():
+    """The names that are loaded lazily stand in the block for type checkers, each from the module that defines it."""
+    import ast
+
+    import hf_zsar
+
+    tree = ast.parse((REPO_ROOT / "hf_zsar/__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If) and node.test.id == "TYPE_CHECKING")
+    shown = {alias.asname: node.module for node in block.body for alias in node.names}
+    assert shown == hf_zsar._NAMES

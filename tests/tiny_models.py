@@ -263,6 +263,11 @@ def tiny_folder(method: str, folder: Path, **overrides: Any) -> Path:
     return folder
 
 
+def score_any(model: PreTrainedModel, features: Any, bank: Any) -> torch.Tensor:
+    """`model.score` with a bank that a test has made or changed by hand."""
+    return model.score(features, bank.admitted_by(model))
+
+
 def tiny_videos(batch: int = 2, views: int | None = None, frames: int = NUM_FRAMES, seed: int = 0) -> torch.Tensor:
     """Random normalised frames `[B, T, 3, H, W]`, or `[B, V, T, 3, H, W]` with `views`."""
     shape = (batch, *([views] if views else []), frames, 3, IMAGE_SIZE, IMAGE_SIZE)

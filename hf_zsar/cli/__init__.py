@@ -14,9 +14,12 @@ import argparse
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
-from .common import CommandError
+from hf_zsar.errors import sentence
+
+from .common import say
 
 
 # In the order of `hf-zsar --help`; the module is the name with "_" for "-".
@@ -61,11 +64,13 @@ def module(command: str) -> object:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `hf-zsar` with these arguments (default: those of the process) and give the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    _prepare_streams()
     command = next((word for word in argv if not word.startswith("-")), None)
     args = build_parser(command).parse_args(argv)
     if not sys.stderr.isatty():  # of the libraries; read by them when they are imported
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    format_warning, warnings.formatwarning = warnings.formatwarning, lambda text, *_: f"warning: {text}\n"
     try:
         status = module(args.command).run(args)
         sys.stdout.flush()
@@ -73,15 +78,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output (`| head`) has left; keep the interpreter from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output (`| head`) has left
+        _drop_unwritten()
         return 1
-    except (CommandError, ValueError, OSError, ImportError) as error:
+    except Exception as error:
         if args.traceback:
             raise
-        print(f"hf-zsar {args.command}: {error}", file=sys.stderr)
+        _drop_unwritten()
+        say(f"hf-zsar {args.command}: {sentence(error)}")
         return 2
+    finally:
+        warnings.formatwarning = format_warning
+
+
+def _prepare_streams() -> None:
+    """No character that a stream lacks ends a run, nor does a stream that is not there (`2>&-`, a service)."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for the rest of the process
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_unwritten() -> None:
+    """Output that cannot be written (a reader that left, a full disk): the interpreter shall not complain at exit."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class PrintVersion(argparse.Action):

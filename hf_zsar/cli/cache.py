@@ -29,6 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status, 1 if some videos were left out."""
+    common.check_output_folder(args.out)
     from hf_zsar.data.frame_cache import build_frame_cache
     from hf_zsar.data.video_datasets import load_video_dataset
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import re
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
+
+from hf_zsar.processing.urls import is_url, redacted
 
 from . import common
 
@@ -16,6 +20,8 @@ EXAMPLE = """examples:
   hf-zsar classify holiday/ "more/*.mov" --preset kinetics400 --top-k 3 --json > scores.json
   hf-zsar classify match.mkv --labels-file labels.txt --window 4 --stride 2 --picture match.png
 """
+
+LONGEST_STEM = 120  # bytes
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -56,26 +62,60 @@ def seconds(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Classify; see the exit status in `hf_zsar.cli`."""
-    if args.stride and not args.window:
-        raise common.CommandError("--stride needs --window")
+    check(args)
     labels = common.read_labels(args)
     videos = common.find_videos(args.videos)
     pipe = common.load_pipeline(args)
+    if args.explain and not hasattr(pipe.model, "get_saliency"):
+        raise common.CommandError(f"{type(pipe.model).__name__} does not explain itself: leave out --explain")
+    pipe.label_bank(labels, args.template, args.descriptions)  # what is wrong with labels is said before any decoding
     name = "timeline" if args.window else "scores"
     results = pipe.stream(videos, candidate_labels=labels, on_error="return", **pipeline_options(args, labels))
-    pictures, explanations = picture_names(args.picture, videos), picture_names(args.explain, videos)
-    records = []
-    for record in common.collect(videos, results, name):
-        records.append(record)
-        if not args.json:
-            show(record)
-        if args.picture and "error" not in record:
-            draw(pipe, record, pictures[record["video"]], args)
-        if args.explain and "error" not in record:
-            draw_why(pipe, record, explanations[record["video"]], args, labels)
-    if args.json:
-        print(json.dumps(records, indent=2, ensure_ascii=False))
-    return common.exit_status(records)
+    names = common.shown_names(videos)
+    sources = dict(zip(names, videos, strict=True))
+    pictures, explanations = picture_names(args.picture, names), picture_names(args.explain, names)
+    status = 0
+    with common.JsonList() if args.json else nullcontext() as out:
+        for record in common.collect(videos, results, name):
+            if out is not None:
+                out.add(record)
+            else:
+                show(record)
+            if "error" in record:
+                status = 1
+                continue
+            source = sources[record["video"]]
+            if args.picture and not attempt(draw, pipe, source, record, pictures[record["video"]], args):
+                status = 1
+            if args.explain and not attempt(draw_why, pipe, source, explanations[record["video"]], args, labels):
+                status = 1
+    return status
+
+
+def check(args: argparse.Namespace) -> None:
+    """What can be wrong before anything is read.
+
+    Raises:
+        CommandError: options that do not go together, or a picture that cannot be written.
+    """
+    if args.stride and not args.window:
+        raise common.CommandError("--stride needs --window")
+    if args.explain and args.window:
+        raise common.CommandError("--explain looks at whole videos: leave out --window")
+    args.picture = common.check_picture(args.picture)
+    args.explain = common.check_picture(args.explain, [".gif"])
+    if args.picture and args.picture == args.explain:
+        raise common.CommandError("--picture and --explain would write the same file")
+
+
+def attempt(write: Callable[..., None], *args: Any) -> bool:
+    """Draw a picture; one that cannot be drawn is reported, and no score is lost for it."""
+    try:
+        write(*args)
+    except (OSError, ValueError) as error:
+        common.say(f"error: no picture: {error}")
+        return False
+    return True
 
 
 def pipeline_options(args: argparse.Namespace, labels: list[str]) -> dict[str, Any]:
@@ -107,7 +147,8 @@ def show(record: dict[str, Any]) -> None:
 def score_lines(scores: list[dict[str, Any]]) -> list[str]:
     """A bar chart in text: label, score, bar."""
     width = max(len(each["label"]) for each in scores)
-    return [f"{each['label']:<{width}}  {each['score']:.3f}  {'█' * round(30 * each['score'])}" for each in scores]
+    bar = "█" if common.can_show("█", sys.stdout) else "#"
+    return [f"{each['label']:<{width}}  {each['score']:.3f}  {bar * round(30 * each['score'])}" for each in scores]
 
 
 def clock(time: float) -> str:
@@ -120,12 +161,14 @@ def picture_names(name: str | None, videos: list[str]) -> dict[str, str]:
     if name is None:
         return {}
     base, suffix = os.path.splitext(name)
-    suffix = suffix or ".png"
     if len(videos) == 1:
         return {videos[0]: base + suffix}
     names: dict[str, str] = {}
     for video in videos:
-        stem = candidate = f"{base}-{os.path.splitext(os.path.basename(video))[0]}"
+        name = re.split("[?#]", video)[0].rstrip("/") if is_url(video) else video
+        of_video = os.path.splitext(os.path.basename(name))[0]
+        # Names end at 255 bytes in most file systems, and that of a video may be as long.
+        stem = candidate = f"{base}-{os.fsdecode(os.fsencode(of_video)[:LONGEST_STEM])}"
         number = 2
         while candidate + suffix in names.values():
             candidate, number = f"{stem}-{number}", number + 1
@@ -133,20 +176,18 @@ def picture_names(name: str | None, videos: list[str]) -> dict[str, str]:
     return names
 
 
-def draw_why(pipe: Any, record: dict[str, Any], path: str, args: argparse.Namespace, labels: list[str]) -> None:
+def draw_why(pipe: Any, video: str, path: str, args: argparse.Namespace, labels: list[str]) -> None:
     """Write the explanation of a video's best label."""
     from hf_zsar.explanation import draw_explanation, explain
 
     options = {"hypothesis_template": args.template, "descriptions": args.descriptions}
-    explanation = explain(pipe, record["video"], labels, **options, **common.sampling_options(args))
-    with common.replacing(path) as temporary:
-        draw_explanation(explanation, temporary, os.path.basename(record["video"].rstrip("/")))
+    explanation = explain(pipe, video, labels, **options, **common.sampling_options(args))
+    draw_explanation(explanation, path, os.path.basename(redacted(video).rstrip("/")))
 
 
-def draw(pipe: Any, record: dict[str, Any], path: str, args: argparse.Namespace) -> None:
+def draw(pipe: Any, video: str, record: dict[str, Any], path: str, args: argparse.Namespace) -> None:
     """Write the picture of a scored video."""
     from .picture import draw_scores
 
-    clip = pipe.processor.video_processor.sample(record["video"], **common.sampling_options(args))
-    with common.replacing(path) as temporary:
-        draw_scores(temporary, record, clip.frames, clip.timestamps)
+    clip = pipe.processor.video_processor.sample(video, **common.sampling_options(args))
+    draw_scores(path, record, clip.frames, clip.timestamps)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import glob
-import io
-import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any, TextIO, TypeVar
 
+from hf_zsar.data.line_files import lines_of, parse_table
+from hf_zsar.data.video_folders import VIDEO_SUFFIXES, is_junk
+from hf_zsar.data.video_folders import find_videos as videos_in_folder
+from hf_zsar.files import check_file, check_folder, folder_target
+from hf_zsar.printing import dump_json, printable
+from hf_zsar.processing.text_files import TextFileError, decode, parse_json, read_text
+from hf_zsar.processing.urls import redacted
 
-# What a folder is searched for. A file that is named itself is read whatever its ending.
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv .y4m".split()
-)
+
+# What matplotlib draws into.
+PICTURE_SUFFIXES = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp")
 
 Item = TypeVar("Item")
 
@@ -47,7 +50,13 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the candidate labels come from, and what is made of them."""
     group = parser.add_argument_group("labels", "Several sources are joined; at least one is needed.")
-    group.add_argument("--labels", nargs="+", default=[], metavar="LABEL", help="class names, any words")
+    group.add_argument(
+        "--labels",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help='class names, any words; one argument may list several with commas: "running, cooking"',
+    )
     group.add_argument(
         "--labels-file",
         metavar="FILE",
@@ -101,21 +110,32 @@ def find_videos(arguments: Sequence[str]) -> list[str]:
 
 
 def _videos_of(argument: str) -> list[str]:
+    # A file that is named itself is read whatever it is called.
     if "://" in argument or os.path.isfile(argument):
         return [argument]
     if os.path.isdir(argument):
         return _videos_in(argument)
     if not glob.has_magic(argument):
         return [argument]
-    matches = sorted(glob.glob(argument, recursive=True))
+    matches = _matches(argument)
     if not matches:
         raise CommandError(f"nothing matches {argument!r}")
     return [path for match in matches for path in (_videos_in(match) if os.path.isdir(match) else [match])]
 
 
+def _matches(pattern: str) -> list[str]:
+    """What a pattern matches, without junk that it does not name; once where links to folders make loops."""
+    named = set(pattern.split(os.sep))
+    places: dict[tuple[str, str], str] = {}
+    for match in sorted(glob.glob(pattern, recursive=True), key=lambda match: (match.count(os.sep), match)):
+        if not any(is_junk(part) for part in set(match.split(os.sep)) - named):
+            folder, name = os.path.split(match)
+            places.setdefault((os.path.realpath(folder), name), match)
+    return sorted(places.values())
+
+
 def _videos_in(folder: str) -> list[str]:
-    paths = (os.path.join(where, name) for where, _, names in os.walk(folder) for name in names)
-    videos = sorted(path for path in paths if os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES)
+    videos = videos_in_folder(folder)
     if not videos:
         raise CommandError(f"no video in the folder {folder!r} (looked for {', '.join(sorted(VIDEO_SUFFIXES))})")
     return videos
@@ -128,13 +148,17 @@ def read_labels(args: argparse.Namespace) -> list[str]:
         CommandError: none given, or a labels file that holds none.
         ValueError: no such preset.
     """
-    labels = list(args.labels)
+    labels = args.labels[0].split(",") if len(args.labels) == 1 else list(args.labels)
+    labels = [label.strip() for label in labels if label.strip()]
     if args.labels_file:
         labels += read_labels_file(args.labels_file)
     if args.preset:
         from hf_zsar.data import load_class_names
 
         labels += load_class_names(args.preset, display=True)
+    for label in labels:
+        if printable(label) != label:
+            raise CommandError(f"the label {printable(label)!r} is no plain text")
     if not labels:
         raise CommandError("no labels: give --labels 'riding a bike' cooking, --labels-file FILE or --preset ucf101")
     return list(dict.fromkeys(labels))
@@ -146,26 +170,32 @@ def read_labels_file(path: str) -> list[str]:
     Raises:
         CommandError: it cannot be read, or holds no labels in a form that we know.
     """
+    suffix = os.path.splitext(path)[1].lower()
+    parse = {".json": _labels_of_json, ".csv": _labels_of_csv, ".tsv": _labels_of_csv}.get(suffix, _labels_of_text)
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        labels = [label.strip() for label in parse(_text_of(path), path) if label.strip()]
+    except (OSError, TextFileError) as error:
         raise CommandError(f"cannot read the labels file {path}: {error}") from error
-    parse = {".json": _labels_of_json, ".csv": _labels_of_csv}.get(os.path.splitext(path)[1].lower(), _labels_of_text)
-    labels = [label.strip() for label in parse(text, path) if label.strip()]
     if not labels:
         raise CommandError(f"the labels file {path} holds no label")
     return labels
 
 
+def _text_of(path: str) -> str:
+    if path != "-":
+        return read_text(path)
+    if sys.stdin is None:
+        raise CommandError("there is no standard input to read labels from")
+    binary = getattr(sys.stdin, "buffer", None)
+    return decode(binary.read(), "standard input") if binary is not None else sys.stdin.read()
+
+
 def _labels_of_text(text: str, path: str) -> list[str]:
-    return [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    return [line for line in lines_of(text) if not line.lstrip().startswith("#")]
 
 
 def _labels_of_json(text: str, path: str) -> list[str]:
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise CommandError(f"{path} is not JSON: {error}") from error
+    data = parse_json(text, path)
     if isinstance(data, dict):
         data = data.get("labels", data.get("classes"))
     if not isinstance(data, list) or not all(isinstance(label, str) for label in data):
@@ -174,22 +204,25 @@ def _labels_of_json(text: str, path: str) -> list[str]:
 
 
 def _labels_of_csv(text: str, path: str) -> list[str]:
-    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-    if "name" not in (rows.fieldnames or ()):
-        raise CommandError(f"{path} has no column 'name' (columns: {rows.fieldnames})")
-    return [row["name"] or "" for row in rows]
+    columns, rows = parse_table(text, path)
+    if "name" not in columns:
+        raise CommandError(f"{path} has no column 'name' (columns: {', '.join(map(repr, columns)) or 'none'})")
+    return [row.get("name", "") for _, row in rows]
 
 
 def load_pipeline(args: argparse.Namespace) -> Any:
     """The zero-shot video classification pipeline of `--model`, or of the embedded default.
 
     Raises:
+        CommandError: no such device.
         ImportError: the packages of the embedded model are missing.
         OSError: no such model.
     """
+    check_device(args.device)
     import transformers
 
     import hf_zsar
+    from hf_zsar.hub.loading import readable
 
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
@@ -197,7 +230,25 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     options = {name: value for name, value in options.items() if value is not None}
     if args.model is None or not args.trust_remote_code:
         return hf_zsar.pipeline(args.model, **options)
-    return transformers.pipeline("zero-shot-video-classification", model=args.model, trust_remote_code=True, **options)
+    with readable(args.model):
+        task = "zero-shot-video-classification"
+        return transformers.pipeline(task, model=args.model, trust_remote_code=True, **options)
+
+
+def check_device(device: str | None) -> None:
+    """
+    Raises:
+        CommandError: a device that this machine, or this build of PyTorch, does not have.
+    """
+    if device is None:
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=int(device) if device.isdigit() else device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise CommandError(f"no device {device!r} here: {reason}") from error
 
 
 def progress(items: Sequence[Item], unit: str = "video") -> Iterable[Item]:
@@ -208,30 +259,128 @@ def progress(items: Sequence[Item], unit: str = "video") -> Iterable[Item]:
 
 
 def say(message: str, file: TextIO | None = None) -> None:
-    """Text above any progress bar: to the person at the keyboard (standard error), or to another stream."""
+    """Text above any progress bar: to the person at the keyboard (standard error), or to another stream.
+
+    What the stream cannot show comes out as escapes: a name of a file never ends a run.
+    """
     from tqdm import tqdm
 
-    tqdm.write(message, file=file or sys.stderr)
+    stream = file or sys.stderr
+    tqdm.write(printable(message, encoding_of(stream)), file=stream)
+
+
+def encoding_of(stream: TextIO) -> str:
+    """What a stream turns text into."""
+    return getattr(stream, "encoding", None) or "utf-8"
+
+
+def can_show(text: str, stream: TextIO) -> bool:
+    """Whether a stream has these characters."""
+    return printable(text, encoding_of(stream)) == text
+
+
+def print_json(value: Any, indent: int | None = 2) -> None:
+    """A value as strict JSON on standard output, in ASCII where the stream has not all characters.
+
+    Raises:
+        ValueError: numbers that JSON does not have.
+    """
+    print(dump_json(value, encoding_of(sys.stdout), indent=indent))
+
+
+class JsonList:
+    """A JSON list on standard output, item by item: however a run ends, what was printed is whole.
+
+    ```
+    with JsonList() as out:
+        out.add(record)
+    ```
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> JsonList:
+        return self
+
+    def add(self, value: Any) -> None:
+        """Print one item."""
+        text = dump_json(value, encoding_of(sys.stdout), indent=2)
+        print("[" if self.count == 0 else ",", text, sep="\n", end="", flush=True)
+        self.count += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.count:
+            print("\n]")
+        elif kind is None:
+            print("[]")
+
+
+def check_output(path: str | None, suffixes: Collection[str] = ()) -> None:
+    """Whether a file can be written, before any work is done for it; None is no file.
+
+    Args:
+        suffixes: those that are known, if not all are.
+
+    Raises:
+        CommandError: an unknown suffix, no file of that name can be written.
+    """
+    if path is None:
+        return
+    if suffixes and not os.path.isdir(path) and os.path.splitext(path)[1].lower() not in suffixes:
+        raise CommandError(f"{path}: the name must end in one of {', '.join(suffixes)}")
+    with _in_words():
+        check_file(path)
+
+
+def check_output_folder(path: str | None, empty: bool = False) -> None:
+    """Whether files can be written into a folder, which need not be there; None is no folder.
+
+    Args:
+        empty: it must not hold anything.
+
+    Raises:
+        CommandError: it is a file, cannot be written or, with `empty`, holds something.
+    """
+    if path is None:
+        return
+    with _in_words():
+        if empty:
+            folder_target(path)
+        check_folder(path)
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[str]:
-    """A temporary name beside `path` to write to; it becomes `path` when all went well and vanishes otherwise."""
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise CommandError(f"there is no folder {str(target.parent)!r} to write {target.name} into")
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+def _in_words() -> Iterator[None]:
     try:
-        yield str(temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise CommandError(f"cannot write {error.filename}: {error.strerror}") from error
+
+
+def check_picture(path: str | None, others: Collection[str] = ()) -> str | None:
+    """As `check_output`, for a picture; gives the path, with `.png` where it has no ending.
+
+    Args:
+        others: suffixes beside `PICTURE_SUFFIXES`.
+
+    Raises:
+        CommandError: as `check_output`, or matplotlib is missing.
+    """
+    if path is None:
+        return None
+    if find_spec("matplotlib") is None:
+        raise CommandError("pictures need matplotlib: pip install 'hf-zsar[plot]'")
+    path = path if os.path.splitext(path)[1] or os.path.isdir(path) else f"{path}.png"
+    check_output(path, (*PICTURE_SUFFIXES, *others))
+    return path
 
 
 def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterator[dict[str, Any]]:
     """Results of the videos, in order -> records, with a progress bar; a failure is reported and the rest goes on.
 
     Args:
+        videos: as they were given; records call them as [`shown_names`] does.
         results: one a video; an exception in place of a result says why there is none.
         name: key of the result in the record.
 
@@ -241,15 +390,28 @@ def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterato
     import warnings
 
     from hf_zsar import VideoReadError, VideoReadWarning
+    from hf_zsar.processing.video_sources import source_name
 
-    with warnings.catch_warnings(record=True) as caught:
+    names = shown_names(videos)
+    caught: list[warnings.WarningMessage] = []
+    with warnings.catch_warnings():
         warnings.simplefilter("always", VideoReadWarning)
-        for video, result in zip(progress(videos), results, strict=True):
+        show = warnings.showwarning
+
+        def keep(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if issubclass(category, VideoReadWarning):
+                caught.append(warnings.WarningMessage(message, category, *place))
+            else:  # of no video
+                show(message, category, *place)
+
+        warnings.showwarning = keep
+        for video, shown, result in zip(progress(videos), names, results, strict=True):
             # Decoding runs ahead in threads, so a warning may belong to a later video: it names its own.
-            mine = [warning for warning in caught if str(warning.message).startswith(f"{video}: ")]
+            start = f"{source_name(video)}: "
+            mine = [warning for warning in caught if str(warning.message).startswith(start)]
             caught[:] = [warning for warning in caught if warning not in mine]
-            record: dict[str, Any] = {"video": video}
-            if isinstance(result, VideoReadError):
+            record: dict[str, Any] = {"video": shown}
+            if isinstance(result, (VideoReadError, FloatingPointError)):
                 record["error"] = str(result)
                 say(f"error: {result}")
             elif isinstance(result, Exception):
@@ -262,6 +424,17 @@ def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterato
             yield record
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def shown_names(videos: Sequence[str]) -> list[str]:
+    """How records and the screen call videos: URLs without their secrets, numbered where they then are the same."""
+    names: dict[str, None] = {}
+    for video in videos:
+        name, number = redacted(video), 2
+        while name in names:
+            name, number = f"{redacted(video)} ({number})", number + 1
+        names[name] = None
+    return list(names)
 
 
 def exit_status(records: Sequence[dict[str, Any]]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 
 from . import common
@@ -30,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     result = compare(load_record(args.first), load_record(args.second), args.resamples, args.seed)
     if args.json:
-        print(json.dumps({**asdict(result), "significant": result.significant}, indent=2))
+        common.print_json({**asdict(result), "significant": result.significant})
     else:
         print(result)
     return 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
 from hf_zsar.conversion import SOURCES
+from hf_zsar.processing.text_files import TextFileError, parse_json
 
 from . import common
 
@@ -59,8 +59,8 @@ def assignment_of(text: str, dotted: bool = False) -> tuple[str, Any]:
     if not equals or not all(part.isidentifier() for part in (name.split(".") if dotted else [name])):
         raise argparse.ArgumentTypeError(f"{text!r} is not FIELD=VALUE")
     try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
+        return name, parse_json(value, name)
+    except TextFileError:
         return name, value
 
 
@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from hf_zsar.conversion.checkpoint_files import check_target
 
     check_target(args.out)
+    common.check_output_folder(args.out)
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
     config = dict(args.set)

@@ -70,6 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Describe; see the exit status in `hf_zsar.cli`."""
+    args.draw = common.check_picture(args.draw)
     if args.validate:
         return validate(args)
     if args.kind is None:
@@ -80,9 +81,12 @@ def run(args: argparse.Namespace) -> int:
         raise common.CommandError("nothing to write: give --out FILE")
     if args.draw and args.kind != "graph":
         raise common.CommandError("--draw draws graphs, so it needs --kind graph")
+    common.check_output(args.out)
+    if args.llm:
+        common.check_output(cache_path(args))
+        common.check_device(args.device)
     descriptions = imported(args) if args.import_from else made(args)
-    with common.replacing(args.out) as temporary:
-        descriptions.save(temporary)
+    descriptions.save(args.out)
     report(args, descriptions)
     if args.draw:
         draw(args, descriptions)
@@ -167,8 +171,7 @@ def draw(args: argparse.Namespace, descriptions: Descriptions) -> None:
     graph = descriptions.require("graph").for_label(label)
     if graph is None:
         raise common.CommandError(f"no graph for the label {label!r} to draw")
-    with common.replacing(args.draw) as temporary:
-        draw_graph(graph, temporary)
+    draw_graph(graph, args.draw)
     common.say(f"{args.draw}: {label}")
 
 
@@ -197,15 +200,16 @@ def token_counter(name: str) -> Callable[[str], int]:
     """The length of a text in the tokens of a model, start and end included."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(name)
+    from hf_zsar.hub.loading import readable
+
+    with readable(name):
+        tokenizer = AutoTokenizer.from_pretrained(name)
     return lambda text: len(tokenizer(text, truncation=False)["input_ids"])
 
 
 def print_schema(kind: str) -> int:
     """The JSON schema (draft 2020-12), for editors and other programs."""
-    import json
-
     from hf_zsar.processing.description_schemas import SCHEMAS
 
-    print(json.dumps(SCHEMAS[kind], indent=2))
+    common.print_json(SCHEMAS[kind])
     return 0

@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import common
 
 
+if TYPE_CHECKING:
+    from hf_zsar.evaluation import Protocol
+
 EXAMPLE = """examples:
   hf-zsar evaluate --list
   hf-zsar evaluate --manifest clips/manifest.json --json result.json --plot result.png
+  hf-zsar evaluate --manifest class-folders/ --model org/name
   hf-zsar evaluate --model org/name --protocol half_e2e --dataset ucf101 --videos UCF-101/
   accelerate launch --num_processes 4 -m hf_zsar.cli evaluate ...   (GPUs; on CPUs: torchrun --nproc-per-node 4)
 
@@ -36,7 +40,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     group.add_argument("--dataset", help="ucf101, hmdb51, kinetics600, activitynet200...")
     group.add_argument("--videos", metavar="DIR", help="folder with the videos, in the data set's official layout")
     group.add_argument(
-        "--manifest", metavar="FILE", help='your own clips: {"labels": [...], "clips": [{"file": ..., "label": ...}]}'
+        "--manifest",
+        metavar="SOURCE",
+        help='your own clips: {"labels": [...], "clips": [{"file": ..., "label": ...}]} in a JSON file, or what '
+        "training takes: a folder of class folders, a CSV, JSONL or list file",
     )
     group.add_argument("--split", action="append", metavar="NAME", help="only this split; repeat for more")
     group.add_argument("--allow-missing", action="store_true", help="exit with 0 although clips were not found")
@@ -63,9 +70,9 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         print(protocol_list())
         return 0
-    check(args)
-    from hf_zsar.evaluation.processes import Processes
+    protocol = check(args)
     from hf_zsar.evaluation.zero_shot import ModelFacts, evaluate_zero_shot
+    from hf_zsar.features.processes import Processes
 
     processes = Processes.current()
     if processes.device is not None and args.device is None:
@@ -82,11 +89,9 @@ def run(args: argparse.Namespace) -> int:
     record = evaluate_zero_shot(
         pipe.model,
         pipe.processor,
-        args.protocol,
-        dataset=args.dataset,
+        protocol,
         videos=args.videos,
         manifest=args.manifest,
-        splits=args.split,
         templates=args.template,
         descriptions=args.descriptions,
         video_options={**common.sampling_options(args), **crops},
@@ -98,60 +103,59 @@ def run(args: argparse.Namespace) -> int:
     )
     if processes.is_main:
         report(record, args)
-        size = sum(path.stat().st_size for path in Path(store).rglob("*.safetensors"))
+        size = sum(path.stat().st_size for path in Path(store).rglob("*.parquet"))
         common.say(f"features kept in {store}: {size / 1e6:.1f} MB")
     clips = record["clips"]
     return int(bool(clips["broken"]) or (bool(clips["missing"]) and not args.allow_missing))
 
 
-def check(args: argparse.Namespace) -> None:
-    """What can be wrong before a model is loaded.
+def check(args: argparse.Namespace) -> Protocol:
+    """The protocol, and all that can be wrong before a model is loaded.
 
     Raises:
-        CommandError: no clips named, options that do not go together, or an output folder that is not there.
+        CommandError: no clips named, options that do not go together, or an output that cannot be written.
         ValueError: unknown protocol, data set or split, or a broken manifest.
     """
     if not args.manifest and not args.videos:
         raise common.CommandError("name the clips: --manifest FILE, or --dataset NAME --videos DIR (see --list)")
     if bool(args.eval_results) != bool(args.hub_dataset):
         raise common.CommandError("--eval-results and --hub-dataset go together")
-    for path in (args.json, args.plot):
-        if path and path != "-" and not Path(path).resolve().parent.is_dir():
-            raise common.CommandError(f"there is no folder {str(Path(path).parent)!r} to write {Path(path).name} into")
-    from hf_zsar.evaluation.zero_shot import resolve_protocol
-
-    protocol = resolve_protocol(args.protocol, args.dataset, args.manifest)
-    if args.split:
-        protocol.only(args.split)
+    common.check_output(None if args.json == "-" else args.json)
+    args.plot = common.check_picture(args.plot)
+    common.check_output_folder(args.eval_results)
+    common.check_output_folder(args.store)
     if args.videos and not Path(args.videos).is_dir():
         raise common.CommandError(f"{args.videos} is not a folder")
+    from hf_zsar.evaluation.zero_shot import resolve_protocol
+
+    protocol = resolve_protocol(args.protocol, args.dataset, args.manifest, args.videos)
+    return protocol.only(args.split) if args.split else protocol
 
 
 def default_store() -> Path:
     """Folder of video features in the user's cache."""
     from hf_zsar.embedded import cache_folder
 
-    return cache_folder() / "features"
+    return cache_folder(writable=True) / "features"
 
 
 def report(record: dict[str, Any], args: argparse.Namespace) -> None:
-    """Print the table and write what was asked for."""
+    """Write what was asked for, and print the table: last, as its reader may have left (`| head`)."""
     from hf_zsar.evaluation.records import record_json, save_record
     from hf_zsar.evaluation.reports import save_eval_results, text_report
 
-    if args.json == "-":
-        print(record_json(record))
-    else:
-        print(text_report(record))
-        if args.json:
-            save_record(record, args.json)
+    if args.json and args.json != "-":
+        save_record(record, args.json)
     if args.plot:
         from hf_zsar.evaluation.plots import plot_result
 
-        with common.replacing(args.plot) as path:
-            plot_result(record, path)
+        plot_result(record, args.plot)
     if args.eval_results:
         common.say(f"wrote {save_eval_results(record, args.eval_results, args.hub_dataset)}")
+    if args.json == "-":
+        print(record_json(record, common.encoding_of(sys.stdout)))
+    else:
+        common.say(text_report(record), sys.stdout)
 
 
 def protocol_list() -> str:

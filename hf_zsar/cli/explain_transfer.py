@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
+
+from hf_zsar.files import replacing
 
 from . import common
 
@@ -29,6 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
+    args.picture = common.check_picture(args.picture)
     pipeline = common.load_pipeline(args)
     bank = pipeline.label_bank(args.label)
     if "transfer_weights" not in bank or not pipeline.model.has_prototypes:
@@ -44,10 +46,12 @@ def run(args: argparse.Namespace) -> int:
         ]
         for label, weights in zip(bank.labels, bank["transfer_weights"], strict=True)
     }
-    print(json.dumps(parts, indent=2, ensure_ascii=False) if args.json else _table(parts))
     if args.picture:
-        with common.replacing(args.picture) as path:
-            draw(parts, path)
+        draw(parts, args.picture)
+    if args.json:
+        common.print_json(parts)
+    else:
+        print(_table(parts))
     return 0
 
 
@@ -76,7 +80,8 @@ def draw(parts: dict[str, list[dict[str, Any]]], path: str) -> None:
         ax.set_title(label, loc="left", fontweight="bold")
         ax.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlabel("share of the seen class in the prototype")
-    figure.savefig(path, dpi=150)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
 
 
 def _short(name: str, limit: int = 40) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from . import common
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to the parser of `hf-zsar`."""
@@ -18,12 +20,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
-    from transformers import AutoModel, AutoProcessor
-
-    import hf_zsar  # noqa: F401 - registers the models
+    common.check_output_folder(args.out, empty=True)
+    from hf_zsar.hub.loading import load_model
     from hf_zsar.onnx import export_onnx
 
-    model, processor = AutoModel.from_pretrained(args.model), AutoProcessor.from_pretrained(args.model)
+    model, processor = load_model(args.model)
     for name, difference in export_onnx(model, processor, args.out).items():
         print(f"{args.out}/{name}.onnx  largest relative difference {difference:.1e}")
     return 0

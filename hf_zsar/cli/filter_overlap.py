@@ -24,23 +24,33 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     how.add_argument("--model", metavar="ID_OR_FOLDER", help="a model whose text side embeds the names")
     parser.add_argument(
-        "--threshold", type=float, default=0.05, help="cosine distance below which a class is dropped (default 0.05)"
+        "--threshold", type=distance, help="cosine distance below which a class is dropped (default 0.05)"
     )
     parser.add_argument("--out", metavar="FILE", help="write kept and dropped classes as JSON")
 
 
+def distance(text: str) -> float:
+    """An argument type: a cosine distance above zero."""
+    value = float(text)
+    if not 0 < value <= 2:
+        raise argparse.ArgumentTypeError(f"{text} is no cosine distance above 0 and up to 2")
+    return value
+
+
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
-    from hf_zsar.data.overlap import filter_overlap
+    if args.threshold and not (args.word_vectors or args.model):
+        raise common.CommandError("--threshold needs something to measure by: --word-vectors or --model")
+    common.check_output(args.out)
+    from hf_zsar.data.overlap import THRESHOLD, filter_overlap
 
     train, test = _classes(args.train), [name for source in args.test for name in _classes(source)]
-    overlap = filter_overlap(train, test, _embedder(args, [*train, *test]), args.threshold)
+    overlap = filter_overlap(train, test, _embedder(args, [*train, *test]), args.threshold or THRESHOLD)
+    if args.out:
+        overlap.save(args.out)
     for name, (closest, distance) in overlap.dropped.items():
         print(f"dropped  {distance:.4f}  {name}  ~  {closest}")
     print(f"{len(overlap.kept)} of {len(train)} classes kept ({overlap.rule})")
-    if args.out:
-        with common.replacing(args.out) as path:
-            overlap.save(path)
     return 0
 
 
@@ -64,10 +74,8 @@ def _embedder(args: argparse.Namespace, names: list[str]) -> Any:
         words = {word for name in names for word in clean_label(name).lower().split()}
         return mean_word_embedder(read_word_vectors(args.word_vectors, words))
     if args.model:
-        from transformers import AutoModel, AutoProcessor
+        from hf_zsar.hub.loading import load_model
 
-        import hf_zsar  # noqa: F401 - registers the models
-
-        model, processor = AutoModel.from_pretrained(args.model), AutoProcessor.from_pretrained(args.model)
-        return lambda labels: model.eval().encode_labels(**processor.prepare_labels(labels))["text_embeds"].detach()
+        model, processor = load_model(args.model)
+        return lambda labels: model.encode_labels(**processor.prepare_labels(labels))["text_embeds"].detach()
     return None

@@ -32,13 +32,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
     from accelerate import PartialState
-    from transformers import AutoModel, AutoProcessor
 
-    import hf_zsar  # noqa: F401 - registers the models
+    from hf_zsar.files import filling_folder
+    from hf_zsar.hub.loading import load_model
 
     if not args.data and not args.select_transfer:
         raise common.CommandError("nothing to do: give --data, --select-transfer or both")
-    model, processor = AutoModel.from_pretrained(args.model), AutoProcessor.from_pretrained(args.model)
+    common.check_output_folder(args.out)
+    model, processor = load_model(args.model)
     if not hasattr(model, "set_prototypes"):
         raise common.CommandError(f"{args.model} is a {type(model).__name__}; only ResT models have prototypes")
     if args.data:
@@ -46,8 +47,9 @@ def run(args: argparse.Namespace) -> int:
     if args.select_transfer:
         select(model)
     if PartialState().is_main_process:
-        model.save_pretrained(args.out)
-        processor.save_pretrained(args.out)
+        with filling_folder(args.out, last="config.json") as folder:
+            model.save_pretrained(folder)
+            processor.save_pretrained(folder)
         print(f"{int((model.seen_counts > 0).sum())} prototypes; model and processor are in {args.out}")
     return 0
 
@@ -56,16 +58,20 @@ def _fit(args: argparse.Namespace, model: Any, processor: Any) -> None:
     from accelerate import Accelerator
 
     from hf_zsar.data.video_datasets import load_video_dataset
-    from hf_zsar.training.prototypes import fit_prototypes
+    from hf_zsar.training.prototypes import check_class_head, fit_prototypes
 
     dataset = load_video_dataset(args.data, root=args.root)
+    names, known = dataset.features["label"].names, model.config.seen_class_names
+    check_class_head(model, names)
+    if model.config.prototype_source == "classifier" and known and list(known) != names:
+        raise common.CommandError(f"the prototypes are the class head's rows, made for {known[:5]}, not {names[:5]}")
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     fit_prototypes(
         model,
         processor,
         dataset,
-        dataset.features["label"].names,
+        names,
         batch_size=args.batch_size,
         state_file=out / ".prototypes-state",
         accelerator=Accelerator(),

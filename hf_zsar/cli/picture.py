@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hf_zsar.files import replacing
+
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +52,8 @@ def draw_scores(path: str, record: dict[str, Any], frames: torch.Tensor, timesta
         draw_timeline(below.subplots(), timeline)
     else:
         draw_bars(below.subplots(), record["scores"][:MAX_LABELS])
-    figure.savefig(path, dpi=100)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)
 
 
 def pick_evenly(count: int, limit: int) -> list[int]:

@@ -1,9 +1,8 @@
-"""`hf-zsar search`: find videos by text in an index that `hf-zsar embed` made."""
+"""`hf-zsar search`: find videos by text in a store that `hf-zsar embed` made."""
 
 from __future__ import annotations
 
 import argparse
-import json
 
 from . import common
 
@@ -13,10 +12,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "search",
         help="find videos by text",
-        description="Rank the videos of an index by how well they fit a text. Use the model that made the index.",
-        epilog='example:  hf-zsar embed clips/ --out clips.safetensors && hf-zsar search clips.safetensors "a bike"',
+        description="Rank the videos of a store by how well they fit a text. Use the model that made the store.",
+        epilog='example:  hf-zsar embed clips/ --out features && hf-zsar search features "a bike"',
     )
-    parser.add_argument("index", metavar="INDEX", help="file written by hf-zsar embed --out")
+    parser.add_argument("store", metavar="STORE", help="folder written by hf-zsar embed --out")
     parser.add_argument("texts", metavar="TEXT", nargs="+", help="what to look for; each text is searched by itself")
     parser.add_argument(
         "--template", action="append", metavar="TEXT", help="prompt with {} for the text ('{}' takes it as it is)"
@@ -28,18 +27,21 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search; see the exit status in `hf_zsar.cli`."""
-    from hf_zsar.retrieval import VideoIndex
+    from hf_zsar.features.store import FeatureStore
+    from hf_zsar.retrieval import search_store
 
-    index = VideoIndex.load(args.index)
+    store = FeatureStore.open(args.store)
+    if not store.rows:
+        raise common.CommandError(f"{args.store} holds no video")
     texts = list(dict.fromkeys(args.texts))
     pipe = common.load_pipeline(args)
-    scores = index.search(pipe.model, pipe.label_bank(texts, args.template))
-    records = []
+    scores = search_store(store, pipe.model, pipe.label_bank(texts, args.template))
+    names, records = [row.id for row in store.rows], []
     for text, row in zip(texts, scores, strict=True):
         best = row.argsort(descending=True, stable=True)[: args.top_k].tolist()
-        records.append({"text": text, "videos": [{"video": index.videos[i], "score": row[i].item()} for i in best]})
+        records.append({"text": text, "videos": [{"video": names[i], "score": row[i].item()} for i in best]})
     if args.json:
-        print(json.dumps(records, indent=2, ensure_ascii=False))
+        common.print_json(records)
         return 0
     for record in records:
         print(record["text"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from . import common
 from .convert import assignment_of
 
 
@@ -25,16 +26,28 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="a field of the recipe that wins, such as data.source=videos",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="train nothing: say which parameters would be trained, at which rates and for how long, and draw a batch",
+    )
     parser.add_argument("--with-trainer", action="store_true", help="use transformers' Trainer instead of Accelerate")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it; the exit status."""
+    """Run `hf-zsar train`; the exit status."""
     from accelerate import PartialState
 
     from hf_zsar.training.recipe import load_recipe
 
     recipe = load_recipe(args.recipe, dict(args.set))
+    if args.dry_run:
+        from hf_zsar.training.dry_run import dry_run
+
+        for line in dry_run(recipe):
+            print(line)
+        return 0
+    common.check_output_folder(recipe.output)
     if args.with_trainer:
         from hf_zsar.training.with_trainer import train_with_trainer
 

@@ -1,16 +1,16 @@
 """Reading official checkpoint files and writing Hugging Face folders: what all converters share.
 
-Pickles are opened with `weights_only=True` and nothing else, so a file can hold tensors and plain containers but no
-code. A folder is written under a temporary name and renamed when it is complete.
+Pickles are opened with `weights_only=True`, TorchScript archives by a reader of our own: a file can hold tensors and
+plain containers, and none of its code is run. A folder is written under a temporary name and renamed when it is
+complete.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-import shutil
 import struct
-import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+
+from hf_zsar.files import is_empty, replacing_folder
+from hf_zsar.modeling.tensor_files import read_tensors
+
+from .torchscript import check_stored, is_torchscript, read_torchscript
 
 
 if TYPE_CHECKING:
@@ -39,7 +42,6 @@ DAMAGE = (
     MemoryError,
     OSError,
     RuntimeError,
-    SafetensorError,
     TypeError,
     ValueError,
     struct.error,
@@ -55,7 +57,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     """The top level of a checkpoint file, tensors on the CPU.
 
     Reads PyTorch pickles (`weights_only=True`), safetensors, and TorchScript archives (OpenAI's CLIP files), of which
-    only the parameters are kept.
+    only the tensors are read.
 
     Raises:
         ConversionError: no such file, not a checkpoint, or a pickle that holds more than tensors and plain containers.
@@ -83,10 +85,16 @@ def _read(path: Path) -> Any:
         raise ConversionError(f"{path} is not a file: name the checkpoint file itself.")
     try:
         if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        if _is_torchscript(path):
-            return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
-        return torch.load(path, map_location="cpu", weights_only=True)
+            return read_tensors(path, error=ConversionError)[0]
+        if is_torchscript(path):
+            return read_torchscript(path)
+        if zipfile.is_zipfile(path):
+            check_stored(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a damaged file seems to be
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except ConversionError:
+        raise
     except pickle.UnpicklingError as error:
         raise ConversionError(
             f"{path} is not a plain checkpoint: it is damaged, or holds Python objects besides tensors and plain "
@@ -98,15 +106,8 @@ def _read(path: Path) -> Any:
         raise ConversionError(f"{path} cannot be read as a checkpoint: {first_line}") from error
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.split("/")[1:2] == ["code"] for name in archive.namelist())
-
-
 def tensors_of(content: Mapping[str, Any], source: str) -> StateDict:
-    """Check that `content` is a state dict: string keys, tensors only.
+    """Check that `content` is a state dict: string keys, tensors only, each with a value of its own in the file.
 
     Raises:
         ConversionError: naming the entries that are something else.
@@ -115,7 +116,19 @@ def tensors_of(content: Mapping[str, Any], source: str) -> StateDict:
     if others or not content:
         found = f"entries that are no tensors: {_some(others)}" if others else "no weights"
         raise ConversionError(f"{source} has {found}.")
+    odd = [str(key) for key, value in content.items() if not _is_plain(value)]
+    if odd:
+        raise ConversionError(
+            f"{source} has weights that are sparse, quantized, without values or repeated: {_some(odd)}."
+        )
     return dict(content)
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is what it seems; a view with steps of 0 makes any size out of one number."""
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_nested:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def without_prefix(state: Mapping[str, torch.Tensor], prefix: str) -> StateDict:
@@ -236,7 +249,7 @@ def check_target(folder: str | os.PathLike) -> Path:
         ConversionError: there is something already.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or not is_empty(folder)):
         raise ConversionError(f"{folder} exists and is not empty: choose another folder or remove it first.")
     return folder
 
@@ -247,18 +260,5 @@ def write_folder(folder: str | os.PathLike, write: Callable[[str], None]) -> Non
     Raises:
         ConversionError: the folder exists and is not empty, or its parent cannot be written.
     """
-    folder = check_target(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
-    try:
-        os.chmod(temporary, 0o777 & ~_umask())
-        write(temporary)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with replacing_folder(check_target(folder)) as temporary:
+        write(str(temporary))

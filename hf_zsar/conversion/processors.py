@@ -10,6 +10,8 @@ from transformers import AutoTokenizer, CLIPConfig, PreTrainedConfig
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from hf_zsar import METHODS, ZSARVideoProcessor
+from hf_zsar.errors import sentence
+from hf_zsar.hub.loading import readable
 
 from .checkpoint_files import Conversion, ConversionError
 
@@ -55,7 +57,8 @@ def attach_processor(conversion: Conversion, tokenizer: Any = None, templates: S
         conversion.extras = [video_processor]
         return
     options = conversion.processor_options | ({"prompt_templates": list(templates)} if templates else {})
-    conversion.extras = [method.processor_class(video_processor, tokenizer, **options)]
+    processor = method.processor_class(video_processor, tokenizer, **options)
+    conversion.extras = [processor.limited_to(conversion.model.text_limit)]
 
 
 def load_tokenizer(name: str | os.PathLike) -> Any:
@@ -64,10 +67,10 @@ def load_tokenizer(name: str | os.PathLike) -> Any:
         ConversionError: no such tokenizer.
     """
     try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ConversionError(f"no tokenizer can be loaded from {os.fspath(name)!r}: {first_line}") from error
+        with readable(name):
+            return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ConversionError(f"no tokenizer can be loaded from {os.fspath(name)!r}: {sentence(error)}") from error
 
 
 def check_vocabulary(tokenizer: Any, config: PreTrainedConfig) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import yaml
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CLIPConfig, CLIPModel
 from transformers.utils import logging
@@ -22,6 +21,8 @@ from hf_zsar.modeling.configuration_stdd import STDDConfig
 from hf_zsar.modeling.modeling_stdd import STDDModel, text_tensors
 from hf_zsar.modeling.modeling_zsar import LabelBank, fingerprint_of, normalize
 from hf_zsar.processing.processing_stdd import BASE_TEMPLATES
+from hf_zsar.processing.text_files import TextFileError
+from hf_zsar.yaml_files import parse_yaml
 
 from .checkpoint_files import (
     Conversion,
@@ -130,9 +131,9 @@ def _settings(cfg: Any, source: str) -> tuple[dict[str, Any], list[str]]:
     if cfg is None:
         return {}, ["the file has no settings: those of the official training scripts are assumed"]
     try:
-        cfg = yaml.safe_load(cfg) if isinstance(cfg, str) else cfg
-    except yaml.YAMLError as error:
-        raise ConversionError(f"{source}: its 'cfg' is no YAML: {str(error).splitlines()[0]}.") from error
+        cfg = parse_yaml(cfg, f"{source}: its 'cfg'") if isinstance(cfg, str) else cfg
+    except TextFileError as error:
+        raise ConversionError(str(error)) from error
     sections = [cfg.get(name) if isinstance(cfg, Mapping) else None for name in ("MODEL", "DATA")]
     if not all(section is None or isinstance(section, Mapping) for section in sections):
         raise ConversionError(f"{source}: its 'cfg' has no MODEL and DATA sections.")
@@ -190,6 +191,9 @@ def import_text_features(path: str | os.PathLike, labels: Sequence[str]) -> Labe
         path: a tensor `[K, A, D]`, A prompts per class, not normalised; or `[K, D]`.
         labels: the K class names in the order of the file, which holds none.
 
+    Returns:
+        A bank that no model has made: [`LabelBank.admitted_by`] says which one it belongs to.
+
     Raises:
         ConversionError: not such a tensor, or another number of labels.
     """
@@ -210,7 +214,8 @@ def import_text_features(path: str | os.PathLike, labels: Sequence[str]) -> Labe
     if not features.isfinite().all():
         raise ConversionError(f"{source} has features that are not finite numbers.")
     tensors = text_tensors(normalize(features), torch.ones(features.shape[:2], dtype=torch.bool))
-    return LabelBank(tuple(labels), tensors, fingerprint_of("stdd-text-features", list(labels), features))
+    fingerprint = fingerprint_of("stdd-text-features", list(labels), features)
+    return LabelBank(tuple(labels), tensors, fingerprint, metadata={"imported": "text features of the official code"})
 
 
 __all__ = ["convert", "import_text_features", "load_teacher"]

@@ -6,8 +6,8 @@ out of the candidates, one from each of as many equal segments as it wants frame
 
 from __future__ import annotations
 
+import glob
 import io
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -19,6 +19,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from hf_zsar.files import is_empty, remove_leftovers, replacing, write_json
+from hf_zsar.processing.text_files import read_json
 from hf_zsar.processing.video_reading import VideoReadError, open_video
 from hf_zsar.processing.video_transforms import channels_first, resize
 
@@ -94,15 +96,13 @@ def _claim(folder: Path, index: dict[str, Any]) -> None:
     path = folder / INDEX
     folder.mkdir(parents=True, exist_ok=True)
     if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != index:
+        if read_json(path) != index:
             raise VideoDatasetError(f"{folder} is the cache of other videos or settings: choose another folder.")
-    elif any(folder.iterdir()):
+    elif not is_empty(folder):
         raise VideoDatasetError(f"{folder} is not empty and no frame cache: choose another folder.")
-    for rest in folder.glob(".frames-*"):
-        rest.unlink()
-    temporary = folder / f".{INDEX}"
-    temporary.write_text(json.dumps(index), encoding="utf-8")
-    os.replace(temporary, path)
+    else:
+        write_json(path, index, indent=None)
+    remove_leftovers(folder)
 
 
 def _decode_all(rows: Sequence[dict[str, Any]], settings: tuple[int, int, int], workers: int) -> list[Any]:
@@ -138,9 +138,8 @@ def _write(rows: list[dict[str, Any]], label: Any, shard: Path) -> None:
 
     features = Features({"frames": ListOf(Value("binary")), "label": label, "index": Value("int64")})
     columns = {name: [row[name] for row in rows] for name in features}
-    temporary = shard.with_name(f".{shard.name}")
-    Dataset.from_dict(columns, features=features).to_parquet(temporary)
-    os.replace(temporary, shard)
+    with replacing(shard) as temporary:
+        Dataset.from_dict(columns, features=features).to_parquet(temporary)
 
 
 def is_frame_cache(folder: Path) -> bool:
@@ -156,14 +155,18 @@ def load_frame_cache(folder: Path, streaming: bool = False) -> Any:
     """
     from datasets import load_dataset
 
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    wanted = -(-len(index["videos"]) // index["shard_size"])
+    index = read_json(folder / INDEX)
+    try:
+        wanted = -(-len(index["videos"]) // int(index["shard_size"]))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise VideoDatasetError(f"{folder / INDEX} is no index of a frame cache: make the cache again.") from error
     shards = sorted(str(path) for path in folder.glob("frames-*.parquet"))
     if len(shards) != wanted:
         raise VideoDatasetError(
             f"{folder} has {len(shards)} of {wanted} shards: run hf-zsar cache again to finish it."
         )
-    return load_dataset("parquet", data_files={"train": shards}, split="train", streaming=streaming)
+    data_files = {"train": [glob.escape(shard) for shard in shards]}  # `datasets` takes names for patterns
+    return load_dataset("parquet", data_files=data_files, split="train", streaming=streaming)
 
 
 __all__ = ["build_frame_cache", "load_frame_cache"]

@@ -7,15 +7,14 @@ are dropped, which is weaker.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
+from hf_zsar.files import write_json
 from hf_zsar.processing.prompts import clean_label
 
 
@@ -43,9 +42,7 @@ class Overlap:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write a JSON file, whole or not at all."""
-        temporary = Path(f"{os.fspath(path)}.tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_json(path, asdict(self))
 
 
 def filter_overlap(
@@ -112,7 +109,7 @@ def read_word_vectors(path: str | os.PathLike, words: set[str] | None = None) ->
         ValueError: a line that is none, with its number.
     """
     vectors: dict[str, np.ndarray] = {}
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             word, *numbers = line.rstrip().split(" ")
             if number == 1 and len(numbers) == 1:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
+import threading
 import time
+import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +29,11 @@ MOST_SECONDS = 120.0  # that one question may keep the model busy
 TIMELINE_LABELS = 5
 # A path of this machine, and advice that is of no use on a page, in a message that came from below.
 PATH = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:'\"]+[\\/])+[^\s\\/:'\",]*")
-FOR_PROGRAMMERS = re.compile(r"; \S+\.set_limits raises it")
+FOR_PROGRAMMERS = re.compile(r"; \S+\.set_limits raises it| The pipeline scores .*")
+NOTED = ("LabelWarning", "VideoReadWarning")  # by name, since a Space has them from the model's own code
+MOST_NOTES = 1000
+_NOTES: OrderedDict[tuple[Any, ...], list[str]] = OrderedDict()
+_LISTENING = threading.Lock()  # who hears warnings is a fact of the whole process
 
 
 class Refusal(ValueError):
@@ -90,6 +98,7 @@ class Answer:
         frames: the pictures that the model saw, each with its caption.
         explanation: what the best label's score was made of, where the method tells.
         about: one line about the video and what was looked at.
+        notes: what of the video or the labels did not reach the model.
         timeline: None for short videos.
     """
 
@@ -98,6 +107,7 @@ class Answer:
     frames: list[tuple[Image.Image, str]]
     explanation: Explanation | None
     about: str
+    notes: tuple[str, ...] = ()
     timeline: Timeline | None = None
 
 
@@ -151,6 +161,10 @@ def ask(
         raise Refusal(
             f"A prompt needs {{}} exactly once, where the label goes, and has at most {LONGEST_PROMPT} characters."
         )
+    try:
+        labels = pipe.processor.check_candidates(labels)
+    except ValueError as error:
+        raise Refusal(sentence(error, video)) from error
     return Question(video, labels, descriptions, template, float(window or 0))
 
 
@@ -198,16 +212,19 @@ def _answers(pipe: Any, question: Question, wanted: Callable[[], bool]) -> Itera
 def _whole(pipe: Any, question: Question) -> tuple[Answer, Any]:
     """The answer for the whole video, its timeline empty, and the encoded labels."""
     processor = pipe.processor.video_processor
-    clip = processor.sample(question.video, num_views=1)
+    with own_warnings() as notes:
+        clip = processor.sample(question.video, num_views=1)
     duration = clip.info.duration
     if duration > LONGEST_VIDEO:
         minutes = f"{duration / 60:.0f} minutes; at most {LONGEST_VIDEO / 60:.0f}"
         raise Refusal(f"This video has {minutes} are possible here.")
     text = {"templates": [question.template] if question.template else None}
     text["descriptions"] = question.descriptions or None
-    bank = pipe.label_bank(question.labels, question.template, text["descriptions"])
+    with own_warnings() as label_notes:
+        bank = pipe.label_bank(question.labels, question.template, text["descriptions"])
+    notes += remembered((id(pipe), repr(question.labels), repr(text)), label_notes)
     inputs = processor([clip.frames], do_sample_frames=False, num_views=1, num_crops=1)
-    features = pipe.model.encode_videos(inputs["pixel_values_videos"].to(pipe.device))
+    features = pipe.encode_videos(inputs["pixel_values_videos"])
     outputs = {"labels": bank.labels, "logits": pipe.model.score(features, bank)[0]}
     scores = {entry["label"]: entry["score"] for entry in pipe.postprocess(outputs)}
     best = bank.labels.index(next(iter(scores)))
@@ -219,6 +236,7 @@ def _whole(pipe: Any, question: Question) -> tuple[Answer, Any]:
         frames=_captioned(pictures, clip.timestamps, saliency, best),
         explanation=explain(pipe, features, bank, saliency, best, **text),
         about=_about(clip, len(pictures), saliency),
+        notes=tuple(sentence(note, question.video) for note in notes),
         timeline=empty_timeline(question.window, duration, tuple(scores)[:TIMELINE_LABELS]),
     )
     return answer, bank
@@ -262,8 +280,36 @@ def _about(clip: Any, count: int, saliency: dict[str, torch.Tensor]) -> str:
     return text
 
 
-def sentence(error: Exception, video: str) -> str:
-    """An error message as a sentence, without a path of this machine."""
+@contextlib.contextmanager
+def own_warnings() -> Iterator[list[str]]:
+    """What the package warns of in this thread, while other threads' warnings go where they went."""
+    told: list[str] = []
+    thread = threading.get_ident()
+    with _LISTENING, warnings.catch_warnings():
+        warnings.simplefilter("always")
+        others = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if threading.get_ident() == thread and category.__name__ in NOTED:
+                told.append(str(message))
+            else:
+                others(message, category, *rest, **more)
+
+        warnings.showwarning = show
+        yield told
+
+
+def remembered(key: tuple[Any, ...], notes: list[str]) -> list[str]:
+    """The notes on a label set, which is warned of once: later visitors get what was said then."""
+    if notes or key not in _NOTES:
+        _NOTES[key] = notes
+        while len(_NOTES) > MOST_NOTES:
+            _NOTES.popitem(last=False)
+    return _NOTES.get(key, [])
+
+
+def sentence(error: Exception | str, video: str) -> str:
+    """A message as a sentence, without a path of this machine."""
     text = str(error).replace(str(video), "the video").replace(os.path.basename(video), "the video")
     text = FOR_PROGRAMMERS.sub("", PATH.sub("a file", text))
     first = text.strip().splitlines()[0] if text.strip() else "it could not be used."

@@ -29,6 +29,7 @@ CSS = """
 .bars .bar {height: 14px; border-radius: 4px; background: #4477aa; min-width: 1px}
 .bars .value {text-align: right; font-variant-numeric: tabular-nums}
 .about {margin: 12px 0}
+.note {border-left: 4px solid #d97706; padding-left: 10px; margin: 8px 0; overflow-wrap: anywhere}
 .bars .name {overflow-wrap: anywhere}
 .scores .best {font-size: 1.5em; font-weight: 600; margin: 0 0 8px; overflow-wrap: anywhere}
 .scores details {margin-top: 8px; max-height: 320px; overflow-y: auto}
@@ -55,6 +56,11 @@ def problem(sentence: str) -> str:
     return f'<div class="problem" role="alert">{html.escape(sentence)}</div>'
 
 
+def note(sentence: str) -> str:
+    """A sentence about what the answer leaves out."""
+    return f'<p class="note">{html.escape(sentence)}</p>'
+
+
 def working(question: Question) -> str:
     """That the answer is on its way."""
     return f'{subject(question)}<p class="working">Reading the video…</p>'
@@ -72,7 +78,8 @@ def result(answer: Answer) -> str:
     explanation = bars(answer.explanation) if answer.explanation else ""
     return (
         f"{subject(answer.question)}{scores(answer.scores)}"
-        f'<p class="about">{html.escape(answer.about)}</p><div class="explanation">{explanation}</div>'
+        f'<p class="about">{html.escape(answer.about)}</p>{"".join(map(note, answer.notes))}'
+        f'<div class="explanation">{explanation}</div>'
         f"{frames(answer.frames)}"
     )
 

@@ -6,6 +6,7 @@ import os
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from hf_zsar.files import replacing
 from hf_zsar.processing.action_graph import RELATIONS, ActionGraph
 
 
@@ -80,7 +81,8 @@ def draw_graph(graph: ActionGraph, path: str | os.PathLike) -> None:
             _draw_spoke(axes, boxes, *edge)
     for edge, lane in arcs:
         _draw_arc(axes, boxes, -LANE * lane - 0.2, *edge)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
 
 
 def _places(network: nx.MultiDiGraph) -> dict[str, tuple[float, float]]:

@@ -12,7 +12,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hf_zsar.files import append_line
 from hf_zsar.processing.descriptions import DescriptionError
+from hf_zsar.processing.text_files import parse_json
 
 
 def cache_key(label: str, *parts: Any) -> str:
@@ -30,19 +32,18 @@ class Journal:
     def __init__(self, path: str | os.PathLike | None = None) -> None:
         self.path = None if path is None else Path(path)
         self.records: dict[str, dict[str, Any]] = {}
-        self._torn_at: int | None = None
         if self.path is not None and self.path.exists():
             self._load()
 
     def _load(self) -> None:
         assert self.path is not None
         data = self.path.read_bytes()
-        self._torn_at = data.rfind(b"\n") + 1  # everything behind the last newline was cut off by a kill
-        for number, line in enumerate(data[: self._torn_at].decode("utf-8", "replace").split("\n")[:-1], start=1):
+        whole = data[: data.rfind(b"\n") + 1]  # everything behind the last newline was cut off by a kill
+        for number, line in enumerate(whole.decode("utf-8", "replace").split("\n")[:-1], start=1):
             try:
-                record = json.loads(line)
+                record = parse_json(line, f"line {number}")
                 self.records[record["key"]] = record
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError) as error:
                 raise DescriptionError(
                     f"{self.path}: line {number} is no cache record; name another file or delete this one."
                 ) from error
@@ -57,11 +58,5 @@ class Journal:
         self.records[key] = record
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "ab") as file:
-                if self._torn_at is not None:
-                    file.truncate(self._torn_at)
-                    self._torn_at = None
-                file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            append_line(self.path, json.dumps(record, ensure_ascii=False))
         return record

@@ -71,12 +71,15 @@ def _load(name: str, device: str | None, revision: str | None) -> tuple[Any, Any
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-    config = AutoConfig.from_pretrained(name, revision=revision)
-    factory = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    model = factory.from_pretrained(name, revision=revision, dtype="auto")
+    from hf_zsar.hub.loading import readable
+
+    with readable(name):
+        config = AutoConfig.from_pretrained(name, revision=revision)
+        factory = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model = factory.from_pretrained(name, revision=revision, dtype="auto")
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
     accelerator = torch.accelerator.current_accelerator(check_available=True)
-    model.to(device or accelerator or "cpu").eval()
-    return model, AutoTokenizer.from_pretrained(name, revision=revision)
+    return model.to(device or accelerator or "cpu").eval(), tokenizer
 
 
 class _Generator:

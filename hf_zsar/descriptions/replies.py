@@ -6,13 +6,14 @@ Nothing here raises on a strange reply: it returns what could be read, and the c
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hf_zsar.processing.action_graph import RELATIONS, ActionGraph, Triple, tidy, tidy_clause, unique
 from hf_zsar.processing.descriptions import normalize_attributes
+from hf_zsar.processing.text_files import parse_json
+from hf_zsar.yaml_files import parse_yaml
 
 
 # No attribute list and no graph of one action is longer; what a runaway model adds is not read.
@@ -71,8 +72,8 @@ def _first_string_array(text: str) -> list[str] | None:
 def _literal(text: str) -> Any:
     """JSON, or the same with Python's quotes; None if neither."""
     try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+        return parse_json(text, "the reply")
+    except ValueError:
         pass
     try:
         return ast.literal_eval(text)
@@ -97,14 +98,12 @@ def parse_mapping(reply: str) -> dict[str, Any] | None:
 
 
 def _longest_mapping(lines: Sequence[str], max_dropped: int = 12) -> dict[str, Any] | None:
-    import yaml
-
     for dropped in range(min(len(lines), max_dropped)):
         text = "\n".join(lines[: len(lines) - dropped]).rstrip().rstrip(",")
         for candidate in (text, text + "]}", text + "]}}"):
             try:
-                data = yaml.load(candidate, yaml.BaseLoader)  # "on" and "no" are words here
-            except (yaml.YAMLError, RecursionError):
+                data = parse_yaml(candidate, "the reply", words=True)  # "on" and "no" are words here
+            except ValueError:
                 continue
             if isinstance(data, dict) and any(isinstance(value, (list, dict)) for value in data.values()):
                 return data

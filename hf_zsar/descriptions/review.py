@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from hf_zsar.processing.action_graph import ActionGraph
 from hf_zsar.processing.description_schemas import SCHEMA_IDS, SCHEMAS, DescriptionError, iter_problems
-from hf_zsar.processing.descriptions import Descriptions, read_json
+from hf_zsar.processing.descriptions import Descriptions, read_description_file
 
 
 # The longest text of the CLIP text towers, start and end token included.
@@ -54,7 +54,7 @@ def review_file(
         count_tokens: length of a text in tokens, start and end included; without it lengths are not checked.
     """
     try:
-        data = read_json(path)
+        data = read_description_file(path)
         descriptions = Descriptions.from_dict(data, kind, source=os.fspath(path))
         if kind:
             descriptions.require(kind)

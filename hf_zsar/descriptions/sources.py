@@ -7,8 +7,6 @@ a glossary with a line `label: text` or `label<TAB>text` each; a WordNet databas
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_zsar.processing.descriptions import DescriptionError, canonical_key, read_json
+from hf_zsar.data.line_files import parse_table, read_lines
+from hf_zsar.data.video_folders import is_junk
+from hf_zsar.processing.descriptions import DescriptionError, canonical_key, read_description_file
+from hf_zsar.processing.text_files import TextFileError, parse_json
 
 from .reading import clean_text, read_text, verb_lemma
 
@@ -88,7 +89,7 @@ def read_texts(source: str | os.PathLike | Mapping[str, Any]) -> Texts:
         return _filled(_pairs_of_folder(path))
     suffix = path.suffix.lower()
     if suffix == ".json":
-        return _filled(_pairs_of_json(read_json(path), str(path)))
+        return _filled(_pairs_of_json(read_description_file(path), str(path)))
     lines = _read_lines(path)
     if suffix == ".jsonl":
         return _filled(_pairs_of_jsonl(lines, str(path)))
@@ -108,15 +109,15 @@ def _filled(pairs: Iterable[tuple[str, str]], glossary: bool = False) -> Texts:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return read_lines(path)
     except OSError as error:
         raise DescriptionError(f"{path}: cannot be read ({error.strerror or error}); check the path.") from error
-    except UnicodeDecodeError as error:
-        raise DescriptionError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8.") from error
+    except TextFileError as error:
+        raise DescriptionError(str(error)) from error
 
 
 def _pairs_of_folder(folder: Path) -> Iterator[tuple[str, str]]:
-    files = sorted(folder.glob("*.txt"))
+    files = sorted(path for path in folder.glob("*.txt") if not is_junk(path.name))
     if not files:
         raise DescriptionError(f"{folder}: no <label>.txt file in the folder; name one file after each label.")
     for path in files:
@@ -144,11 +145,12 @@ def _pairs_of_mapping(data: Mapping[str, Any], name: str) -> Iterator[tuple[str,
 def _pairs_of_jsonl(lines: Iterable[str], name: str) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
+            where = f"{name}: line {number}"
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DescriptionError(f"{name}: line {number} is not JSON: {error.msg}; correct it.") from error
-            yield from _pairs_of_row(row, f"{name}: line {number}")
+                row = parse_json(line, where)
+            except TextFileError as error:
+                raise DescriptionError(str(error)) from error
+            yield from _pairs_of_row(row, where)
 
 
 def _pairs_of_row(row: Any, where: str) -> Iterator[tuple[str, str]]:
@@ -212,15 +214,17 @@ def read_label_csv(path: str | os.PathLike) -> list[str]:
     Raises:
         DescriptionError: no such columns, or ids that do not count up from 0.
     """
-    rows = list(csv.DictReader(_read_lines(Path(path)), skipinitialspace=True))
-    if not rows or not {"id", "name"} <= set(rows[0]):
+    try:
+        columns, rows = parse_table("\n".join(_read_lines(Path(path))), os.fspath(path))
+    except TextFileError as error:
+        raise DescriptionError(str(error)) from error
+    if not rows or not {"id", "name"} <= set(columns):
         raise DescriptionError(f"{path}: expected a header `id,name` and one class a row.")
-    for position, row in enumerate(rows):
-        if not (row["id"] or "").strip().isdigit() or int(row["id"]) != position or not (row["name"] or "").strip():
-            raise DescriptionError(
-                f"{path}: row {position + 1} is {row['id']!r}, {row['name']!r}; ids count up from 0."
-            )
-    return [row["name"].strip() for row in rows]
+    found = [(row["id"], row.get("name", "")) for _, row in rows]
+    for position, (number, name) in enumerate(found):
+        if not number.isdigit() or int(number) != position or not name:
+            raise DescriptionError(f"{path}: row {position + 1} is {number!r}, {name!r}; ids count up from 0.")
+    return [name for _, name in found]
 
 
 def read_video_list(path: str | os.PathLike) -> list[VideoListEntry]:

@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hf_zsar.data.video_folders import is_junk
 from hf_zsar.processing.action_graph import RELATIONS, ActionGraph
 from hf_zsar.processing.descriptions import ClassDescription, DescriptionError, Descriptions, canonical_key
+from hf_zsar.processing.text_files import TextFileError
+from hf_zsar.yaml_files import read_yaml
 
 from .replies import graph_from_fields
 
@@ -111,7 +114,7 @@ def _read_parts(paths: Sequence[str | os.PathLike]) -> dict[str, Mapping[str, An
     files = [file for path in map(Path, paths) for file in (_yaml_files(path) if path.is_dir() else [path])]
     parts: dict[str, Mapping[str, Any]] = {}
     for file in files:
-        data = read_yaml(file)
+        data = _read(file)
         kind = _kind_of(data)
         if kind is None:
             raise DescriptionError(f"{file}: neither a graph file, a prompt file nor a label file of STDD.")
@@ -122,7 +125,7 @@ def _read_parts(paths: Sequence[str | os.PathLike]) -> dict[str, Mapping[str, An
 
 
 def _yaml_files(folder: Path) -> list[Path]:
-    files = sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")])
+    files = sorted(each for each in [*folder.glob("*.yml"), *folder.glob("*.yaml")] if not is_junk(each.name))
     if not files:
         raise DescriptionError(f"{folder}: no .yml file in the folder.")
     return files
@@ -139,26 +142,10 @@ def _kind_of(data: Any) -> str | None:
     return "graphs" if any(key.endswith(("_li", "_triples")) for key in fields) else None
 
 
-def read_yaml(path: str | os.PathLike) -> Any:
-    """Parse YAML with every scalar as text ("no" and "on" are words here) and repeated keys as an error.
-
-    Raises:
-        DescriptionError: missing file or bad YAML, with line and column.
-    """
-    import yaml
-
-    class Loader(yaml.BaseLoader):
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
-            names = [self.construct_object(key, deep=True) for key, _ in node.value]
-            repeated = next((name for position, name in enumerate(names) if name in names[:position]), None)
-            if repeated is not None:
-                raise DescriptionError(f"{path}: line {node.start_mark.line + 1}: the key {repeated!r} appears twice.")
-            return super().construct_mapping(node, deep=deep)
-
+def _read(path: Path) -> Any:
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return yaml.load(file, Loader)
+        return read_yaml(path, words=True)
     except OSError as error:
         raise DescriptionError(f"{path}: cannot be read ({error.strerror or error}); check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DescriptionError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    except TextFileError as error:
+        raise DescriptionError(str(error)) from error

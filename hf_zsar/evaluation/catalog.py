@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-
-VIDEO_SUFFIXES = frozenset(
-    (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".gif", ".flv", ".wmv", ".3gp", ".ts", ".ogv")
-)
+from hf_zsar.data.video_folders import find_videos
 
 
 def _same(stem: str) -> str:
@@ -93,21 +90,6 @@ def class_key(name: str) -> str:
     return re.sub(r"[\s_-]", "", name.casefold())
 
 
-def walk_videos(root: Path) -> Iterator[Path]:
-    """All files with a video's suffix under a folder, in sorted order; linked folders are entered once."""
-    entered = set()
-    for folder, children, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in entered:
-            children.clear()
-            continue
-        entered.add(real)
-        children.sort()
-        for file in sorted(files):
-            if os.path.splitext(file)[1].lower() in VIDEO_SUFFIXES:
-                yield Path(folder, file)
-
-
 def find_clips(root: str | os.PathLike, dataset: DatasetInfo, labels_of: Mapping[str, str]) -> FoundClips:
     """Look for the clips of a protocol under a folder.
 
@@ -122,7 +104,7 @@ def find_clips(root: str | os.PathLike, dataset: DatasetInfo, labels_of: Mapping
         raise FileNotFoundError(f"{root} is not a folder: pass the one that holds the videos of {dataset.title}.")
     wanted = {dataset.key(clip) for clip in labels_of}
     candidates: dict[str, list[Path]] = {}
-    for path in walk_videos(root):
+    for path in map(Path, find_videos(root)):
         key = dataset.key(dataset.clip_id(path.stem))
         if key in wanted:
             candidates.setdefault(key, []).append(path)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from hf_zsar.files import replacing
 
 from .records import main_metric
 from .reports import METRIC_TITLES, dataset_title, percent
@@ -21,33 +23,45 @@ _NAMED_CLASSES = 60  # beyond that, names on the confusion matrix are too small 
 
 
 def confusion_matrix(record: Mapping[str, Any]) -> np.ndarray:
-    """Counts `[K, K]` over all splits: row = the clip's class, column = the answer, in label order.
+    """Clips `[K, K]`: row = the clip's class, column = the answer, in label order.
 
-    A clip with several right labels stands in the row of the first.
+    Each clip counts once: one that stands in several splits counts for an equal part in each. A clip with several
+    right labels stands in the row of the first.
     """
     size = len(record["classes"]["names"])
     labels = record["clips"]["labels"]
-    counts = np.zeros((size, size), dtype=np.int64)
-    for entry in record["results"]:
-        for clip, answer in zip(entry["per_clip"]["clip"], entry["per_clip"]["answer"], strict=True):
-            counts[labels[clip][0], answer] += 1
+    pairs = [pair for entry in record["results"] for pair in _answers(entry)]
+    splits = np.bincount(np.array([clip for clip, _ in pairs], dtype=np.int64), minlength=len(labels))
+    counts = np.zeros((size, size))
+    for clip, answer in pairs:
+        counts[labels[clip][0], answer] += 1 / splits[clip]
     return counts
+
+
+def _answers(entry: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    return zip(entry["per_clip"]["clip"], entry["per_clip"]["answer"], strict=True)
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    """Each row by its sum; rows without clips stay zero."""
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
 
 
 def draw_class_accuracy(axes: Axes, record: Mapping[str, Any]) -> None:
     """Horizontal bars, best class on top, with the number of clips behind each; classes without clips are left out."""
     counts = confusion_matrix(record)
     totals = counts.sum(axis=1)
-    accuracy = counts.diagonal() / np.maximum(1, totals)
+    accuracy = _shares(counts).diagonal()
     order = sorted(np.flatnonzero(totals), key=lambda k: -accuracy[k])  # equal ones stay in label order
     names = record["classes"]["names"]
     axes.barh(range(len(order)), 100 * accuracy[order], color=_BLUE, height=0.72)
-    axes.set_yticks(range(len(order)), [f"{names[k]} ({totals[k]})" for k in order], fontsize=7)
+    axes.set_yticks(range(len(order)), [f"{names[k]} ({totals[k]:.0f})" for k in order], fontsize=7)
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.set_xlim(0, 100)
     axes.set_xlabel("top-1, % of the clips (number in brackets)")
     axes.set_title("accuracy per class", fontsize=10)
-    mean = 100 * counts.diagonal().sum() / max(1, totals.sum())
+    mean = 100 * counts.diagonal().sum() / totals.sum()
     axes.axvline(mean, color=_ORANGE, linewidth=1)
     place = dict(xytext=(3, 2), textcoords="offset points", fontsize=7, color=_ORANGE)
     axes.annotate(f"all clips {mean:.1f}", (mean, len(order) - 1), **place)
@@ -60,8 +74,7 @@ def draw_confusion(axes: Axes, record: Mapping[str, Any]) -> None:
     # Columns may be answered without having clips; rows without clips say nothing.
     used = (counts.sum(axis=0) + counts.sum(axis=1)) > 0
     counts, names = counts[used][:, used], np.array(record["classes"]["names"])[used]
-    share = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    picture = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
+    picture = axes.imshow(100 * _shares(counts), cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
     if len(names) <= _NAMED_CLASSES:
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
         axes.set_yticks(range(len(names)), names, fontsize=6)
@@ -138,4 +151,5 @@ def plot_result(record: Mapping[str, Any], path: str | os.PathLike) -> None:
         figure = result_figure(record)
     except ModuleNotFoundError as error:
         raise ImportError("Drawing needs matplotlib: pip install 'hf-zsar[plot]'.") from error
-    figure.savefig(path, dpi=130)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130)

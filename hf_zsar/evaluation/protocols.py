@@ -16,7 +16,8 @@ from typing import Any
 def digest(value: Any) -> str:
     """SHA-256 of the canonical JSON of a value, 16 hex digits."""
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    # Names of files need not be text.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ views, candidates. Tables, card entries, comparisons and plots are made from rec
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import platform
 from collections.abc import Mapping
@@ -15,6 +13,10 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from hf_zsar.files import write_text
+from hf_zsar.printing import dump_json, without_nan
+from hf_zsar.processing.text_files import read_json
 
 
 FORMAT = "hf_zsar/result/1"
@@ -37,18 +39,16 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def record_json(record: Mapping[str, Any]) -> str:
-    """The record as JSON text, one line. NaN becomes null."""
-    return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False)
+def record_json(record: Mapping[str, Any], encoding: str = "utf-8") -> str:
+    """The record as JSON text that an encoding can hold, one line. NaN becomes null."""
+    return dump_json(without_nan(record), encoding)
 
 
 def save_record(record: Mapping[str, Any], path: str | os.PathLike) -> None:
     """Write as JSON, atomically."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.write_text(record_json(record) + "\n", encoding="utf-8")
-    os.replace(temporary, target)
+    write_text(target, record_json(record) + "\n")
 
 
 def load_record(path: str | os.PathLike) -> dict[str, Any]:
@@ -58,24 +58,10 @@ def load_record(path: str | os.PathLike) -> dict[str, Any]:
         FileNotFoundError: no such file.
         ValueError: not a result record.
     """
-    try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from error
+    record = read_json(path)
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise ValueError(f"{path} is not a result of `hf-zsar evaluate --json` (expected format {FORMAT}).")
     return record
-
-
-def _plain(value: Any) -> Any:
-    """Tuples to lists, NaN and infinities to None: what JSON can say."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def main_metric(record: Mapping[str, Any]) -> tuple[str, float | None, float | None]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_zsar.files import write_text
+
 from .catalog import DATASETS
 from .records import main_metric
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult, EvalResultEntry
 
 _LISTED = 5
+_WRONG_LISTED = 50
 METRIC_TITLES = {
     "top1": "top-1",
     "top5": "top-5",
@@ -71,6 +74,7 @@ def text_report(record: Mapping[str, Any]) -> str:
             "",
             *_table(record),
             f"intervals: {record['intervals']}",
+            *_wrong(record),
             *(f"note: {caveat}" for caveat in protocol["caveats"]),
         ]
     )
@@ -87,6 +91,22 @@ def _trouble(clips: Mapping[str, Any]) -> list[str]:
         lines += [f"            {clip}: {reason}" for clip, reason in list(found.items())[:_LISTED]]
     if clips["duplicates"]:
         lines.append(f"duplicates  {clips['duplicates']} clips lie there more than once; one copy was taken")
+    return lines
+
+
+def _wrong(record: Mapping[str, Any]) -> list[str]:
+    """The clips that were answered wrongly, in the order of the record, split by split."""
+    results = record["results"]
+    found = [(entry["split"], each) for entry in results for each in entry.get("wrong", ())]
+    if not found:
+        return []
+    several = len(results) > 1
+    lines = [f"wrong: {len(found)} answers (right label -> given label)"]
+    for split, each in found[:_WRONG_LISTED]:
+        where = f"{split}, {each['clip']}" if several else each["clip"]
+        lines.append(f"  {where}: {', '.join(each['right'])} -> {each['given']}")
+    if len(found) > _WRONG_LISTED:
+        lines.append(f"  ... and {len(found) - _WRONG_LISTED} more, which the JSON record lists")
     return lines
 
 
@@ -199,9 +219,7 @@ def save_eval_results(
     entries = eval_result_entries_to_yaml(eval_result_entries(record, dataset_id, task_id))
     path = Path(folder, ".eval_results", f"{record['protocol']['dataset']}-{record['protocol']['id']}.yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(yaml.safe_dump(entries, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, yaml.safe_dump(entries, sort_keys=False, allow_unicode=True))
     return path
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from hf_zsar.features.encoding import batches_of
+from hf_zsar.features.processes import Processes
+from hf_zsar.features.store import FeatureStore, VideoFile
 from hf_zsar.modeling.modeling_zsar import LabelBank
 
-from .encoding import chunks_of
-from .feature_store import ClipFile, FeatureStore
-from .processes import Processes
 from .protocols import Protocol, Split
 
 
@@ -50,7 +50,7 @@ def score_splits(
     store: FeatureStore,
     bank: LabelBank,
     protocol: Protocol,
-    files: Sequence[ClipFile],
+    files: Sequence[VideoFile],
     batch_size: int,
     processes: Processes,
 ) -> list[SplitScores]:
@@ -58,21 +58,19 @@ def score_splits(
 
     Args:
         bank: holds at least all candidates of the protocol, on the model's device.
-        files: the videos that the store holds, in the order of `encode_clips`.
+        files: the videos that the store holds, in the order of `encode_videos`.
     """
     groups = list(dict.fromkeys(split.candidates for split in protocol.splits))
     banks = [bank.select(candidates) for candidates in groups]
     wanted = [_clips_against(protocol, candidates) for candidates in groups]
     rows: list[tuple[int, str, np.ndarray]] = []
-    for chunk in processes.share(chunks_of(files, batch_size)):
-        for start in range(0, len(chunk), batch_size):
-            batch = chunk[start : start + batch_size]
-            features = store.read(batch).to(model.device)
-            for group, sub_bank in enumerate(banks):
-                chosen = [i for i, file in enumerate(batch) if file.clip in wanted[group]]
-                if chosen:
-                    logits = model.score(features.select(chosen), sub_bank).float().cpu().numpy()
-                    rows += [(group, batch[i].clip, row) for i, row in zip(chosen, logits, strict=True)]
+    for batch in processes.share(batches_of(files, batch_size)):
+        features = store.read([file.row for file in batch]).to(model.device)
+        for group, sub_bank in enumerate(banks):
+            chosen = [i for i, file in enumerate(batch) if file.id in wanted[group]]
+            if chosen:
+                logits = model.score(features.select(chosen), sub_bank).float().cpu().numpy()
+                rows += [(group, batch[i].id, row) for i, row in zip(chosen, logits, strict=True)]
     found: list[dict[str, np.ndarray]] = [{} for _ in groups]
     for group, clip, row in processes.gather(rows):
         found[group][clip] = row

@@ -37,7 +37,7 @@ TOP_K = (1, 5)
 def summarize_split(
     scores: SplitScores, clip_numbers: Mapping[str, int], class_numbers: Mapping[str, int]
 ) -> dict[str, Any]:
-    """The numbers of one split: counts, metrics, intervals, and each clip's rank and answer.
+    """The numbers of one split: counts, metrics, intervals, each clip's rank and answer, and which were wrong.
 
     `top1_if_missing_wrong` counts clips that could not be scored as wrong: no choice of files can push it up. The
     stacking curve works on softmax probabilities.
@@ -61,6 +61,7 @@ def summarize_split(
             "rank": ranks.tolist(),
             "answer": [class_numbers[split.candidates[i]] for i in answers],
         },
+        "wrong": _wrong(scores, ranks, answers),
     }
     result["metrics"]["top1_if_missing_wrong"] = hits / scores.expected if scores.expected else math.nan
     if (scores.truth.sum(axis=1) > 1).any():
@@ -68,6 +69,16 @@ def summarize_split(
     else:
         _add_class_means(result, scores, ranks)
     return result
+
+
+def _wrong(scores: SplitScores, ranks: np.ndarray, answers: np.ndarray) -> list[dict[str, Any]]:
+    """The clips whose best answer is not right: the right labels, and the one given."""
+    names = scores.split.candidates
+    return [
+        {"clip": clip, "right": [names[k] for k in np.flatnonzero(scores.truth[n])], "given": names[answers[n]]}
+        for n, clip in enumerate(scores.clips)
+        if ranks[n] != 1
+    ]
 
 
 def _add_class_means(result: dict[str, Any], scores: SplitScores, ranks: np.ndarray) -> None:

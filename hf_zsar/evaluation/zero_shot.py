@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,15 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from hf_zsar.features.encoding import EncodingOptions, encode_videos, feature_header, open_store
+from hf_zsar.features.processes import Processes
+from hf_zsar.features.store import FeatureStore, Header, VideoFile, file_signature
+from hf_zsar.files import scratch_folder
 from hf_zsar.modeling.modeling_zsar import LabelBank
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 
 from .catalog import FoundClips, dataset_info, find_clips
-from .encoding import EncodingOptions, encode_clips, feature_settings
-from .feature_store import ClipFile, FeatureStore, file_signature
 from .manifest import find_manifest_clips, manifest_protocol
-from .processes import Processes
 from .protocol_builders import load_protocol
 from .protocols import Protocol, digest, in_label_order
 from .records import FORMAT, library_versions, now
@@ -71,8 +71,8 @@ def evaluate_zero_shot(
         protocol: an id of `PROTOCOLS`, or a `Protocol` of your own.
         dataset: name of the data set, where the protocol is defined on several.
         videos: folder with the videos in the data set's official layout.
-        manifest: a JSON file with your own clips instead of a data set (see `manifest.py`); files are relative to
-            `videos`, else to the manifest.
+        manifest: your own clips instead of a data set: a JSON file (see `manifest.py`), a folder of class folders, a
+            CSV, JSONL or list file. Files are relative to `videos`, else to the list.
         splits: only these splits of the protocol.
         templates, descriptions: instead of the processor's, see `ZSARProcessor.prepare_labels`.
         video_options: overrides of the video processor: `num_frames`, `num_views`, `num_crops`, `sampling`...
@@ -90,28 +90,29 @@ def evaluate_zero_shot(
         FileNotFoundError: no such folder, or none of the clips in it.
     """
     started, processes = time.monotonic(), Processes.current()
-    protocol = resolve_protocol(protocol, dataset, manifest)
+    protocol = resolve_protocol(protocol, dataset, manifest, videos)
     protocol = protocol.only(splits) if splits else protocol
-    options = EncodingOptions(dict(video_options or {}), batch_size, num_workers or _default_workers(), progress)
+    workers = num_workers or _default_workers()
+    options = EncodingOptions(dict(video_options or {}), batch_size=batch_size, num_workers=workers, progress=progress)
     with _evaluation_mode(model, processes.device), ExitStack() as stack:
         root = store if store is not None else stack.enter_context(_temporary_store(processes))
-        settings = feature_settings(model, processor, options.video_options)
-        features = FeatureStore(root, settings, model.config.model_type)
+        facts = facts or ModelFacts()
+        header = feature_header(model, processor, options, facts.id, facts.revision)
         found = processes.from_main(lambda: _find(protocol, videos, manifest))
-        files = processes.from_main(lambda: _open(features, protocol, found))
-        features.refresh()
-        broken = encode_clips(model, processor, files, features, options, processes)
-        good = [file for file in files if file.clip not in broken]
-        bank = encode_candidates(model, processor, protocol, templates, descriptions)
+        files = processes.from_main(lambda: _files(protocol, found))
+        features = _open(Path(root), header, processes)
+        bank = encode_candidates(model, processor, protocol, templates, descriptions)  # may refuse, so it goes first
+        broken = encode_videos(model, processor, files, features, options, processes)
+        good = [file for file in files if file.id not in broken]
         scores = score_splits(model, features, bank, protocol, good, batch_size, processes)
-    partial = {file.clip: features.notes[file.key] for file in good if file.key in features.notes}
+        partial = {file.id: " ".join(notes) for file in good if (notes := features.warnings_of(file))}
     return {
         "format": FORMAT,
         "created": now(),
-        "model": _model_section(model, facts or ModelFacts()),
+        "model": _model_section(model, facts),
         **_protocol_section(protocol),
         "clips": _clips_section(protocol, found, broken, partial, scores),
-        "sampling": _sampling_section(settings["video"]),
+        "sampling": _sampling_section(header.encoding["video"]),
         "prompts": _prompts_section(processor, protocol, bank, templates, descriptions),
         "intervals": INTERVALS,
         **_numbers(protocol, scores),
@@ -150,7 +151,10 @@ def encode_candidates(
 
 
 def resolve_protocol(
-    protocol: str | Protocol, dataset: str | None = None, manifest: str | os.PathLike | None = None
+    protocol: str | Protocol,
+    dataset: str | None = None,
+    manifest: str | os.PathLike | None = None,
+    videos: str | os.PathLike | None = None,
 ) -> Protocol:
     """The protocol that the arguments of `evaluate_zero_shot` mean; errors as there."""
     if isinstance(protocol, Protocol):
@@ -158,7 +162,7 @@ def resolve_protocol(
     if manifest is not None:
         if dataset is not None:
             raise ValueError("Pass a manifest or a data set, not both.")
-        return manifest_protocol(manifest, protocol)
+        return manifest_protocol(manifest, protocol, videos)
     return load_protocol(protocol, dataset)
 
 
@@ -171,17 +175,21 @@ def _find(protocol: Protocol, videos: str | os.PathLike | None, manifest: str | 
     return find_clips(videos, dataset_info(protocol.dataset), labels_of)
 
 
-def _open(store: FeatureStore, protocol: Protocol, found: FoundClips) -> list[ClipFile]:
-    """Make the store ready and sign the files, in the order of the protocol."""
-    store.open()
+def _files(protocol: Protocol, found: FoundClips) -> list[VideoFile]:
+    """The clips with the signatures of their files, in the order of the protocol."""
     paths = [(clip, found.paths[clip]) for clip in protocol.clips if clip in found.paths]
-    return [ClipFile(clip, os.fspath(path), file_signature(path)) for clip, path in paths]
+    return [VideoFile(clip, os.fspath(path), file_signature(path)) for clip, path in paths]
 
 
-def _temporary_store(processes: Processes) -> tempfile.TemporaryDirectory:
+def _open(root: Path, header: Header, processes: Processes) -> FeatureStore:
+    """The store of this model and these frames: a folder under `root`, named by them."""
+    return open_store(root / f"{header.model['model_type']}-{header.fingerprint}", header, processes)
+
+
+def _temporary_store(processes: Processes) -> AbstractContextManager[Path]:
     if processes.count > 1:
         raise ValueError("Several processes need a common folder for features: pass `store`.")
-    return tempfile.TemporaryDirectory(prefix="hf_zsar-features-")
+    return scratch_folder()
 
 
 def _default_workers() -> int:

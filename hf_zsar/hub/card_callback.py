@@ -24,7 +24,10 @@ _NOISE = ("_runtime", "_samples_per_second", "_steps_per_second", "total_flos", 
 
 
 class ModelCardCallback(TrainerCallback):
-    """Writes `README.md` into every checkpoint and, at the end, into the output folder.
+    """Writes `README.md` into every checkpoint and, before a push and at the end, into the output folder.
+
+    Its title is the name of the repository on the Hub (`hub_model_id`), else that of the output folder, unless the
+    facts give another.
 
     Args:
         facts: what the author knows: licence, base model, data sets, description, results. The model, the
@@ -37,6 +40,7 @@ class ModelCardCallback(TrainerCallback):
         self.facts = facts or CardFacts()
         self.data, self.classes = data, classes
         self.videos: int | None = None
+        self.hub_model_id: str | None = None
 
     def attach(self, trainer: Trainer) -> ModelCardCallback:
         """Add the callback, and let `trainer.push_to_hub` push this card instead of the stock one."""
@@ -44,6 +48,7 @@ class ModelCardCallback(TrainerCallback):
         writer = trainer.callback_handler
 
         def create_model_card(*args: Any, **kwargs: Any) -> None:
+            self.hub_model_id = trainer.hub_model_id
             if trainer.is_world_process_zero():
                 finished = trainer.state.global_step >= trainer.state.max_steps
                 self._write(trainer.args.output_dir, trainer.args, trainer.state, writer.model, finished, trainer)
@@ -69,6 +74,18 @@ class ModelCardCallback(TrainerCallback):
             folder = Path(args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
             self._write(folder, args, state, model, finished=False, source=kwargs)
 
+    def on_push_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: PreTrainedModel,
+        **kwargs: Any,
+    ) -> None:
+        if state.is_world_process_zero:
+            finished = state.global_step >= state.max_steps
+            self._write(args.output_dir, args, state, model, finished, source=kwargs)
+
     def on_train_end(
         self,
         args: TrainingArguments,
@@ -91,7 +108,11 @@ class ModelCardCallback(TrainerCallback):
         source: Any,
     ) -> None:
         processor = source.get("processing_class") if isinstance(source, Mapping) else source.processing_class
+        model = model.get_base_model() if hasattr(model, "get_base_model") else model  # of peft
         facts = self.facts.completed_from(model, processor if hasattr(processor, "video_processor") else None)
+        repo_id = facts.repo_id or self.hub_model_id or args.hub_model_id
+        name = facts.model_name or (repo_id or str(Path(args.output_dir).resolve())).rsplit("/", 1)[-1]
+        facts = dataclasses.replace(facts, repo_id=repo_id, model_name=name)
         training = self.training_facts(args, state, finished)
         write_card(folder, dataclasses.replace(facts, training=training))
 

@@ -13,7 +13,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from hf_zsar.registration import METHODS
+from hf_zsar.files import write_text
+from hf_zsar.methods import METHODS
+from hf_zsar.yaml_files import parse_yaml
 
 from .facts import CardFacts
 
@@ -28,12 +30,10 @@ EXAMPLE_LABELS = ("playing guitar", "riding a bike", "walking a dog")
 @functools.cache
 def method_text(method: str) -> Mapping[str, Any]:
     """What every card of a method says: name, paper, summary, provenance, quoted figures, limits, citation."""
-    import yaml
-
     file = resources.files("hf_zsar.model_cards") / f"{method}.yaml"
     if not file.is_file():
         raise ValueError(f"No card text for a method {method!r}; the methods are {', '.join(sorted(METHODS))}.")
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+    return parse_yaml(file.read_text(encoding="utf-8"), file.name)
 
 
 def card_metadata(facts: CardFacts) -> Any:
@@ -137,13 +137,8 @@ def write_card(folder: str | os.PathLike, facts: CardFacts) -> Path:
     """Write `README.md` and `.eval_results/*.yaml` into a folder; each file appears complete or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    readme, text = folder / "README.md", render_card(facts)
-    temporary = folder / f".README.{os.getpid()}.tmp"
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, readme)
-    finally:
-        temporary.unlink(missing_ok=True)
+    readme = folder / "README.md"
+    write_text(readme, render_card(facts))
     if facts.benchmarks:
         from hf_zsar.evaluation.reports import save_eval_results
 

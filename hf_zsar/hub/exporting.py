@@ -11,13 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_zsar.files import is_empty, replacing_folder, scratch_folder
+from hf_zsar.processing.text_files import TextFileError, read_json
 from hf_zsar.registration import TASK
 
 
@@ -59,7 +57,7 @@ def export(
     """
     target = Path(folder)
     _check_target(target, overwrite)
-    with _new_folder(target) as draft:
+    with replacing_folder(target, overwrite) as draft:
         model.save_pretrained(draft)
         processor.save_pretrained(draft)
         add_code(draft, model, processor)
@@ -68,12 +66,11 @@ def export(
             from .verification import verify_export
 
             verify_export(draft, model, processor)
-        _put_in_place(draft, target)
     return target
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+    if not target.exists() or (target.is_dir() and is_empty(target)):
         return
     if overwrite and target.is_dir() and is_export(target):
         return
@@ -83,32 +80,11 @@ def _check_target(target: Path, overwrite: bool) -> None:
 
 def is_export(folder: Path) -> bool:
     """Whether a folder carries the code of its model (written by `export`)."""
-    config = folder / "config.json"
-    return config.is_file() and "auto_map" in json.loads(config.read_text(encoding="utf-8"))
-
-
-@contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
     try:
-        yield draft
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _put_in_place(draft: Path, target: Path) -> None:
-    """Rename the finished folder. An old one is moved aside first and removed last."""
-    draft.chmod(0o755)
-    for file in draft.rglob("*"):
-        file.chmod(0o755 if file.is_dir() else 0o644)  # safetensors and tempfile create files for the owner alone
-    old = None
-    if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
-        os.rename(target, old / "export")
-    os.rename(draft, target)
-    if old is not None:
-        shutil.rmtree(old)
+        config = read_json(folder / "config.json")
+    except (OSError, TextFileError):
+        return False
+    return isinstance(config, dict) and "auto_map" in config
 
 
 def add_code(folder: Path, model: PreTrainedModel, processor: ProcessorMixin) -> None:
@@ -131,7 +107,7 @@ def _pointer(cls: type) -> str:
 def _copy_code(cls: type, folder: Path) -> None:
     from transformers.dynamic_module_utils import custom_object_save
 
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         for source in custom_object_save(cls, scratch):
             copy = folder / Path(source).name
             code = Path(source).read_bytes()
@@ -141,7 +117,7 @@ def _copy_code(cls: type, folder: Path) -> None:
 
 
 def _update_json(path: Path, **fields: Any) -> None:
-    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings = read_json(path)
     settings.update(fields)
     path.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 

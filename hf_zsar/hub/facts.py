@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hf_zsar.registration import METHODS
+from hf_zsar.methods import METHODS
 
 from .licences import FIELD
 

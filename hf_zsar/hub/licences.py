@@ -6,9 +6,10 @@ source has no licence). Weights without the field are the user's own, and nothin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
+
+from hf_zsar.processing.text_files import read_json
 
 
 FIELD = "source_license"
@@ -31,12 +32,13 @@ def source_licences(folder: Path) -> list[str]:
     notes: list[object] = []
     config = folder / "config.json"
     if config.is_file():
-        notes.append(json.loads(config.read_text(encoding="utf-8")).get(FIELD))
+        content = read_json(config)
+        notes.append(content.get(FIELD) if isinstance(content, dict) else None)
     if weights := sorted(folder.glob("*.safetensors")):
-        from safetensors import safe_open
+        from hf_zsar.modeling.tensor_files import open_tensors
 
         for file in weights:
-            with safe_open(file, framework="pt") as opened:
+            with open_tensors(file) as opened:
                 notes.append((opened.metadata() or {}).get(FIELD))
     return sorted({str(note).strip().lower() for note in notes if note})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from hf_zsar.registration import METHODS
+from hf_zsar.methods import METHODS
 
 from .cards import method_text, render_card
 from .facts import CardFacts

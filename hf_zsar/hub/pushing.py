@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import CommitInfo, HfApi
 
+from hf_zsar.files import scratch_folder
+from hf_zsar.processing.text_files import read_json, read_text
+
 from .cards import EXAMPLE_REPO
 from .exporting import ExportError, export, is_export
 from .facts import CardFacts
 from .licences import check_redistribution, source_licences
+from .loading import load_model
 from .transfer import PushError, Target, files_to_push, upload
 from .verification import verify_export
 
@@ -67,14 +69,14 @@ def push(
         ExportError: the folder is no model of this package, or the check failed.
         PushError: the Hub refuses or stays out of reach.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = _as_export(source, processor, card, repo_id, Path(scratch, "export"))
+    with scratch_folder() as scratch:
+        folder = _as_export(source, processor, card, repo_id, scratch / "export")
         if not allow_restricted:
             check_redistribution(source_licences(folder))
         if verify:
             verify_export(folder)
         files = files_to_push(folder)
-        _name_repository(files, repo_id, Path(scratch))
+        _name_repository(files, repo_id, scratch)
         logger.info("Pushing %d files to %s.", len(files), repo_id)
         target = Target(repo_id, revision=revision, create_pr=create_pr, private=private)
         api = HfApi(endpoint=endpoint, token=token)
@@ -100,7 +102,7 @@ def _as_export(
     model, processor = _load(folder)
     readme = folder / "README.md"
     if card is None and readme.is_file():
-        card = readme.read_text(encoding="utf-8")
+        card = read_text(readme)
     export(model, processor, scratch, card=_with_name(card, repo_id), verify=False)
     _take_along(folder, scratch)
     return scratch
@@ -129,12 +131,12 @@ def _load(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
     kind = _kind(folder)
     if kind not in kinds:
         raise ExportError(f"{folder} holds a {kind!r} model; this package pushes {', '.join(sorted(kinds))}.")
-    spec = kinds[kind]
-    return spec.model_class.from_pretrained(folder).eval(), spec.processor_class.from_pretrained(folder)
+    return load_model(folder)
 
 
 def _kind(folder: Path) -> str:
-    return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
+    config = read_json(folder / "config.json")
+    return str(config.get("model_type") if isinstance(config, dict) else None)
 
 
 def _take_along(folder: Path, scratch: Path) -> None:

@@ -6,14 +6,14 @@ the commit it was made for. So it needs nothing but libraries that everybody can
 
 from __future__ import annotations
 
-import tempfile
 from importlib import metadata, resources
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, HfApi, SpaceCardData
-from huggingface_hub.errors import HfHubHTTPError
 
-from .transfer import PushError, Target, files_to_push, reason, upload
+from hf_zsar.files import scratch_folder
+
+from .transfer import HUB_ERRORS, PushError, Target, files_to_push, reason, upload
 
 
 SPACE_FILES = ("README.md", "app.py", "requirements.txt", "zsar_demo/*.py")
@@ -69,8 +69,8 @@ def push_space(
     """
     api = HfApi(endpoint=endpoint, token=token)
     revision, licence = _model_state(api, model)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = write_space(Path(scratch), model, revision, title or model.rsplit("/", 1)[-1], licence)
+    with scratch_folder() as scratch:
+        folder = write_space(scratch, model, revision, title or model.rsplit("/", 1)[-1], licence)
         target = Target(repo_id, repo_type="space", private=private, space_sdk="gradio")
         files = files_to_push(folder, SPACE_FILES)
         return upload(api, files, target, f"Demo of {model}", owned=(f"{CODE_FOLDER}/*.py",))
@@ -79,8 +79,8 @@ def push_space(
 def _model_state(api: HfApi, model: str) -> tuple[str, str | None]:
     try:
         info = api.model_info(model)
-    except (HfHubHTTPError, ValueError) as error:
-        raise PushError(f"Cannot make a Space for {model}: {reason(error)}.") from error
+    except HUB_ERRORS as error:
+        raise PushError(f"Cannot make a Space for {model}: {reason(error).rstrip('.')}.") from error
     names = {sibling.rfilename for sibling in info.siblings or ()}
     if not any(name.startswith("pipeline_") and name.endswith(".py") for name in names):
         raise PushError(f"{model} carries no code, so a Space cannot load it: push it with `hf-zsar push` first.")

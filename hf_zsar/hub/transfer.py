@@ -33,6 +33,8 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 # httpx's (or its successor's) base of all errors: those with an answer and those of the connection.
 _HTTPError: type[Exception] = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
+# All that a call of the client may raise because of the Hub or the way there.
+HUB_ERRORS = (_HTTPError, OSError, ValueError)
 
 # What belongs into a model repository. Trainer states, optimizer files and pickles of any kind do not.
 MODEL_FILES = (
@@ -70,7 +72,10 @@ def files_to_push(folder: Path, patterns: tuple[str, ...] = MODEL_FILES) -> dict
     files = {}
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
-        if file.is_file() and not file.is_symlink() and any(_matches(name, pattern) for pattern in patterns):
+        # macOS leaves `._model.safetensors` beside files on other disks.
+        if file.name.startswith("._") or file.is_symlink():
+            continue
+        if file.is_file() and any(_matches(name, pattern) for pattern in patterns):
             files[name] = file
     return files
 

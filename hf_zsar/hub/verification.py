@@ -6,18 +6,20 @@ in float32, so that they must agree to rounding.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hf_zsar.files import scratch_folder
+from hf_zsar.processing.text_files import read_json
+
 from .exporting import ExportError
+from .loading import load_model
 
 
 if TYPE_CHECKING:
@@ -123,13 +125,8 @@ def verify_export(
 
 
 def _load_installed(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
-    import torch
-    from transformers import AutoModel, AutoProcessor
-
-    import hf_zsar  # noqa: F401  registers the classes
-
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32)
-    return model.eval(), AutoProcessor.from_pretrained(folder)
+    model, processor = load_model(folder)
+    return model.float(), processor
 
 
 def run_clean(
@@ -152,12 +149,12 @@ def run_clean(
     """
     from hf_zsar.registration import TASK
 
-    with tempfile.TemporaryDirectory() as scratch:
-        probe, answer = Path(scratch, "probe.npz"), Path(scratch, "answer.json")
+    with scratch_folder() as scratch:
+        probe, answer = scratch / "probe.npz", scratch / "answer.json"
         np.savez(probe, videos=videos, labels=np.array(labels))
         command = [sys.executable, "-c", CLEAN_SCRIPT, str(probe), TASK, str(answer), *sources]
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        environment |= {"HF_HOME": scratch, "HF_MODULES_CACHE": str(Path(scratch, "modules")), **variables}
+        environment |= {"HF_HOME": str(scratch), "HF_MODULES_CACHE": str(scratch / "modules"), **variables}
         try:
             done = subprocess.run(
                 command, cwd=scratch, env=environment, capture_output=True, text=True, timeout=timeout, check=False
@@ -167,5 +164,5 @@ def run_clean(
         if done.returncode != 0 or not answer.is_file():
             last = "\n".join(done.stderr.strip().splitlines()[-15:])
             raise ExportError(f"{', '.join(sources)} does not load without this package:\n{last}")
-        answers = json.loads(answer.read_text(encoding="utf-8"))
+        answers = read_json(answer)
         return [answers[source] for source in sources]

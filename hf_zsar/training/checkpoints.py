@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+
+from hf_zsar.files import filling_folder, put_folder, remove_folder, remove_leftovers
 
 from .setup import Run
 
@@ -58,12 +59,10 @@ def save_checkpoint(accelerator: Accelerator, model: torch.nn.Module, run: Run, 
         accelerator.unwrap_model(model).save_pretrained(temporary, state_dict=weights)
         run.processor.save_pretrained(temporary)
         (temporary / _PROGRESS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
-        if not final.exists():
-            os.replace(temporary, final)
-        shutil.rmtree(temporary, ignore_errors=True)
+        put_folder(temporary, final)
         for older in checkpoints(output):
             if older != final and read_progress(older).batches:
-                remove(older)
+                remove_folder(older)
     accelerator.wait_for_everyone()
 
 
@@ -84,31 +83,19 @@ def read_progress(folder: Path) -> Progress:
     return Progress(**json.loads((folder / _PROGRESS).read_text(encoding="utf-8")))
 
 
-def remove(folder: Path) -> None:
-    """Delete a folder so that no part of it can be taken for the whole."""
-    hidden = folder.with_name(f".removed-{folder.name}")
-    shutil.rmtree(hidden, ignore_errors=True)
-    os.replace(folder, hidden)
-    shutil.rmtree(hidden, ignore_errors=True)
-
-
 def clean_up(output: Path) -> None:
     """Take away what a killed run was about to write or to delete."""
-    for pattern in (f".{PREFIX}*", f".removed-{PREFIX}*", ".final", "average"):
-        for folder in output.glob(pattern):
-            shutil.rmtree(folder, ignore_errors=True)
+    for folder in (*output.glob(f".{PREFIX}*"), output / "average"):
+        shutil.rmtree(folder, ignore_errors=True)
+    remove_leftovers(output)
 
 
 def save_final(model: Any, processor: Any, output: Path) -> None:
     """Model and processor at the top of the output folder, file by file; the configuration last, so that a folder
     that has one is whole."""
-    temporary = output / ".final"
-    shutil.rmtree(temporary, ignore_errors=True)
-    processor.save_pretrained(temporary)
-    model.eval().save_pretrained(temporary)
-    for file in sorted(temporary.iterdir(), key=lambda path: path.name == "config.json"):
-        os.replace(file, output / file.name)
-    temporary.rmdir()
+    with filling_folder(output, last="config.json") as temporary:
+        processor.save_pretrained(temporary)
+        model.eval().save_pretrained(temporary)
 
 
 __all__ = ["Progress", "checkpoints", "load_checkpoint", "read_progress", "save_checkpoint", "save_final"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from hf_zsar.files import replacing, write_json
 
 
 BLUE, RED = "#4477aa", "#ee6677"
@@ -13,9 +14,7 @@ BLUE, RED = "#4477aa", "#ee6677"
 
 def write_history(records: list[dict[str, Any]], output: Path) -> None:
     """`history.json` and, with matplotlib, `curve.png`."""
-    temporary = output / ".history.json"
-    temporary.write_text(json.dumps(records, indent=1), encoding="utf-8")
-    os.replace(temporary, output / "history.json")
+    write_json(output / "history.json", records)
     draw_history(records, output / "curve.png")
 
 
@@ -44,11 +43,12 @@ def draw_history(records: list[dict[str, Any]], picture: Path) -> None:
         right.set(ylabel="top-1 on the evaluation set (%)", ylim=(0, 100))
         right.yaxis.label.set_color(RED)
         right.spines[["top"]].set_visible(False)
-    figure.savefig(picture, dpi=150)
+    with replacing(picture) as temporary:
+        figure.savefig(temporary, dpi=150)
 
 
 def _line(axis: Any, records: list[dict[str, Any]], name: str, scale: float, colour: str) -> None:
-    known = [record for record in records if name in record]
+    known = [record for record in records if record.get(name) is not None]
     axis.plot([r["epoch"] for r in known], [scale * r[name] for r in known], color=colour, marker="o", markersize=3)
 
 

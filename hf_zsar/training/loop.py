@@ -27,11 +27,12 @@ from .checkpoints import (
     save_final,
 )
 from .history import write_history
+from .launching import check_processes
 from .optimization import parameter_groups, schedule_factor
 from .prototypes import fit_prototypes
 from .recipe import Recipe, RecipeError
-from .sampler import SeededShuffle
 from .setup import Run, prepare_run
+from .steps import Steps
 from .weight_averaging import average_checkpoints, averaging_weights
 
 
@@ -74,6 +75,7 @@ class Loop:
             log_with=recipe.report_to or None,
             project_dir=recipe.output,
         )
+        check_processes(self.accelerator.num_processes)
         found = checkpoints(self.output)
         if found and not resume:
             raise RecipeError(f"{self.output} has checkpoints already: pass resume, or choose another output.")
@@ -89,18 +91,10 @@ class Loop:
     def _prepare(self) -> None:
         options, accelerator = self.recipe.optimization, self.accelerator
         model = self.parts.model.train()
-        rank, world = accelerator.process_index, accelerator.num_processes
         self.rows = with_candidates(self.parts.train_dataset, training=True)
-        self.sampler = SeededShuffle(len(self.rows), options.batch_size, self.recipe.seed, rank, world)
-        self.updates = self.sampler.steps // options.accumulation
-        if not self.updates:
-            needed = options.batch_size * world * options.accumulation
-            raise RecipeError(
-                f"{self.sampler.length} videos do not fill one update of {needed}: make optimization.batch_size or "
-                "accumulation smaller."
-            )
-        self.total = options.epochs * self.updates
-        warmup, ratio = round(options.warmup_epochs * self.updates), options.min_lr_ratio
+        steps = Steps.of(self.recipe, len(self.rows), accelerator.process_index, accelerator.num_processes)
+        self.sampler, self.updates, self.total = steps.sampler(self.recipe), steps.updates, steps.total
+        warmup, ratio = steps.warmup, options.min_lr_ratio
         groups = parameter_groups(model, options.learning_rates, options.weight_decay, options.decay_all)
         optimizer = torch.optim.AdamW(groups, betas=tuple(options.betas), eps=options.eps)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(

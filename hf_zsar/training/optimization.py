@@ -90,7 +90,12 @@ def parameter_groups(
             continue
         rate = learning_rates.get(role, learning_rates.get("default"))
         if rate is None:
-            raise ValueError(f"learning_rates has neither {role!r} nor 'default'.")
+            trained = sorted({each for _, each, parameter in named_roles(model) if parameter.requires_grad})
+            missing = [each for each in trained if each not in learning_rates]
+            raise ValueError(
+                f"learning_rates has neither 'default' nor {', '.join(missing)}; it trains {', '.join(trained)}. "
+                "Give each a rate, or 'default' for the rest, or name it in optimization.freeze."
+            )
         decay = weight_decay if decay_all or (parameter.ndim > 1 and not is_table(name)) else 0.0
         group = groups.setdefault((role, decay), {"params": [], "lr": rate, "weight_decay": decay, "role": role})
         group["params"].append(parameter)

@@ -8,15 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
+from hf_zsar.files import replacing
 from hf_zsar.modeling.modeling_rest import ResTModel
 from hf_zsar.modeling.modeling_zsar import fingerprint_of
+from hf_zsar.modeling.tensor_files import read_tensors
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 
 from .collator import VideoTextCollator
+
+
+def check_class_head(model: torch.nn.Module, label_names: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: the model has a class head of another size than the data.
+    """
+    head = getattr(model, "class_head", None)
+    if head is not None and head.out_features != len(label_names):
+        raise ValueError(
+            f"The model has a class head of {head.out_features} classes, the data has {len(label_names)}: choose the "
+            "classes it was trained on (data.classes of a recipe), or a model without a head for other classes."
+        )
 
 
 def fit_prototypes(
@@ -40,6 +54,7 @@ def fit_prototypes(
         save_every: batches between two savings.
         accelerator: of `accelerate`, to share the work between processes.
     """
+    check_class_head(model, label_names)
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     collator = VideoTextCollator(processor, label_names, sampling=None)
     rows = range(rank, len(dataset), world)
@@ -82,17 +97,13 @@ def _finish(
 
 
 def _save_state(path: Path, key: str, sums: torch.Tensor, counts: torch.Tensor, done: int) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    save_file({"sums": sums, "counts": counts}, temporary, metadata={"key": key, "done": str(done)})
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        save_file({"sums": sums, "counts": counts}, temporary, metadata={"key": key, "done": str(done)})
 
 
 def _load_state(path: Path, key: str) -> tuple[torch.Tensor, torch.Tensor, int] | None:
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("key") != key:
-            return None
-        return file.get_tensor("sums"), file.get_tensor("counts"), int(metadata["done"])
+    tensors, metadata = read_tensors(path)
+    return (tensors["sums"], tensors["counts"], int(metadata["done"])) if metadata.get("key") == key else None
 
 
 __all__ = ["fit_prototypes"]

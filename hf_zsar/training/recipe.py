@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_zsar.registration import METHODS
+from hf_zsar.methods import METHODS
+from hf_zsar.processing.text_files import TextFileError
+from hf_zsar.yaml_files import read_yaml
 
 
 # As in `weight_averaging`, which imports torch.
@@ -129,7 +131,7 @@ class Recipe:
         averaging: weight averaging over epochs.
         prototypes: fit the seen prototypes when training is over (ResT).
         seed: all randomness starts from it.
-        report_to: trackers, `tensorboard` or `wandb`.
+        report_to: a tracker or several, `tensorboard` or `wandb`.
         log_steps: updates between two lines of the trackers.
         save_epochs: epochs between two checkpoints that stay; save_steps: updates between two that replace each other
             within an epoch (0: none).
@@ -146,7 +148,7 @@ class Recipe:
     averaging: AveragingRecipe | None = None
     prototypes: bool = True
     seed: int = 0
-    report_to: list[str] = field(default_factory=list)
+    report_to: str | list[str] = field(default_factory=list)
     log_steps: int = 10
     save_epochs: int = 1
     save_steps: int = 0
@@ -161,15 +163,12 @@ def load_recipe(path: str | os.PathLike, overrides: Mapping[str, Any] | None = N
     Raises:
         RecipeError: no such file, not YAML, an unknown, missing or ill-typed field.
     """
-    import yaml
-
     try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
+        content = read_yaml(path)
     except FileNotFoundError as error:
         raise RecipeError(f"There is no recipe {os.fspath(path)!r}.") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from error
+    except TextFileError as error:
+        raise RecipeError(str(error)) from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: expected fields and values.")
     for name, value in (overrides or {}).items():

@@ -9,13 +9,15 @@ import torch
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from hf_zsar.data.video_datasets import few_shot, load_video_dataset, with_classes
+from hf_zsar.hub.loading import readable
+from hf_zsar.methods import METHODS, MethodSpec
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
-from hf_zsar.registration import METHODS, MethodSpec
 
 from .augmentation import ClipAugmentation
 from .collator import VideoTextCollator
 from .optimization import freeze, freeze_statistics
+from .prototypes import check_class_head
 from .recipe import ModelRecipe, Recipe, RecipeError
 
 
@@ -58,6 +60,7 @@ def prepare_run(recipe: Recipe) -> Run:
     torch.manual_seed(recipe.seed)  # weights that start at random
     names = train.features["label"].names
     model, processor = build_model(recipe, names)
+    check_class_head(model, names)
     # A text side that training leaves as it is: else several processes wait for its gradients.
     freeze(model, [*recipe.optimization.freeze, *(["text"] if model.text_is_static else [])])
     if recipe.optimization.freeze_statistics:
@@ -101,29 +104,34 @@ def build_model(recipe: Recipe, label_names: list[str]) -> tuple[PreTrainedModel
         model, processor = _new(spec, origin, fields)
     if getattr(model.config, "distill_weight", 0):
         model.set_teacher(origin.teacher or origin.clip)
-    return model, processor
+    return model, processor.limited_to(model.text_limit)
 
 
 def _saved(spec: MethodSpec, origin: ModelRecipe) -> tuple[PreTrainedModel, ZSARProcessor]:
     folder = _resolved(origin.pretrained)
-    model = AutoModel.from_pretrained(folder, **origin.fields)
+    with readable(folder):
+        model = AutoModel.from_pretrained(folder, **origin.fields)
     if not isinstance(model, spec.model_class):
         raise RecipeError(f"model.pretrained: {origin.pretrained} is a {type(model).__name__}.")
-    return model, spec.processor_class.from_pretrained(folder, **origin.processor, **origin.video_processor)
+    with readable(folder):
+        return model, spec.processor_class.from_pretrained(folder, **origin.processor, **origin.video_processor)
 
 
 def _new(spec: MethodSpec, origin: ModelRecipe, fields: dict[str, Any]) -> tuple[PreTrainedModel, ZSARProcessor]:
     if origin.clip is None:
         model = spec.model_class(spec.config_class(**{**origin.config, **fields}))
     elif hasattr(spec.model_class, "from_clip"):
-        model = spec.model_class.from_clip(origin.clip, **fields)
+        with readable(origin.clip):
+            model = spec.model_class.from_clip(origin.clip, **fields)
     else:
         raise RecipeError("model.clip: this method does not stand on a CLIP; use config or pretrained.")
     tokenizer = origin.tokenizer or origin.clip
     if tokenizer is None:
         raise RecipeError("model.tokenizer: a model from a config needs the folder or Hub id of a tokenizer.")
     video_processor = ZSARVideoProcessor(**{"num_frames": model.config.num_frames, **origin.video_processor})
-    return model, spec.processor_class(video_processor, AutoTokenizer.from_pretrained(tokenizer), **origin.processor)
+    with readable(tokenizer):
+        loaded = AutoTokenizer.from_pretrained(tokenizer)
+    return model, spec.processor_class(video_processor, loaded, **origin.processor)
 
 
 def _resolved(name: str) -> str:

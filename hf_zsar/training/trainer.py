@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import torch
 from torch import nn
 from transformers import Trainer
 from transformers.trainer_utils import rotate_checkpoints
+
+from hf_zsar.files import put_folder, workplace
 
 from .optimization import freeze, parameter_groups
 from .weight_averaging import average_checkpoints, averaging_weights
@@ -84,9 +85,7 @@ class ZSARTrainer(Trainer):
             if best is not None:
                 self.state.best_model_checkpoint = str(output / Path(best).name)
                 self.state.save_to_json(str(staged / "trainer_state.json"))
-            final = output / staged.name
-            shutil.rmtree(final, ignore_errors=True)
-            os.replace(staged, final)
+            put_folder(staged, output / staged.name)
             shutil.rmtree(staged.parent, ignore_errors=True)
             rotate_checkpoints(
                 str(output), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True
@@ -100,9 +99,9 @@ class ZSARTrainer(Trainer):
             if round(state["epoch"]) >= self.average_from:
                 folders.append((round(state["epoch"]), folder))
         epochs, paths = zip(*sorted(folders), strict=True)
-        with tempfile.TemporaryDirectory(dir=self.args.output_dir) as work:
-            average_checkpoints(paths, Path(work) / "average", averaging_weights(self.average_mode, epochs))
-            self.model.load_state_dict(type(self.model).from_pretrained(Path(work) / "average").state_dict())
+        with workplace(self.args.output_dir) as work:
+            average_checkpoints(paths, work / "average", averaging_weights(self.average_mode, epochs))
+            self.model.load_state_dict(type(self.model).from_pretrained(work / "average").state_dict())
 
 
 __all__ = ["ZSARTrainer"]

@@ -18,6 +18,8 @@ from transformers.trainer_utils import has_length
 
 from hf_zsar.modeling.modeling_zsar import ZSARPreTrainedModel
 
+from .launching import check_processes
+
 
 class Listener(Protocol):
     """Whoever draws at random and must know how far the training is."""
@@ -38,10 +40,12 @@ class TrainerRules(TrainerCallback):
     ) -> None:
         """
         Raises:
-            ValueError: an option that does not go with videos and candidates.
+            ValueError: an option that does not go with videos and candidates, or a launcher that did not start the
+                processes that it was asked for.
         """
         if not is_ours(kwargs.get("model")):
             return
+        check_processes(args.world_size)
         if args.train_sampling_strategy in ("group_by_length", "batch_rebalance"):
             raise ValueError(
                 f"train_sampling_strategy={args.train_sampling_strategy!r} sorts texts by length; all clips of a run "
@@ -52,6 +56,8 @@ class TrainerRules(TrainerCallback):
                 "label_smoothing_factor replaces the model's loss by one over its first output. Smoothing is part of "
                 "a method's own loss: see its configuration."
             )
+        if args.fp16 and args.device.type == "cpu":
+            raise ValueError("fp16 needs a GPU and would change nothing here; bf16=True works on CPUs, too.")
         if args.n_gpu > 1:
             raise ValueError(
                 f"One process on {args.n_gpu} GPUs (DataParallel) would split the candidates as it splits the videos: "

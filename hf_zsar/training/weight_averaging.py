@@ -7,20 +7,21 @@ folders; folders are read tensor by tensor, so that memory does not grow with th
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from hf_zsar.conversion.checkpoint_files import write_folder
+from hf_zsar.modeling.tensor_files import open_tensors
+from hf_zsar.processing.text_files import read_json
 
 
 AVERAGES = ("mean", "gaussian", "beta", "exponential")
@@ -219,14 +220,14 @@ class CheckpointFolder:
         index = self.path / SAFE_WEIGHTS_INDEX_NAME
         names = [SAFE_WEIGHTS_NAME]
         if index.is_file():
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            names = _shards(index)
         missing = [name for name in names if not (self.path / name).is_file()]
         if missing:
             raise WeightAveragingError(f"{self.path} has no {missing[0]}: name a folder with safetensors weights.")
-        try:
-            self.files = {name: safe_open(str(self.path / name), framework="pt") for name in names}
-        except (SafetensorError, OSError) as error:
-            raise WeightAveragingError(f"{self.path}: its weights cannot be read: {error}.") from error
+        with ExitStack() as stack:
+            opened = (open_tensors(self.path / name, error=WeightAveragingError) for name in names)
+            self.files = {name: stack.enter_context(file) for name, file in zip(names, opened, strict=True)}
+            self._open = stack.pop_all()  # as long as this object lives
         self.where = {tensor: file for file, handle in self.files.items() for tensor in handle.keys()}
 
     def __getitem__(self, name: str) -> torch.Tensor:
@@ -235,6 +236,16 @@ class CheckpointFolder:
     def shapes(self) -> dict[str, torch.Size]:
         """Shape of every weight, without reading it."""
         return {name: torch.Size(self.files[file].get_slice(name).get_shape()) for name, file in self.where.items()}
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index names, all in its own folder."""
+    content = read_json(index)
+    places = content.get("weight_map") if isinstance(content, dict) else None
+    names = list(places.values()) if isinstance(places, dict) else []
+    if not names or not all(isinstance(name, str) and name == os.path.basename(name) for name in names):
+        raise WeightAveragingError(f"{index} is no index of weights: its 'weight_map' must name files beside it.")
+    return sorted(set(names))
 
 
 def average_checkpoints(

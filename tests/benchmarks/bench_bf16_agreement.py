@@ -8,11 +8,10 @@ they put all videos so close together that any rounding changes the order. ResT 
 from __future__ import annotations
 
 import argparse
-import copy
 
 import torch
 
-from hf_zsar.pipeline_zero_shot_video_classification import to_bf16
+from hf_zsar.pipeline_zero_shot_video_classification import bf16_copy
 from tests.benchmarks.measuring import report
 from tests.rendered import LABELS, rendered_videos
 from tests.training.test_learning import trained
@@ -23,8 +22,7 @@ def agreement(method: str, clips: int) -> list[dict[str, float | str]]:
     """Share of clips with the same best label, and float32's accuracy among them."""
     with torch.inference_mode(False):
         full, processor = trained(method, seed=0)
-    half = copy.deepcopy(full)
-    to_bf16(half)
+    half = bf16_copy(full)
     labels, inputs = list(LABELS), processor.prepare_labels(list(LABELS))
     sides = [(model, model.encode_labels(**inputs, labels=labels)) for model in (full, half)]
     same = right = 0

@@ -8,14 +8,13 @@ call it; ours has the label bank. Whether bfloat16 names the same labels: `bench
 from __future__ import annotations
 
 import argparse
-import copy
 
 import torch
 from transformers import CLIPConfig, CLIPModel, XCLIPConfig, XCLIPModel
 
 from hf_zsar import ActionCLIPModel
 from hf_zsar.data import load_class_names
-from hf_zsar.pipeline_zero_shot_video_classification import to_bf16
+from hf_zsar.pipeline_zero_shot_video_classification import bf16_copy
 from tests.benchmarks.measuring import ratio, report, take_turns
 
 
@@ -52,8 +51,7 @@ def main() -> None:
     assert len(load_class_names("kinetics400")) == 400
     ids = random_text(args.labels)
     ours, xclip = build_ours(args.patch), build_xclip(args.patch)
-    half = copy.deepcopy(ours)
-    to_bf16(half)
+    half = bf16_copy(ours)
     pixels = torch.randn(1, FRAMES, 3, 224, 224)
     banks = {"ours": ours.encode_labels(ids), "half": half.encode_labels(ids)}
     times = take_turns(

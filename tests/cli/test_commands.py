@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -62,6 +64,33 @@ def test_scores_of_all_labels_add_up_to_one(hf_zsar_command, clips):
     scores = json.loads(out)[0]["scores"]
     assert sorted(each["label"] for each in scores) == sorted(LABELS)
     assert sum(each["score"] for each in scores) == pytest.approx(1, abs=1e-5)
+
+
+def test_labels_in_one_argument(hf_zsar_command, clips):
+    video = str(clips / "b.mp4")
+    one = hf_zsar_command("classify", video, "--labels", ", ".join(LABELS), "--json")
+    assert one == hf_zsar_command("classify", video, "--labels", *LABELS, "--json")
+    _, out, _ = hf_zsar_command("classify", video, "--labels", "cutting, slowly", "cooking", "--json")
+    assert {each["label"] for each in json.loads(out)[0]["scores"]} == {"cutting, slowly", "cooking"}
+
+
+@pytest.mark.parametrize("labels", [["cooking"], ["cooking", "cooking"], ["cooking,"], ["", "cooking"]])
+def test_one_label_is_refused_before_any_video_is_read(hf_zsar_command, labels):
+    status, out, err = hf_zsar_command("classify", "missing.mp4", "--labels", *labels, "--json")
+    assert (status, out) == (2, "") and "only label" in err and "missing.mp4" not in err
+
+
+def test_what_of_the_labels_is_lost_stands_on_standard_error_once(hf_zsar_command, clips, tmp_path, monkeypatch):
+    shown = lambda *args: sys.stderr.write(warnings.formatwarning(*args[:4]))  # noqa: E731 - as outside pytest
+    monkeypatch.setattr(warnings, "showwarning", shown)
+    labels = ["cooking " * 90 + "soup", "cooking " * 90 + "rice", "射箭", "surfing"]
+    status, out, err = hf_zsar_command("classify", str(clips), "--labels", *labels, "--json")
+    assert status == 0 and len(json.loads(out)) == 3
+    assert err.startswith("warning: ") and err.count("\n") == 1
+    assert all(part in err for part in ("soup", "rice", "射箭", "cut off", "does not know", "same"))
+    bank = str(tmp_path / "bank.safetensors")
+    status, _, err = hf_zsar_command("embed", "--labels", *labels, "--label-bank", bank)
+    assert status == 0 and err.startswith("warning: Not everything of these labels reaches the model")
 
 
 def test_a_bad_file_is_reported_and_the_rest_scored(hf_zsar_command, clips, broken_clip):
@@ -168,15 +197,15 @@ def test_picture_names_do_not_collide():
 
     videos = ["x/a.mp4", "y/a.mp4", "a-2.mp4"]
     assert picture_names("out.png", videos[:1]) == {"x/a.mp4": "out.png"}
-    assert len(set(picture_names("out", videos).values())) == 3
-    assert all(name.endswith(".png") for name in picture_names("out", videos).values())
+    assert len(set(picture_names("out.png", videos).values())) == 3
+    assert all(name.endswith(".png") for name in picture_names("out.png", videos).values())
 
 
 # embed and search
 
 
 def test_embed_then_search_finds_what_the_model_scores_highest(hf_zsar_command, clips, broken_clip, tmp_path):
-    index, bank = str(tmp_path / "clips.safetensors"), str(tmp_path / "labels.safetensors")
+    index, bank = str(tmp_path / "clips"), str(tmp_path / "labels.safetensors")
     status, _, err = hf_zsar_command(
         "embed", str(clips), broken_clip, "--out", index, "--labels", *LABELS, "--label-bank", bank
     )
@@ -210,32 +239,101 @@ def test_embed_then_search_finds_what_the_model_scores_highest(hf_zsar_command, 
 def test_search_refuses_features_of_another_model(hf_zsar_command, clips, tmp_path, capsys):
     from tests.tiny_models import tiny_folder
 
-    index = str(tmp_path / "clips.safetensors")
+    index = str(tmp_path / "clips")
     assert hf_zsar_command("embed", str(clips / "b.mp4"), "--out", index)[0] == 0
     other = tiny_folder("rest", tmp_path / "other", seed=1)
     assert main(["search", index, "cooking", "--model", str(other)]) == 2
     assert "another model" in capsys.readouterr().err
 
 
-def test_embed_writes_nothing_when_no_video_can_be_read(hf_zsar_command, broken_clip, tmp_path):
-    status, _, err = hf_zsar_command("embed", broken_clip, "--out", str(tmp_path / "out.safetensors"))
-    assert status == 2 and "nothing was written" in err
-    assert sorted(os.listdir(tmp_path)) == ["broken.mp4"]
+def test_embed_says_why_no_video_can_be_read(hf_zsar_command, broken_clip, tmp_path):
+    status, _, err = hf_zsar_command("embed", broken_clip, "--out", str(tmp_path / "out"))
+    assert status == 2 and "no video could be read; the reasons are in" in err
+    assert "broken.mp4: not a readable video" in (tmp_path / "out" / "errors.jsonl").read_text()
+    status, _, err = hf_zsar_command("search", str(tmp_path / "out"), "cooking")
+    assert status == 2 and "holds no video" in err
 
 
-@pytest.mark.parametrize("argv", [["clip.mp4"], ["--out", "x"], [], ["--labels", "a"]])
-def test_embed_says_what_is_missing(hf_zsar_command, argv):
-    status, _, err = hf_zsar_command("embed", *argv)
-    assert status == 2 and err.startswith("hf-zsar embed: ")
+def test_embed_goes_on_and_adds_without_encoding_again(hf_zsar_command, clips, tmp_path, monkeypatch):
+    store = str(tmp_path / "store")
+    assert hf_zsar_command("embed", str(clips / "b.mp4"), "--out", store)[0] == 0
+    status, _, err = hf_zsar_command("embed", str(clips), "--out", store, "--batch-size", "1", "--workers", "1")
+    assert status == 0 and "2 videos encoded, 1 were there already, 0 could not be read; 3 rows in all" in err
+
+    def refuse(*args):
+        raise AssertionError("encoded again")
+
+    monkeypatch.setattr("hf_zsar.features.encoding.encode_batch", refuse)
+    status, _, err = hf_zsar_command("embed", str(clips), "--out", store)
+    assert status == 0 and "0 videos encoded, 3 were there already" in err
+    monkeypatch.undo()
+    status, _, err = hf_zsar_command("embed", str(clips), "--out", store, "--num-frames", "2")
+    assert status == 2 and "num_frames 4 instead of 2" in err and len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"not safetensors at all", None])
-def test_search_in_what_is_no_index(hf_zsar_command, tmp_path, content):
-    path = tmp_path / "index.safetensors"
-    if content is not None:
-        path.write_bytes(content)
+def test_embed_windows_and_search_in_them(hf_zsar_command, clips, tmp_path):
+    store = str(tmp_path / "store")
+    video = str(clips / "a.mkv")  # 1.5 s
+    assert hf_zsar_command("embed", video, "--out", store, "--window", "1", "--stride", "0.5")[0] == 0
+    status, out, _ = hf_zsar_command("search", store, "cooking", "--json")
+    names = {each["video"] for each in json.loads(out)[0]["videos"]}
+    assert status == 0 and names == {f"{video}#t=0.000,1.000", f"{video}#t=0.500,1.500"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["v.mp4"], "--out FOLDER belong together"),
+        (["--out", "x"], "--out FOLDER belong together"),
+        ([], "nothing to do"),
+        (["--labels", "a"], "nothing to do"),
+        (["v.mp4", "--out", "x", "--stride", "1"], "give --window too"),
+        (["v.mp4", "--out", "x", "--window", "1", "--num-views", "2"], "--num-views"),
+        (["v.mp4", "--out", "file"], "file is not a folder"),
+        (["v.mp4", "--out", "file/x"], "file is not a folder"),
+        (["v.mp4", "--out", "mine"], "not empty and no store"),
+        (["--labels", "a", "--label-bank", "mine"], "it is a folder"),
+        (["--labels", "a", "--label-bank", "none/x"], "there is no folder"),
+    ],
+)
+def test_embed_says_what_is_wrong_before_a_model_is_loaded(argv, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+
+    def refuse(*args):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("hf_zsar.cli.common.load_pipeline", refuse)
+    assert main(["embed", *argv]) == 2
+    err = capsys.readouterr().err
+    assert re.search(f"^hf-zsar embed: .*({message})", err) and len(err.splitlines()) == 1
+    assert sorted(os.listdir(tmp_path)) == ["file", "mine"]
+
+
+@pytest.mark.parametrize("content", ["nothing", "a file", "no store", "a damaged header"])
+def test_search_in_what_is_no_store(hf_zsar_command, tmp_path, content):
+    path = tmp_path / "features"
+    if content == "a file":
+        path.write_bytes(b"no store at all")
+    elif content != "nothing":
+        path.mkdir()
+        if content == "a damaged header":
+            (path / "features.json").write_text("{")
     status, _, err = hf_zsar_command("search", str(path), "cooking")
-    assert status == 2 and "index.safetensors" in err and "Traceback" not in err
+    assert status == 2 and "features" in err and len(err.splitlines()) == 1
+
+
+def test_an_index_is_a_store_in_memory(tmp_path):
+    features = hf_zsar.VideoFeatures(video_embeds=torch.arange(8.0).reshape(2, 4))
+    index = VideoIndex(("a", "b"), features, "m")
+    for _ in range(2):  # an older one is replaced
+        index.save(tmp_path / "index")
+    again = VideoIndex.load(tmp_path / "index")
+    assert again.videos == ("a", "b") and again.fingerprint == "m" and len(again) == 2
+    assert torch.equal(again.features.video_embeds, features.video_embeds)
+    assert os.listdir(tmp_path) == ["index"]
 
 
 def test_an_index_needs_a_row_a_video():

@@ -97,22 +97,6 @@ def test_a_missing_labels_file_is_named(tmp_path):
         read_labels_file(str(tmp_path / "no.txt"))
 
 
-def test_replacing_keeps_the_old_file_when_writing_fails(tmp_path):
-    target = tmp_path / "out.png"
-    target.write_text("old")
-    with pytest.raises(RuntimeError), common.replacing(target) as temporary:
-        with open(temporary, "w") as file:
-            file.write("half")
-        raise RuntimeError("disk full")
-    assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["out.png"]
-
-
-def test_replacing_needs_the_folder(tmp_path):
-    with pytest.raises(CommandError, match="no folder"), common.replacing(tmp_path / "missing" / "out.png"):
-        pass
-
-
 def results_with_warnings():
     """Results of "a" and "b" where the reading of "b", running ahead, warns before "a" is done."""
     warnings.warn("b: half of it is missing; the readable frames were used.", VideoReadWarning, stacklevel=1)

@@ -46,6 +46,23 @@ def test_transfer_is_chosen_over_the_seen_classes(tmp_path, capsys):
     assert (after.config.transfer_temperature, after.config.transfer_top_k) == (best.temperature, best.top_k)
 
 
+def test_a_class_head_of_other_classes_is_said_before_any_video_is_read(data, tmp_path, capsys, monkeypatch):
+    """Of another size, or of another order where its rows become the prototypes; no folder is left behind."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr("hf_zsar.training.prototypes.VideoTextCollator", refuse)
+    folder = tiny_folder("rest", tmp_path / "six")
+    assert main(["fit-prototypes", str(folder), str(tmp_path / "out"), "--data", str(data)]) == 2
+    assert "class head of 6 classes, the data has 3" in capsys.readouterr().err
+    names = ["surfing", "cooking", "walking a dog"]
+    folder = tiny_folder("rest", tmp_path / "three", seen_class_names=names, prototype_source="classifier")
+    assert main(["fit-prototypes", str(folder), str(tmp_path / "out"), "--data", str(data)]) == 2
+    assert "made for ['surfing', 'cooking', 'walking a dog'], not ['cooking'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_cannot_be_done_is_said(tmp_path, capsys):
     folder = tiny_folder("actionclip", tmp_path / "model")
     assert main(["fit-prototypes", str(folder), str(tmp_path / "out")]) == 2

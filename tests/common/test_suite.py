@@ -113,14 +113,14 @@ class Faulty:
             self.post_init()
 
     class Remembering:
-        def score(self, features, bank):
+        def compute_scores(self, features, bank):
             self.calls = getattr(self, "calls", 0) + 1
-            return super().score(features, bank) * self.calls
+            return {k: v * self.calls for k, v in super().compute_scores(features, bank).items()}
 
     class MixingVideos:
-        def score(self, features, bank):
-            logits = super().score(features, bank)
-            return logits - logits.mean(dim=0)
+        def compute_scores(self, features, bank):
+            logits = super().compute_scores(features, bank)["logits_per_video"]
+            return {"logits_per_video": logits - logits.mean(dim=0)}
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_weights_that_do_not_fit_are_listed(write, state, without, message):
 @pytest.mark.parametrize(
     ("cfg", "message"),
     [
-        ("MODEL: [", "its 'cfg' is no YAML"),
+        ("MODEL: [", "its 'cfg' is not YAML"),
         ("MODEL: 3", "no MODEL and DATA sections"),
         ("MODEL: {MASK_STRIDE: [2, 2, 2]}", r"MASK_STRIDE must be \[1, w, w\]"),
         ("MODEL: {MASK_STRIDE: 2}", r"MASK_STRIDE must be \[1, w, w\]"),

@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModel, AutoProcessor
 
 from hf_zsar.cli import main
 from hf_zsar.data import load_class_names
@@ -52,10 +54,10 @@ def test_bad_input_is_refused():
         filter_overlap(["a", "b"], ["c"], lambda names: np.zeros((1, 3)))
 
 
-@pytest.mark.parametrize("header", ["", "4 3\n"])
+@pytest.mark.parametrize("header", ["", "4 3\n", "\ufeff", "\ufeff4 3\n"])
 def test_word_vectors_file(tmp_path, header):
     path = tmp_path / "vectors.txt"
-    path.write_text(header + "".join(f"{w} {' '.join(map(str, v))}\n" for w, v in VECTORS.items()))
+    path.write_text(header + "".join(f"{w} {' '.join(map(str, v))}\n" for w, v in reversed(VECTORS.items())))
     vectors = read_word_vectors(path, {"bike", "cooking"})
     assert {word: vector.tolist() for word, vector in vectors.items()} == {"bike": [0, 2, 0], "cooking": [0, 0, 5]}
     with pytest.raises(ValueError, match="no vector"):
@@ -92,3 +94,34 @@ def test_command_with_a_model_as_embedder(tmp_path, capsys):
     arguments = ["--train", str(tmp_path / "a.txt"), "--test", str(tmp_path / "b.txt"), "--threshold", "1e-6"]
     assert main(["filter-overlap", *arguments, "--model", str(folder)]) == 0
     assert "1 of 2 classes kept" in capsys.readouterr().out
+    # Any two names are far apart as words, and near for this model: only the model can have dropped "cooking".
+    assert main(["filter-overlap", *arguments[:-1], "0.9", "--model", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "0 of 2 classes kept (cosine distance below 0.9)" in out
+    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    one, other = model.encode_labels(**processor.prepare_labels(["cooking", "riding a bike"]))["text_embeds"]
+    distance = 1 - torch.cosine_similarity(one, other, dim=0).item()
+    (line,) = [line for line in out.splitlines() if "cooking" in line]
+    assert float(line.split()[1]) == pytest.approx(distance, abs=1e-3)
+
+
+def test_the_default_threshold_is_that_of_the_rule(tmp_path, capsys):
+    """At 0.05: a class at 0.03 goes, a class at 0.1 stays; through the function and through the command."""
+    vectors = {"far": [1.0, (1 / 0.9**2 - 1) ** 0.5], "near": [1.0, (1 / 0.97**2 - 1) ** 0.5], "bike": [1.0, 0.0]}
+    embed = mean_word_embedder({word: np.array(vector) for word, vector in vectors.items()})
+    assert filter_overlap(["far", "near"], ["bike"], embed).kept == ("far",)
+    (tmp_path / "train.txt").write_text("far\nnear\n")
+    (tmp_path / "test.txt").write_text("bike\n")
+    (tmp_path / "vectors.txt").write_text("".join(f"{w} {x} {y}\n" for w, (x, y) in vectors.items()))
+    command = ["filter-overlap", "--train", str(tmp_path / "train.txt"), "--test", str(tmp_path / "test.txt")]
+    assert main([*command, "--word-vectors", str(tmp_path / "vectors.txt")]) == 0
+    assert "1 of 2 classes kept (cosine distance below 0.05)" in capsys.readouterr().out
+
+
+def test_a_threshold_without_a_measure_is_refused(capsys):
+    command = ["filter-overlap", "--train", "ucf101", "--test", "hmdb51", "--threshold"]
+    assert main([*command, "0.1"]) == 2
+    assert "--word-vectors or --model" in capsys.readouterr().err
+    for value in ("0", "-1", "nan", "3", "near"):
+        with pytest.raises(SystemExit):
+            main([*command, value])

@@ -220,7 +220,7 @@ def test_missing_files_are_counted_named_and_only_then_left_out(folder, caplog):
         ("a.json", '{"videos": []}', "list 'clips'"),
         ("a.json", '[{"file": "x.avi"}]', "entry 0"),
         ("a.jsonl", '{"file": "x.avi", "label": "a"}\n{"label": "a"}', "entry 2"),
-        ("a.jsonl", "no json", "not JSON lines"),
+        ("a.jsonl", "no json", "line 1 is not JSON"),
         ("a.csv", "file,label\nx.avi,\n", "entry 2"),
         ("a.txt", "lonely\n", "line 1"),
         ("a.txt", "\n\n", "lists no videos"),

@@ -6,6 +6,8 @@ import ast
 import itertools
 import re
 import sys
+import threading
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,34 @@ def test_nothing_more_is_scored_when_nobody_waits(pipes: dict[str, Any], clip: s
     assert [len(each.timeline.parts) for each in given] == [0, 1]
 
 
+def test_what_does_not_reach_the_model_is_said_to_everybody(pipes: dict[str, Any], clip: str, tmp_path: Path) -> None:
+    """Though the package warns of a label set only once; and of another visitor's labels nothing is said."""
+    long = " ".join(["riding"] * 60)
+    for _ in range(2):
+        shown = answer(pipes["rest"], clip, f"{long} a\n{long} b")
+        assert any("same scores" in note for note in shown.notes)
+        assert "same scores" in charts.result(shown)
+    assert answer(pipes["rest"], clip, LABELS).notes == ()
+    damaged = tmp_path / "damaged.mp4"
+    content = Path(clip).read_bytes()
+    damaged.write_bytes(content[: len(content) // 2] + bytes(2000) + content[len(content) // 2 + 2000 :])
+    [note] = answer(pipes["rest"], str(damaged), LABELS).notes
+    assert "The readable frames are used" in note and "damaged.mp4" not in note and str(tmp_path) not in note
+
+
+def test_warnings_of_other_threads_are_not_heard(recwarn: pytest.WarningsRecorder) -> None:
+    def warn() -> None:
+        warnings.warn("theirs", hf_zsar.LabelWarning, stacklevel=1)
+
+    with answers.own_warnings() as heard:
+        other = threading.Thread(target=warn)
+        other.start()
+        other.join()
+        warnings.warn("ours", hf_zsar.LabelWarning, stacklevel=1)
+        warnings.warn("no matter of the package", UserWarning, stacklevel=1)
+    assert heard == ["ours"]
+
+
 def test_a_question_ends_when_its_time_is_up(
     pipes: dict[str, Any], clip: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +205,7 @@ def test_refusals_are_sentences(pipes: dict[str, Any], clip: str, tmp_path: Path
     cases: list[tuple[dict[str, Any], str]] = [
         (dict(video=None), "Drop a video"),
         (dict(text=None), "at least two labels"),
+        (dict(text="one"), "is the only label, so its share of the scores would be 1.0 for every video"),
         (dict(text="x" * 30_000), "30000 characters; at most 20000"),
         (dict(text=": what\nb"), "no label before the colon"),
         (dict(text="\n".join(map(str, range(500)))), "500 labels; at most 200"),

@@ -30,6 +30,7 @@ from hf_zsar.demo.answers import answers, ask  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = "riding a bike\nplaying guitar\ncooking"
+CLIENT = dict(verbose=False, download_files=False, analytics_enabled=False, httpx_kwargs={"timeout": 300})
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def process(tmp_path: Path) -> Iterator[tuple[psutil.Process, str, Path]]:
 def test_uploads_are_gone_when_the_server_is_told_to_end(process: tuple[Any, str, Path], tmp_path: Path) -> None:
     clip = write_video(tmp_path / "clip.mp4", 45)
     server_process, address, scratch = process
-    client = gradio_client.Client(address, verbose=False, download_files=False, analytics_enabled=False)
+    client = gradio_client.Client(address, **CLIENT)
     client.predict(gradio_client.handle_file(str(clip)), LABELS, "", 1.0, 1, api_name="/classify")
     assert list(scratch.rglob("clip.mp4"))
     server_process.send_signal(signal.SIGTERM)
@@ -99,7 +100,7 @@ def test_many_visitors_get_their_own_answers(process: tuple[Any, str, Path], pip
         files.append(file)
 
     def visit(number: int) -> int:
-        client = gradio_client.Client(address, verbose=False, download_files=False, analytics_enabled=False)
+        client = gradio_client.Client(address, **CLIENT)
         for turn in range(QUESTIONS):
             file = files[(number + turn) % len(files)]
             job = client.submit(gradio_client.handle_file(str(file)), LABELS, "", 1.0, turn, api_name="/classify")

@@ -162,6 +162,7 @@ def test_changed_labels_and_stop_leave_no_answer_behind(open_page: Callable, gat
     assert page.answer().startswith("clip c.mp4 · labels: riding a bike, playing guitar, cooking, x")
 
 
+@pytest.mark.slow
 def test_two_tabs_and_a_reload_do_not_mix(open_page: Callable, gate: Gate, clips: list) -> None:
     first, second = open_page(), open_page()
     for page, clip, labels in ((first, clips[0], LABELS), (second, clips[1], OTHERS)):
@@ -184,6 +185,7 @@ def test_two_tabs_and_a_reload_do_not_mix(open_page: Callable, gate: Gate, clips
     assert again.mismatches() == second.mismatches() == []
 
 
+@pytest.mark.slow
 def test_a_broken_file_shows_its_message_and_the_next_video_works(
     open_page: Callable, clips: list, tmp_path: Path
 ) -> None:

@@ -218,7 +218,7 @@ def test_kind_is_checked():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "not valid JSON at line 1, column 2"),
+        ("{", "at line 1, column 2; correct it there"),
         ('{"a": ["x"], "a": ["y"]}', "the key 'a' appears twice"),
         ("[]", "expected a JSON object with an entry per label, found an empty list"),
         ('[{"word": "archery", "defn": "a sport"}]', "--texts FILE"),
@@ -226,7 +226,7 @@ def test_kind_is_checked():
         ('{"archery": [1]}', "classes.archery.attributes[0]: expected a string"),
         ('{"archery": {"objets": ["bow"]}}', 'the field "attributes" is missing'),
         ("\xff", "not UTF-8"),
-        ("[" * 100_000, "nested too deeply"),
+        ("[" * 100_000, "more than json_depth allows"),
     ],
 )
 def test_unusable_files_are_named_with_the_reason(tmp_path, text, says):

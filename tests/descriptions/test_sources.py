@@ -18,6 +18,12 @@ def written(path, text):
     return path
 
 
+def test_what_macos_leaves_in_a_folder_is_no_text(tmp_path):
+    (tmp_path / "yoga.txt").write_text("a person bends")
+    (tmp_path / "._yoga.txt").write_bytes(b"\x00\x05\x16\x07")
+    assert read_texts(tmp_path).labels == ["yoga"]
+
+
 def test_folder_of_text_files(tmp_path):
     written(tmp_path / "high_jump.txt", "A jump\nover a bar.")
     written(tmp_path / "notes.md", "not read")

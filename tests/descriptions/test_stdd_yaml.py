@@ -131,10 +131,10 @@ def test_labels_that_nothing_fits(labels, entries):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a: [1", "not valid YAML"),
+        ("a: [1", "is not YAML"),
         ("a: {obj_en_li: [x]}\na: {obj_en_li: [y]}\n", "the key 'a' appears twice"),
         ("just text", "neither a graph file"),
-        ("!!python/object/apply:os.getcwd []", "not valid YAML|neither a graph file"),
+        ("!!python/object/apply:os.getcwd []", "is not YAML|neither a graph file"),
     ],
 )
 def test_unusable_files(tmp_path, text, says):

@@ -17,16 +17,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from hf_zsar.data import load_class_names
 from hf_zsar.evaluation import evaluate_zero_shot
-from hf_zsar.evaluation.processes import Processes
 from hf_zsar.evaluation.records import record_json, without_clock
+from hf_zsar.features import encoding
+from hf_zsar.features.processes import Processes
+from hf_zsar.features.store import FeatureStore
 from tests.evaluation.toy import colour_pair
 
 
 SECONDS = 0.05  # that a batch takes in a run that is to be killed
+encoding.SHARD_ROWS = 4
 
 
 def evaluate(videos: Path, store: Path, on_batch: Callable[[], None] | None = None) -> dict:
@@ -85,7 +86,7 @@ def kill(videos: Path, work: Path) -> dict:
         killed += killed_after(generator.randint(1, 5), generator.uniform(0, SECONDS), videos, store)
         shards.append(len(contents(store)))
     killed += killed_while_writing(videos, store)
-    half_written = len(list(store.glob("*/.*.tmp"))), len(contents(store)) - shards[-1]
+    half_written = len(list(store.glob("*/data/.*"))), len(contents(store)) - shards[-1]
     resumed = evaluate(videos, store)
     return {
         "killed": killed,
@@ -93,18 +94,19 @@ def kill(videos: Path, work: Path) -> dict:
         "half_written": half_written,
         "equal": record_json(without_clock(resumed)) == record_json(without_clock(uninterrupted)),
         "scored": resumed["clips"]["scored"],
-        "same_shards": contents(store) == contents(work / "whole"),
-        "leftovers": [path.name for path in store.glob("*/.*")],
+        "same_features": contents(store) == contents(work / "whole"),
+        "leftovers": [path.name for path in store.rglob(".*")],
     }
 
 
 def contents(store: Path) -> dict[str, dict[str, list]]:
-    """Every shard's tensors by name. (Not its bytes: safetensors writes the entries of a header in any order.)"""
-    shards = {}
-    for path in store.glob("*/*.safetensors"):
-        tensors = load_file(path)
-        shards[path.name] = {name: [str(tensor.dtype), tensor.tolist()] for name, tensor in tensors.items()}
-    return shards
+    """Every row's tensors by name. (Not the shards: where they end depends on when a run was killed.)"""
+    found = {}
+    for path in store.glob("*/features.json"):
+        opened = FeatureStore.open(path.parent)
+        for row, features in opened.batches(1):
+            found[row[0].id] = {name: [str(tensor.dtype), tensor.tolist()] for name, tensor in features.items()}
+    return found
 
 
 def processes(videos: Path, work: Path) -> dict:
@@ -131,8 +133,8 @@ def processes(videos: Path, work: Path) -> dict:
         "equal": len({text for texts in records.values() for text in texts}) == 1,
         "scored": json.loads(records[1][0])["clips"]["scored"],
         "broken": len(json.loads(records[1][0])["clips"]["broken"]),
-        "same_shards": contents(work / "1") == contents(work / "2") == contents(work / "4"),
-        "shards": len(contents(work / "1")),
+        "same_features": contents(work / "1") == contents(work / "2") == contents(work / "4"),
+        "shards": len(list((work / "4").glob("*/data/*"))),
     }
 
 

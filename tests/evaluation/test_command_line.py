@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -84,7 +85,7 @@ def test_the_second_run_encodes_nothing(evaluate, manifest, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("encoded again")
 
-    monkeypatch.setattr("hf_zsar.evaluation.encoding.encode_batch", refuse)
+    monkeypatch.setattr("hf_zsar.features.encoding.encode_batch", refuse)
     status, second, _ = evaluate("--manifest", manifest, "--template", "a video of a person {}")
     assert status == 0
     assert "a video of a person {}" in second
@@ -158,7 +159,10 @@ def test_missing_and_broken_clips_set_the_exit_status(evaluate, manifest, tmp_pa
         (["--manifest", "none.json"], "There is no manifest none.json"),
         (["--manifest", "{manifest}", "--dataset", "ucf101"], "a manifest or a data set, not both"),
         (["--manifest", "{manifest}", "--split", "x"], "has no split ['x']"),
-        (["--manifest", "{manifest}", "--json", "no-such-folder/r.json"], "there is no folder 'no-such-folder'"),
+        (
+            ["--manifest", "{manifest}", "--json", "no-such-folder/r.json"],
+            "cannot write no-such-folder/r.json: there is no folder",
+        ),
         (["--manifest", "{manifest}", "--eval-results", "."], "--eval-results and --hub-dataset go together"),
     ],
 )
@@ -200,3 +204,71 @@ def test_the_embedded_default_on_real_clips(clips_dir, clips_manifest, tmp_path,
     chance = 1 / len(clips_manifest["labels"])
     assert metrics["top1"] > 8 * chance
     assert metrics["top5"] > 0.5
+
+
+# -- sources, wrong clips, odd names ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def class_folders(tmp_path_factory):
+    """The clips of `manifest` in class folders, with lists of the same beside them; one name is no UTF-8."""
+    root = tmp_path_factory.mktemp("folders")
+    rows = []
+    for i in range(6):
+        name = f"{LABELS[i % 3]}/" + (os.fsdecode(b"caf\xe9.avi") if i == 5 else f"{i}.avi")
+        write_clip(root / LABELS[i % 3] / f"{i}.avi", 30 * i, frames=6)
+        os.rename(root / LABELS[i % 3] / f"{i}.avi", root / name)
+        rows.append((name, LABELS[i % 3]))
+    lists = {
+        "l.csv": "".join(f"{a};{b}\n" for a, b in [("file", "label"), *rows]),
+        "l.jsonl": "".join(json.dumps({"file": a, "label": b}) + "\n" for a, b in rows),
+        "l.txt": "".join(f"{a}\t{b}\n" for a, b in rows),
+    }
+    for name, text in lists.items():
+        (root / name).write_bytes(os.fsencode(text))
+    return root
+
+
+@pytest.mark.parametrize("source", [".", "l.csv", "l.jsonl", "l.txt"])
+def test_every_source_of_training_is_evaluated_and_wrong_clips_are_named(evaluate, class_folders, source, tmp_path):
+    path = tmp_path / "r.json"
+    status, out, _ = evaluate("--manifest", class_folders / source, "--json", path)
+    record = load_record(path)
+    assert status == 0 and record["clips"]["scored"] == 6
+    assert record["classes"]["names"] == sorted(LABELS)
+    wrong = record["results"][0]["wrong"]
+    assert len(wrong) == 6 - sum(rank == 1 for rank in record["results"][0]["per_clip"]["rank"]) > 0
+    for each in wrong:
+        assert [os.path.dirname(each["clip"])] == each["right"] != [each["given"]]
+        shown = each["clip"].replace("\udce9", "\\udce9")
+        assert f"  {shown}: {each['right'][0]} -> {each['given']}" in out.splitlines()
+    (odd,) = [clip for clip in record["clips"]["ids"] if "caf" in clip]
+    assert (class_folders / odd).is_file(), "the very bytes of the name"
+
+
+def test_what_training_takes_as_shards_is_refused_in_words(evaluate, tmp_path):
+    (tmp_path / "part-0.parquet").write_bytes(b"x")
+    status, _, err = evaluate("--manifest", tmp_path)
+    assert status == 2 and "shards" in err
+
+
+def test_labels_are_looked_at_before_any_video_is(evaluate, manifest, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr("hf_zsar.evaluation.zero_shot.encode_videos", refuse)
+    status, _, err = evaluate("--manifest", manifest, "--template", "no gap")
+    assert status == 2 and "no gap" in err
+
+
+def test_the_record_is_written_before_its_reader_can_leave(evaluate, manifest, tmp_path, monkeypatch):
+    """`hf-zsar evaluate --json r.json | head -1`"""
+
+    def leave(*args, **kwargs):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("hf_zsar.evaluation.reports.text_report", leave)
+    monkeypatch.setattr("hf_zsar.cli._drop_unwritten", lambda: None)
+    assert evaluate("--manifest", manifest, "--json", tmp_path / "r.json", "--plot", tmp_path / "r.png")[0] == 1
+    assert load_record(tmp_path / "r.json")["clips"]["scored"] == 6
+    assert (tmp_path / "r.png").is_file()

@@ -57,7 +57,7 @@ def test_gzsl_takes_the_seen_labels(tmp_path):
     assert protocol.splits[0].seen == {"rowing", "archery"}
 
 
-@pytest.mark.parametrize("seen", [None, [], ["archery", "cooking", "rowing", "surfing"], ["flying"]])
+@pytest.mark.parametrize("seen", [None, [], ["archery", "cooking", "rowing", "surfing"]])
 def test_gzsl_needs_seen_and_unseen_labels(tmp_path, seen):
     content = {"clips": CLIPS} if seen is None else {"clips": CLIPS, "seen": seen}
     with pytest.raises(ManifestError, match="'seen' must name some, not all"):
@@ -65,18 +65,35 @@ def test_gzsl_needs_seen_and_unseen_labels(tmp_path, seen):
 
 
 @pytest.mark.parametrize(
+    ("seen", "message"),
+    [
+        (["flying", "rowing", "Archery"], r"what is no label: \['Archery', 'flying'\]"),
+        (["rowing", "rowing"], r"'seen' has names that stand twice: \['rowing'\]"),
+        ("rowing", "'seen' must be a list of names"),
+        ([["rowing"]], "'seen' must be a list of names"),
+    ],
+)
+def test_seen_labels_that_are_none_are_named(tmp_path, seen, message):
+    with pytest.raises(ManifestError, match=message):
+        manifest_protocol(write(tmp_path, {"clips": CLIPS, "seen": seen}), "gzsl")
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("{", "is not JSON"),
-        ([], "non-empty list 'clips'"),
+        ([], "lists no videos"),
         ({"clips": []}, "non-empty list 'clips'"),
         ({"clips": [{"label": "a"}]}, "clip 1 has no 'file'"),
         ({"clips": [{"file": "a.mp4"}]}, "'a.mp4' needs a 'label'"),
         ({"clips": [{"file": "a.mp4", "label": 20}]}, "a name, not a number"),
         ({"clips": [{"file": "a.mp4", "labels": []}]}, "'a.mp4' needs a 'label'"),
-        ({"clips": [{"file": "a.mp4", "label": "a"}] * 2}, "the file 'a.mp4' stands twice"),
+        ({"clips": [{"file": "a.mp4", "label": x} for x in "ab"]}, "the file 'a.mp4' stands twice, with .*'a'.*'b'"),
         ({"labels": ["b"], "clips": [{"file": "a.mp4", "label": "a"}]}, r"labels that 'labels' lacks: \['a'\]"),
-        ({"labels": ["a", "a"], "clips": [{"file": "a.mp4", "label": "a"}]}, r"labels that stand twice: \['a'\]"),
+        (
+            {"labels": ["a", "a"], "clips": [{"file": "a.mp4", "label": "a"}]},
+            r"names that stand twice: \['a'\]",
+        ),
         ({"labels": [1], "clips": [{"file": "a.mp4", "label": "a"}]}, "must be a list of names"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 import yaml
 from huggingface_hub import EvalResultEntry, ModelCard, ModelCardData, parse_eval_result_entries
@@ -170,7 +171,36 @@ def test_confusion_counts_every_answer(full, gzsl):
     assert counts.sum() == 50
     assert counts.diagonal().sum() == 33
     assert counts[HMDB.index("brush hair"), HMDB.index("cartwheel")] == 1  # number 0 carries the colour of 1
-    assert confusion_matrix(gzsl).sum() == sum(entry["clips"]["scored"] for entry in gzsl["results"])
+
+
+def test_a_clip_of_several_splits_is_drawn_as_one_clip(full, gzsl):
+    """In brackets behind a class stands its number of clips, not of pairs of clip and split."""
+    counts = confusion_matrix(gzsl)
+    assert sum(entry["clips"]["scored"] for entry in gzsl["results"]) > gzsl["clips"]["scored"]
+    assert counts.sum() == pytest.approx(gzsl["clips"]["scored"])
+    of_class = np.bincount([labels[0] for labels in gzsl["clips"]["labels"]], minlength=len(counts))
+    assert counts.sum(axis=1) == pytest.approx(of_class)
+    for record, clips in ((full, 50), (gzsl, gzsl["clips"]["scored"])):
+        names = [label.get_text() for label in result_figure(record).axes[0].get_yticklabels()]
+        assert sum(int(name.rsplit("(")[-1].rstrip(")")) for name in names) == clips
+
+
+def test_wrong_clips_are_named_with_right_and_given_label(full, gzsl):
+    """Every third class is given for its neighbour: what a record and its report say of them."""
+    (entry,) = full["results"]
+    wrong = {each["clip"]: (each["right"], each["given"]) for each in entry["wrong"]}
+    assert len(wrong) == 50 - 33
+    ranks = dict(zip(entry["per_clip"]["clip"], entry["per_clip"]["rank"], strict=True))
+    assert set(wrong) == {full["clips"]["ids"][clip] for clip, rank in ranks.items() if rank != 1}
+    lines = text_report(full).splitlines()
+    assert f"wrong: {len(wrong)} answers (right label -> given label)" in lines
+    for clip, (right, given) in wrong.items():
+        assert given == HMDB[HMDB.index(right[0]) + 1]
+        assert f"  {clip}: {right[0]} -> {given}" in lines
+    several = text_report(gzsl)
+    first = next(entry for entry in gzsl["results"] if entry["wrong"])
+    assert f"  {first['split']}, {first['wrong'][0]['clip']}: " in several
+    assert "more, which the JSON record lists" in several
 
 
 def test_pictures_are_drawn(full, gzsl, tmp_path):

@@ -49,14 +49,14 @@ def test_killed_ten_times_and_resumed_equals_uninterrupted(videos, tmp_path, rep
     assert result["half_written"] == [1, 0]  # a temporary file, and nothing under a shard's name
     assert result["shards"] == sorted(result["shards"])  # work done stays done
     assert len(set(result["shards"])) > 2  # the kills came at different stages
-    assert result["equal"] and result["same_shards"]
+    assert result["equal"] and result["same_features"]
     assert result["scored"] == CLIPS - 2
     assert not result["leftovers"]
 
 
 def test_one_two_and_four_processes_give_the_same_record(videos, tmp_path, repo_root):
     result = run("processes", videos, tmp_path, repo_root)
-    assert result["equal"] and result["same_shards"]
+    assert result["equal"] and result["same_features"]
     assert (result["scored"], result["broken"]) == (CLIPS - 2, 2)
     assert result["shards"] > 4  # every process had work
 

@@ -71,8 +71,8 @@ class ColourModel(ZSARPreTrainedModel):
     def encode_labels(self, input_ids: torch.Tensor, labels: Sequence[str] | None = None, **inputs: Any) -> LabelBank:
         return self.make_bank(labels, {"text_embeds": input_ids.float()[:, None]}, [input_ids])
 
-    def score(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
-        return -(features.video_embeds - bank["text_embeds"].T).abs() * self.weight
+    def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
+        return {"logits_per_video": -(features.video_embeds - bank["text_embeds"].T).abs() * self.weight}
 
 
 class ColourProcessor:

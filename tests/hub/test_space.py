@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import yaml
 from huggingface_hub import HfApi, SpaceCardData, snapshot_download
@@ -63,6 +64,21 @@ def test_a_model_that_is_not_there_or_has_no_code_is_refused(pushed: LoopbackHub
     with pytest.raises(PushError, match="carries no code"):
         push_space(SPACE, "user/plain")
     assert ("space", SPACE) not in pushed.store.repos
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_hub_out_of_reach_is_one_line(
+    offline: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Switched off by the user, or a port where nobody listens."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    huggingface_hub.close_session()
+    assert cli.main(["push-space", SPACE, "--model", MODEL]) == 2
+    err = capsys.readouterr().err
+    assert f"Cannot make a Space for {MODEL}: " in err and len(err.splitlines()) == 1
+    assert ("offline mode" in err) == offline
+    huggingface_hub.close_session()
 
 
 # What a Space runs, except that the server is replaced by one question to the page's own function.

@@ -66,6 +66,8 @@ def test_only_what_belongs_into_a_model_repository_goes(folder: Path) -> None:
     for name in ("training_args.bin", "optimizer.pt", "weights.pkl", "clip.mp4", "checkpoint-1/model.safetensors"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"x")
+    for name in ("._config.json", "._model.safetensors"):  # what macOS leaves on other disks
+        (folder / name).write_bytes(b"x")
     (folder / "secret.json").symlink_to("/etc/hostname")
     assert set(files_to_push(folder)) == expected
 

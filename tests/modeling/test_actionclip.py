@@ -15,6 +15,7 @@ from tests.tiny_models import (
     LABELS,
     NUM_FRAMES,
     TINY,
+    score_any,
     tiny_clip_tokenizer,
     tiny_inputs,
     tiny_model,
@@ -187,14 +188,14 @@ def test_probabilities_are_averaged_not_logits():
     model = model_of(eval_logit_scale=100.0)
     templates, views = Cosines(scores[None] / 100), Cosines(scores[:, None] / 100)
     for case in (templates, views):
-        logits = model.score(case.features, case.bank)[0]
+        logits = score_any(model, case.features, case.bank)[0]
         assert close(logits.exp(), expected, 1e-4) and close(logits.softmax(-1), expected, 1e-4)
     assert close(model.score_prompts(templates.features, templates.bank)[0, 0], scores, 1e-4)
 
 
 def test_scores(model):
     bank, features = bank_and_features(model)
-    probabilities = model.score(features, bank).softmax(-1)
+    probabilities = score_any(model, features, bank).softmax(-1)
     per_prompt = model.score_prompts(features, bank)
     assert per_prompt.shape == (3, 2, 16, len(LABELS)) and per_prompt.dtype == torch.float32
     assert close(probabilities, per_prompt.softmax(-1).mean((1, 2)))
@@ -202,23 +203,24 @@ def test_scores(model):
     # The learned scale has no say.
     with torch.no_grad():
         model.backbone.logit_scale.fill_(0)
-    assert torch.equal(model.score(features, bank).softmax(-1), probabilities)
+    assert torch.equal(score_any(model, features, bank).softmax(-1), probabilities)
 
 
 def test_scores_do_not_depend_on_the_order_of_labels_or_templates(model):
     bank, features = bank_and_features(model)
-    logits = model.score(features, bank)
+    logits = score_any(model, features, bank)
     order = [3, 0, 4, 1, 2]
-    assert close(model.score(features, bank.select(order)), logits[:, order])
+    assert close(score_any(model, features, bank.select(order)), logits[:, order])
 
     def with_prompts(prompts):
         return LabelBank(bank.labels, {**bank.tensors, "prompt_embeds": prompts})
 
     prompts = bank["prompt_embeds"]
-    assert close(model.score(features, with_prompts(prompts.flip(1))), logits)
-    assert close(model.score(features, with_prompts(prompts.repeat(1, 2, 1))), logits)
+    assert close(score_any(model, features, with_prompts(prompts.flip(1))), logits)
+    assert close(score_any(model, features, with_prompts(prompts.repeat(1, 2, 1))), logits)
     alone = with_prompts(prompts[:, :1])
-    assert close(model.score(features, alone), model.score_prompts(features, alone)[:, :, 0].softmax(-1).mean(1).log())
+    views = model.score_prompts(features, alone)[:, :, 0].softmax(-1)
+    assert close(score_any(model, features, alone), views.mean(1).log())
 
 
 def test_very_different_scores_stay_finite(model):
@@ -226,7 +228,7 @@ def test_very_different_scores_stay_finite(model):
     cosines[..., 0] = 0.99
     case = Cosines(cosines)
     model.config.eval_logit_scale = 1e4
-    logits = model.score(case.features, case.bank)
+    logits = score_any(model, case.features, case.bank)
     assert logits.isfinite().all() and logits[0, 1].item() == pytest.approx(-9900, rel=1e-3)
 
 
@@ -269,7 +271,7 @@ def test_uneven_prompts_weigh_labels_equally(model):
         model.encode_labels(**tokens, prompt_index=torch.tensor(index))
         for index in ([[0, -1, -1], [1, 2, 3]], [[0, 0, 0], [1, 2, 3]])
     )
-    assert torch.equal(model.score(features, uneven), model.score(features, even))
+    assert torch.equal(score_any(model, features, uneven), score_any(model, features, even))
 
 
 def make_labels(count: int) -> list[str]:

@@ -18,6 +18,7 @@ from hf_zsar.modeling.visual_backbone import build_backbone, drop_special_tokens
 from tests.tiny_models import (
     LABELS,
     TINY,
+    score_any,
     tiny_inputs,
     tiny_model,
     tiny_processor,
@@ -222,9 +223,9 @@ def test_a_seen_candidate_uses_its_own_prototype_and_may_be_held_back():
     torch.testing.assert_close(bank["prototypes"][0], model.seen_prototypes[1])
     assert bank["is_seen"].tolist() == [True, False]
     features = model.encode_videos(videos)
-    before = model.score(features, bank)
+    before = score_any(model, features, bank)
     model.config.gzsl_offset = 0.1
-    after = model.score(features, bank)
+    after = score_any(model, features, bank)
     torch.testing.assert_close(before - after, torch.tensor([2.0, 0]).expand(8, 2), atol=1e-5, rtol=1e-5)
     model.config.exact_match_uses_seen_prototype = False
     mixed = model.encode_labels(**inputs, labels=labels)

@@ -16,7 +16,15 @@ from hf_zsar import LabelBank, STDDConfig, STDDModel
 from hf_zsar.modeling import modeling_stdd
 from hf_zsar.modeling.modeling_stdd import bidirectional_logits, distillation_loss, text_tensors
 from hf_zsar.modeling.modeling_zsar import VideoFeatures, normalize
-from tests.tiny_models import LABELS, tiny_clip_config, tiny_inputs, tiny_model, tiny_processor, tiny_videos
+from tests.tiny_models import (
+    LABELS,
+    score_any,
+    tiny_clip_config,
+    tiny_inputs,
+    tiny_model,
+    tiny_processor,
+    tiny_videos,
+)
 
 
 def stdd(**overrides):
@@ -294,16 +302,19 @@ def test_matching_reduces_as_it_should():
 
     one_prompt = similarity[..., 0]
     torch.testing.assert_close(
-        model.score(features, bank_of(1)), (one_prompt.amax(1) + one_prompt.mean(1)) / 2, rtol=0, atol=1e-4
+        score_any(model, features, bank_of(1)), (one_prompt.amax(1) + one_prompt.mean(1)) / 2, rtol=0, atol=1e-4
     )
     one_frame = VideoFeatures(video_embeds=features.video_embeds, frame_embeds=features.frame_embeds[:, :, :1])
     torch.testing.assert_close(
-        model.score(one_frame, bank), (similarity[:, 0].mean(-1) + similarity[:, 0].amax(-1)) / 2, rtol=0, atol=1e-4
+        score_any(model, one_frame, bank),
+        (similarity[:, 0].mean(-1) + similarity[:, 0].amax(-1)) / 2,
+        rtol=0,
+        atol=1e-4,
     )
     model.config.matching = "mean"
     pooled = normalize(bank["prompt_embeds"].mean(1))
     expected = torch.einsum("btd,kd->btk", frames, pooled).mean(1) * model.backbone.logit_scale.exp()
-    torch.testing.assert_close(model.score(features, bank), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(score_any(model, features, bank), expected, rtol=0, atol=1e-4)
 
 
 def with_prompts(bank, index):
@@ -313,18 +324,18 @@ def with_prompts(bank, index):
 @torch.no_grad()
 def test_order_and_doubling_of_prompts_and_frames():
     model, bank, features = stdd(), random_bank(), random_features()
-    logits = model.score(features, bank)
+    logits = score_any(model, features, bank)
     shuffled = VideoFeatures(
         video_embeds=features.video_embeds, frame_embeds=features.frame_embeds[:, :, [2, 0, 3, 1]]
     )
     for other in (
-        model.score(shuffled, bank),
-        model.score(features, with_prompts(bank, [3, 1, 0, 2])),
-        model.score(features, with_prompts(bank, [0, 1, 2, 3] * 2)),
+        score_any(model, shuffled, bank),
+        score_any(model, features, with_prompts(bank, [3, 1, 0, 2])),
+        score_any(model, features, with_prompts(bank, [0, 1, 2, 3] * 2)),
     ):
         torch.testing.assert_close(other, logits, rtol=0, atol=1e-4)
     # Doubling one prompt weighs it more in the mean over prompts and leaves the best prompt of a frame alone.
-    doubled = model.score(features, with_prompts(bank, [0, 0, 1, 2, 3]))
+    doubled = score_any(model, features, with_prompts(bank, [0, 0, 1, 2, 3]))
     similarity = torch.einsum("bvtd,kad->bvtka", normalize(features.frame_embeds), bank["prompt_embeds"])[:, 0]
     best_frame = similarity.amax(1) * model.backbone.logit_scale.exp()
     expected = logits + (best_frame[..., [0, 0, 1, 2, 3]].mean(-1) - best_frame.mean(-1)) / 2
@@ -339,9 +350,9 @@ def test_masked_prompts_do_not_exist():
     mask[1, 2:] = False
     masked = LabelBank(bank.labels, text_tensors(bank["prompt_embeds"] * mask[..., None], mask))
     fewer = with_prompts(bank, [0, 1])
-    logits = model.score(features, masked)
-    torch.testing.assert_close(logits[:, 1], model.score(features, fewer)[:, 1], rtol=0, atol=1e-4)
-    torch.testing.assert_close(logits[:, [0, 2]], model.score(features, bank)[:, [0, 2]], rtol=0, atol=1e-4)
+    logits = score_any(model, features, masked)
+    torch.testing.assert_close(logits[:, 1], score_any(model, features, fewer)[:, 1], rtol=0, atol=1e-4)
+    torch.testing.assert_close(logits[:, [0, 2]], score_any(model, features, bank)[:, [0, 2]], rtol=0, atol=1e-4)
     torch.testing.assert_close(masked["text_embeds"][1], fewer["text_embeds"][1])
 
 
@@ -353,14 +364,14 @@ def test_logits_are_averaged_over_views(matching):
         VideoFeatures(video_embeds=features.video_embeds, frame_embeds=features.frame_embeds[:, [view]])
         for view in range(3)
     ]
-    mean = torch.stack([model.score(view, bank) for view in views]).mean(0)
-    torch.testing.assert_close(model.score(features, bank), mean, rtol=0, atol=1e-4)
+    mean = torch.stack([score_any(model, view, bank) for view in views]).mean(0)
+    torch.testing.assert_close(score_any(model, features, bank), mean, rtol=0, atol=1e-4)
 
 
 @torch.no_grad()
 def test_memory_of_matching_is_bounded_in_the_number_of_labels(monkeypatch):
     model, bank, features = stdd(), random_bank(labels=7), random_features(views=2)
-    whole, sizes = model.score(features, bank), []
+    whole, sizes = score_any(model, features, bank), []
 
     def recording(frames, prompts, mask):
         sizes.append(frames.shape[:3].numel() * mask.numel())
@@ -368,7 +379,7 @@ def test_memory_of_matching_is_bounded_in_the_number_of_labels(monkeypatch):
 
     monkeypatch.setattr(modeling_stdd, "bidirectional_logits", recording)
     monkeypatch.setattr(modeling_stdd, "MAX_SIMILARITIES", 2 * 2 * 4 * 4 * 3)  # three labels at a time
-    torch.testing.assert_close(model.score(features, bank), whole)
+    torch.testing.assert_close(score_any(model, features, bank), whole)
     assert len(sizes) == 3
     assert max(sizes) <= modeling_stdd.MAX_SIMILARITIES
 
@@ -377,11 +388,11 @@ def test_memory_of_matching_is_bounded_in_the_number_of_labels(monkeypatch):
 @pytest.mark.parametrize("matching", ["bidirectional", "mean"])
 def test_matching_is_float32_under_autocast_and_in_half_models(matching):
     model, bank, features = stdd(matching=matching), random_bank(), random_features()
-    expected = model.score(features, bank)
+    expected = score_any(model, features, bank)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(model.score(features, bank), expected)
+        assert torch.equal(score_any(model, features, bank), expected)
     half = features.to(torch.bfloat16)
-    logits = model.to(torch.bfloat16).score(half, bank.to(torch.bfloat16))
+    logits = score_any(model.to(torch.bfloat16), half, bank.to(torch.bfloat16))
     assert logits.dtype == torch.float32
 
 
@@ -514,7 +525,7 @@ def test_what_distillation_misses_is_said(caplog):
     with caplog.at_level(logging.WARNING):
         alone = model.compute_loss(features, bank, targets)
     assert "distill_weight=0.375 but there is no teacher" in caplog.text
-    cross_entropy = torch.nn.functional.cross_entropy(model.score(features, bank), torch.tensor([0, 1]))
+    cross_entropy = torch.nn.functional.cross_entropy(score_any(model, features, bank), torch.tensor([0, 1]))
     torch.testing.assert_close(alone, cross_entropy)
     model.set_teacher()
     with pytest.raises(ValueError, match="needs pixel_values_videos"):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from hf_zsar.processing import video_download
-from hf_zsar.processing.video_download import is_public, is_text
+from hf_zsar.processing.video_download import is_text
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
 from hf_zsar.processing.video_reading import VideoReadError, open_video
 from tests.videos import frame_number
@@ -84,7 +83,7 @@ def test_a_video_is_fetched_and_the_copy_removed(server, synthetic, length, tmp_
     server.routes["/clip.mp4"] = sends(synthetic("h264.mp4").read_bytes(), "text/plain", length)
     with fetch(server.url() + "?token=a%20b") as reader:
         assert [frame_number(picture) for picture in reader.read_at([0.0, 1.0]).frames] == [0, 24]
-        assert reader.info.name == server.url() + "?token=a%20b"
+        assert reader.info.name == server.url() + "?token=***"
         assert len(list(tmp_path.iterdir())) == 1
     assert list(tmp_path.iterdir()) == [], "the temporary copy is gone"
     assert server.requests == ["/clip.mp4?token=a%20b"]
@@ -161,35 +160,6 @@ def test_this_machine_is_refused(server, host):
     with pytest.raises(VideoReadError, match="not a public address|was not found"):
         open_video(server.url(host=host), timeout=5.0)
     assert server.requests == []
-
-
-@pytest.mark.parametrize(
-    ("address", "public"),
-    [
-        ("93.184.216.34", True),
-        ("2606:2800:220:1:248:1893:25c8:1946", True),
-        ("10.1.2.3", False),
-        ("172.16.0.1", False),
-        ("192.168.1.1", False),
-        ("169.254.169.254", False),
-        ("100.64.0.1", False),
-        ("127.8.8.8", False),
-        ("0.0.0.0", False),
-        ("224.0.0.1", False),
-        ("255.255.255.255", False),
-        ("::", False),
-        ("::1", False),
-        ("fe80::1%eth0", False),
-        ("fd00::1", False),
-        ("::ffff:10.0.0.1", False),
-        ("::ffff:93.184.216.34", True),
-        ("64:ff9b::7f00:1", False),
-        ("2002:7f00:1::", False),
-        ("::127.0.0.1", False),
-    ],
-)
-def test_public_addresses(address, public):
-    assert is_public(address) == public
 
 
 def test_every_redirect_is_checked(server, synthetic, monkeypatch):
@@ -288,64 +258,3 @@ def test_status_codes(server):
 def test_malformed_urls(url):
     with pytest.raises(VideoReadError):
         open_video(url, timeout=2.0)
-
-
-# Slow and broken servers -------------------------------------------------------------------------------------------
-
-
-def drips(first: bytes = b"", pause: float = 0.05):
-    """After `first`, a byte now and then, for ever."""
-
-    def answer(handler):
-        handler.wfile.write(first)
-        for _ in range(400):
-            handler.wfile.write(b"X")
-            handler.wfile.flush()
-            time.sleep(pause)
-
-    return answer
-
-
-def silence(handler):
-    time.sleep(10)
-
-
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (silence, "no answer within 0.4 seconds"),
-        (drips(b"HTTP/1.1 200 OK\r\nX-Slow: "), "no answer within 0.4 seconds"),
-        (drips(HEAD), "too slow"),
-        (
-            lambda handler: (handler.wfile.write(HEAD + b"\x00" * 2000), handler.wfile.flush(), time.sleep(5)),
-            "broke off",
-        ),
-        (lambda handler: handler.wfile.write(HEAD + b"\x00" * 2000), "stopped after 2000 of 1000000 bytes"),
-        (lambda handler: handler.wfile.write(b"this is not HTTP\r\n\r\n"), "no connection"),
-    ],
-    ids=["silent", "slow headers", "slow body", "stalled body", "short body", "no http"],
-)
-def test_a_bad_server_costs_little_time(server, answer, message):
-    server.routes["/clip.mp4"] = answer
-    start = time.monotonic()
-    with pytest.raises(VideoReadError, match=message):
-        fetch(server.url(), timeout=0.4)
-    assert time.monotonic() - start < 8, "far less than the server would go on"
-
-
-def test_nobody_listens():
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        with pytest.raises(VideoReadError, match="no connection"):
-            fetch(f"http://127.0.0.1:{reserved.getsockname()[1]}/clip.mp4")
-
-
-def test_a_resolver_that_hangs(monkeypatch):
-    release = threading.Event()
-    monkeypatch.setattr(video_download.socket, "getaddrinfo", lambda *_, **__: release.wait(20))
-    with pytest.raises(VideoReadError, match="was not found"):
-        fetch("http://video.test/clip.mp4", timeout=0.2)
-    release.set()

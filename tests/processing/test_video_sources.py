@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from hf_zsar.processing.video_reading import VideoReadError, open_video
+from hf_zsar.processing.video_sources import as_frames
 from tests.videos import frame_number, frame_picture
 
 
@@ -266,3 +267,33 @@ def test_no_file_is_left_open(synthetic):
     with pytest.raises(RuntimeError, match="stop"), open_video(path) as reader:
         raise RuntimeError("stop")
     assert still_open() == 0
+
+
+FRAMES = np.arange(3 * 4 * 5 * 3, dtype=np.uint8).reshape(3, 4, 5, 3)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [(FRAMES / 255).astype(">f4"), FRAMES.astype(">u1"), [(frame / 255).astype(">f8") for frame in FRAMES], FRAMES[:]],
+    ids=["big-endian", "big-endian bytes", "a list of big-endian", "a view"],
+)
+def test_arrays_of_any_byte_order(frames):
+    assert (as_frames(frames).numpy() == FRAMES).all()
+
+
+@pytest.mark.parametrize(
+    ("frames", "kind"),
+    [
+        (torch.from_numpy(FRAMES.copy()).to_sparse(), "sparse"),
+        (torch.zeros(3, 4, 5, 3, device="meta"), "meta"),
+        ([torch.zeros(4, 5, 3, device="meta")] * 2, "meta"),
+        (torch.rand(3, 4, 5, 3).to(torch.complex64), "complex"),
+        (FRAMES.astype(np.longdouble), "dtype float"),
+        (np.zeros((3, 4, 5, 3), dtype=[("r", "u1")]), "dtype"),
+        ([FRAMES[0], torch.rand(4, 5, 3)], "differ in type: torch.float32, torch.uint8"),
+    ],
+    ids=["sparse", "meta", "a list of meta", "complex", "long double", "records", "mixed"],
+)
+def test_arrays_without_plain_values_are_refused_in_words(frames, kind):
+    with pytest.raises(VideoReadError, match=kind):
+        as_frames(frames)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
 import random
 
 import numpy as np
@@ -12,8 +14,10 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from hf_zsar.data.video_datasets import load_video_dataset
+from hf_zsar.processing.video_decoding import default_threads
 from hf_zsar.processing.video_reading import VideoReadError
 from hf_zsar.training.augmentation import ClipAugmentation
+from hf_zsar.training.candidates import with_candidates
 from hf_zsar.training.collator import VideoTextCollator, cached_frames
 from tests.tiny_models import IMAGE_SIZE, NUM_FRAMES, tiny_model, tiny_processor
 
@@ -204,3 +208,51 @@ def test_broken_videos_raise_or_are_named_and_skipped(dataset, tmp_path, caplog)
     assert "broken.mp4" in caplog.text
     with pytest.raises(VideoReadError, match="none of the 1"):
         skipping(rows[1:2])
+
+
+# -- workers ---------------------------------------------------------------------------------------------------------
+
+
+class Threads(torch.utils.data.Dataset):
+    """Each row is how many threads a video is decoded with where the row is read."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return default_threads()
+
+
+def test_a_worker_decodes_with_one_thread(monkeypatch):
+    """There are as many workers as cores already."""
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert default_threads() == 4
+    assert next(iter(DataLoader(Threads(), batch_size=2, num_workers=1))).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_workers_that_live_through_epochs_hear_of_every_epoch(dataset, context):
+    """And from a copy, or one that was pickled, as well."""
+    for collator in (collator_of(), copy.deepcopy(collator_of()), pickle.loads(pickle.dumps(collator_of()))):
+        rows = [with_candidates(dataset, training=True)[i] for i in range(2)]
+        loader = DataLoader(
+            rows, num_workers=1, collate_fn=collator, persistent_workers=True, multiprocessing_context=context
+        )
+        for epoch in (0, 1, 7):
+            collator.set_epoch(epoch)
+            pixels = [batch["pixel_values_videos"] for batch in loader]
+            again = collator_of()
+            again.set_epoch(epoch)
+            assert all(
+                torch.equal(a, again([row])["pixel_values_videos"]) for a, row in zip(pixels, rows, strict=True)
+            )
+
+
+def test_the_seed_of_the_trainer_counts_where_the_collator_has_none(dataset):
+    rows = [dataset[0]]
+    own, trainers = collator_of(), collator_of(seed=None)
+    kept, drawn = own(rows)["pixel_values_videos"], trainers(rows)["pixel_values_videos"]
+    for collator in (own, trainers):
+        collator.set_run(3, 0)
+    assert torch.equal(own(rows)["pixel_values_videos"], kept)
+    assert torch.equal(trainers(rows)["pixel_values_videos"], kept) and not torch.equal(drawn, kept)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import BertTokenizer, PreTrainedModel, ProcessorMixin
+from transformers import AutoModel, BertTokenizer, PreTrainedModel, ProcessorMixin, Trainer, TrainingArguments
 
 from hf_zsar import METHODS
-from hf_zsar.training.collator import VideoTextCollator
+from hf_zsar.training import VideoTextCollator, class_accuracy, fit_prototypes, with_candidates
 from tests.rendered import COLOURS, HELD_OUT, LABELS, MOTIONS, SEEN, rendered_clip, rendered_videos
 from tests.tiny_models import IMAGE_SIZE, tiny_bert_config, tiny_bert_tokenizer, tiny_model, tiny_processor
 
@@ -76,15 +77,21 @@ RECIPES = {
 }
 
 
-def trained(method: str, seed: int, batch_size: int = 24) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """A model that has learned the seen pairs, and its processor."""
-    recipe = RECIPES[method]
-    torch.manual_seed(seed)
-    processor = tiny_processor(method, **recipe.processor)
+def processor_of(method: str) -> ProcessorMixin:
+    """The processor that a recipe's model learns with."""
+    processor = tiny_processor(method, **RECIPES[method].processor)
     if method == "rest":
         processor.tokenizer = word_tokenizer()
     else:
         processor.prompt_templates = ["{}"]
+    return processor
+
+
+def trained(method: str, seed: int, batch_size: int = 24) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """A model that has learned the seen pairs, and its processor."""
+    recipe = RECIPES[method]
+    torch.manual_seed(seed)
+    processor = processor_of(method)
     model = tiny_model(method, seed=seed, **recipe.model).train()
     mode = VideoTextCollator.for_model(model, processor, SEEN).text
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=0.05)
@@ -128,6 +135,75 @@ def test_it_learns_and_names_pairs_it_has_never_seen(method):
     results = [tuple(accuracy(*model, labels) for labels in (SEEN, HELD_OUT)) for model in models]
     assert min(seen for seen, _ in results) > 0.9, results
     assert min(unseen for _, unseen in results) > RECIPES[method].unseen, results
+
+
+class NewClips(torch.utils.data.Dataset):
+    """Rows of clips that are rendered when they are read, as many of each label as of the others, all different."""
+
+    def __init__(self, labels: Sequence[str], count: int, first_seed: int = 0) -> None:
+        self.labels, self.count, self.first_seed = labels, count, first_seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        label, seed = self.labels[index % len(self.labels)], self.first_seed + index // len(self.labels)
+        return {"video": rendered_clip(label, seed), "label": self.labels.index(label), "index": index}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", RECIPES)
+def test_the_stock_trainer_teaches_it_and_its_best_checkpoint_is_as_logged(method, tmp_path):
+    recipe, processor = RECIPES[method], processor_of(method)
+    for name, value in (("image_mean", 90 / 255), ("image_std", 60 / 255)):  # as `rendered_videos`
+        setattr(processor.video_processor, name, [value] * 3)
+    model = tiny_model(method, **recipe.model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, total_steps=recipe.steps)
+    measured = {"seen": SEEN, "unseen": HELD_OUT}
+    sets = {
+        name: with_candidates(NewClips(labels, 16 * len(labels), 2_000_000), labels)
+        for name, labels in measured.items()
+    }
+    arguments = TrainingArguments(
+        str(tmp_path),
+        max_steps=recipe.steps,
+        per_device_train_batch_size=24,
+        per_device_eval_batch_size=32,
+        eval_strategy="steps",
+        save_strategy="steps",
+        eval_steps=recipe.steps // 5,
+        save_steps=recipe.steps // 5,
+        load_best_model_at_end=True,
+        metric_for_best_model="seen_top1",
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        data_collator=VideoTextCollator.for_model(model, processor),
+        train_dataset=with_candidates(NewClips(SEEN, 24 * recipe.steps), SEEN, training=True),
+        eval_dataset=sets,
+        compute_metrics=class_accuracy,
+        optimizers=(optimizer, schedule),
+    )
+    trainer.train()
+    logged: dict[int, dict[str, float]] = {}
+    for record in trainer.state.log_history:
+        logged.setdefault(record["step"], {}).update(record)
+    best = logged[int(Path(trainer.state.best_model_checkpoint).name.rpartition("-")[2])]
+    assert best["eval_seen_top1"] == max(record.get("eval_seen_top1", 0.0) for record in logged.values())
+    again = AutoModel.from_pretrained(trainer.state.best_model_checkpoint).eval()
+    for name, labels in measured.items():
+        assert accuracy(again, processor, labels) == pytest.approx(best[f"eval_{name}_top1"], abs=1e-6)
+    if hasattr(model, "fit_prototypes"):
+        fit_prototypes(model, processor, NewClips(SEEN, 6 * len(SEEN), 1_000_000), SEEN)
+    results = trainer.evaluate()
+    assert results["eval_seen_top1"] > 0.9, results
+    assert results["eval_unseen_top1"] > recipe.unseen, results
 
 
 def test_rendered_clips_are_seeded_and_differ():

@@ -75,7 +75,7 @@ def test_unknown_and_missing_roles_are_refused():
     model = tiny_model("actionclip")
     with pytest.raises(ValueError, match="unknown parameter roles"):
         parameter_groups(model, {"backbone": 1.0})
-    with pytest.raises(ValueError, match="nor 'default'"):
+    with pytest.raises(ValueError, match="neither 'default' nor scale, text, vision; it trains head, scale"):
         parameter_groups(model, {"head": 1.0})
     with pytest.raises(ValueError, match="unknown parameter roles"):
         freeze(model, ["tower"])

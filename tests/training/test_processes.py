@@ -18,16 +18,15 @@ from transformers import AutoModel
 from hf_zsar.training.checkpoints import checkpoints
 from hf_zsar.training.loop import train
 from hf_zsar.training.with_trainer import train_with_trainer
-from tests.tiny_models import TINY
+from tests.training.process_options import ROOT, launch
 from tests.training.runs import largest_difference, start_of, tiny_recipe, weights_of
+from tests.training.stock_runs import WITHOUT_CHANCE
 
 
-ROOT = Path(__file__).resolve().parents[2]
 RUN = {"accelerate": train, "trainer": train_with_trainer}
 # eps = 1 turns AdamW into nearly plain descent, whose steps are as large as the gradients: a gradient that is off by a
 # factor, or lacks the negatives of the other process, shows.
 PLAIN = {"learning_rates": {"default": 0.3}, "eps": 1.0, "clip_grad": 0.5, "weight_decay": 0.01, "warmup_epochs": 0.0}
-NO_CHANCE = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
 
 def write(recipe, folder):
@@ -40,8 +39,7 @@ def start_without_chance(method, folder):
     """A tiny model without dropout, and without batch statistics, which each process takes of its own videos."""
     if method != "rest":
         return start_of(method, folder)
-    fields = TINY["rest"].variants["vision_transformer"]
-    return start_of(method, folder, **fields, text_config={**TINY["rest"].config()["text_config"], **NO_CHANCE})
+    return start_of(method, folder, **WITHOUT_CHANCE["rest"])
 
 
 @pytest.mark.parametrize("way", ["accelerate", pytest.param("trainer", marks=pytest.mark.slow)])
@@ -55,12 +53,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(way, rendered, tmp_p
         two = dataclasses.replace(one, output=str(tmp_path / f"two-{method}"), optimization=options)
         outputs[method] = RUN[way](one), Path(two.output)
         recipes.append(str(write(two, tmp_path)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(ROOT / "tests" / "training" / "two_processes.py"), way, *recipes]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
-    errors = "\n".join(line for line in done.stderr.splitlines() if "shards" not in line)
-    assert done.returncode == 0, errors[:3000]
+    launch(2, str(ROOT / "tests" / "training" / "two_processes.py"), way, *recipes)
     for method in methods:
         one, two = outputs[method]
         assert largest_difference(one, two) < 1e-5, method

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,14 @@ from hf_zsar.cli import main
 from hf_zsar.data.video_datasets import load_video_dataset
 from hf_zsar.training import checkpoints as checkpoints_module
 from hf_zsar.training.collator import VideoTextCollator
+from hf_zsar.training.dry_run import as_pictures
 from hf_zsar.training.loop import train
+from hf_zsar.training.optimization import parameter_counts
 from hf_zsar.training.recipe import RecipeError
 from hf_zsar.training.setup import prepare_run
 from hf_zsar.training.trainer import ZSARTrainer
 from hf_zsar.training.with_trainer import train_with_trainer
-from tests.tiny_models import tiny_model, tiny_processor
+from tests.tiny_models import tiny_folder, tiny_model, tiny_processor
 from tests.training.runs import WAYS, largest_difference, tiny_recipe, weights_of
 
 
@@ -128,12 +131,12 @@ def test_a_checkpoint_is_whole_or_not_there(way, moment, rendered, start, tmp_pa
         "accelerate": {
             "weights": "transformers.PreTrainedModel.save_pretrained",
             "state": "accelerate.Accelerator.save_state",
-            "rename": "hf_zsar.training.checkpoints.os.replace",
+            "rename": "hf_zsar.files.os.rename",
         },
         "trainer": {
             "weights": "transformers.Trainer.save_model",
             "state": "transformers.Trainer._save_optimizer_and_scheduler",
-            "rename": "hf_zsar.training.trainer.os.replace",
+            "rename": "hf_zsar.files.os.rename",
         },
     }
     with monkeypatch.context() as patch, pytest.raises(Killed):
@@ -262,6 +265,23 @@ def test_the_command_trains(rendered, start, tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_what_does_not_fit_is_said_before_any_video_is_read(way, rendered, start, tmp_path, monkeypatch):
+    """A class head of another size than the data; roles without a learning rate."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(VideoTextCollator, "__call__", refuse)
+    head = tiny_recipe("rest", rendered, {"pretrained": str(tiny_folder("rest", tmp_path / "m"))}, tmp_path / "a")
+    with pytest.raises(ValueError, match="class head of 6 classes, the data has 4: .*data.classes"):
+        RUN[way](head)
+    rates = {"learning_rates": {"head": 1e-3, "text": 1e-4}}
+    with pytest.raises(ValueError, match="neither 'default' nor scale, vision; it trains head, scale, text, vision"):
+        RUN[way](tiny_recipe("actionclip", rendered, start("actionclip"), tmp_path / "b", optimization=rates))
+    assert not list(tmp_path.glob("[ab]/*"))
+
+
 def test_too_few_videos_and_divergence_are_said(rendered, start, tmp_path):
     with pytest.raises(RecipeError, match="do not fill"):
         train(tiny_recipe("rest", rendered, start("rest"), tmp_path / "a", optimization={"batch_size": 13}))
@@ -275,3 +295,75 @@ def test_too_few_videos_and_divergence_are_said(rendered, start, tmp_path):
                 optimization={"learning_rates": {"default": 1e30}, "warmup_epochs": 0.0, "clip_grad": 0.0},
             )
         )
+
+
+def test_both_ways_clip_and_warm_up_alike(rendered, start, tmp_path):
+    """One batch an epoch, so that the order of the videos does not count."""
+    options = {"batch_size": 12, "epochs": 3, "warmup_epochs": 2.0, "clip_grad": 0.01, "eps": 1.0, "weight_decay": 0.1}
+    options["learning_rates"] = {"default": 1.0}
+
+    def run(way, name, **changed):
+        recipe = tiny_recipe(
+            "actionclip", rendered, start("actionclip"), tmp_path / name, optimization={**options, **changed}
+        )
+        return RUN[way](recipe)
+
+    expected = run("trainer", "trainer")
+    assert largest_difference(run("accelerate", "accelerate"), expected) < 1e-5
+    for name, changed in (("unclipped", {"clip_grad": 0.0}), ("at once", {"warmup_epochs": 0.0})):
+        assert largest_difference(run("trainer", name, **changed), expected) > 1e-4, name
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_video_is_evaluated_whatever_the_batch(way, rendered, start, tmp_path, monkeypatch):
+    data = {"eval_source": str(rendered)}
+    recipe = tiny_recipe(
+        "actionclip",
+        rendered,
+        start("actionclip"),
+        tmp_path / "out",
+        data=data,
+        optimization={"batch_size": 5, "epochs": 1},
+    )
+    measured, collate = [], VideoTextCollator.__call__
+
+    def counting(self, rows):
+        measured.extend(str(row.row["video"]["path"]) for row in rows if not row.training)
+        return collate(self, rows)
+
+    monkeypatch.setattr(VideoTextCollator, "__call__", counting)
+    RUN[way](recipe)
+    videos = sorted(str(path) for path in rendered.rglob("*.mp4"))
+    assert sorted(measured[:12]) == videos == sorted(measured[12:])
+
+
+def test_the_dry_run_says_what_would_be_trained_and_draws_a_batch(rendered, start, tmp_path, capsys):
+    import yaml
+
+    pytest.importorskip("matplotlib")
+    recipe = tiny_recipe(
+        "actionclip",
+        rendered,
+        start("actionclip"),
+        tmp_path / "out",
+        data={"eval_classes": ["red coming"]},
+        optimization={"freeze": ["text"], "learning_rates": {"vision": 1e-3, "default": 2e-3}, "accumulation": 2},
+    )
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(dataclasses.asdict(recipe)))
+    assert main(["train", str(tmp_path / "recipe.yaml"), "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    model = prepare_run(recipe).model
+    for role, (trained, frozen) in parameter_counts(model).items():
+        rate = {"vision": "0.001", "text": "none"}.get(role, "0.002")
+        assert re.search(rf"^{role} +{trained:,} +{frozen:,} +{rate}$", shown, re.MULTILINE), role
+    assert "9 videos of 3 classes; evaluated on 3 videos of 1 classes" in shown
+    assert "2 epochs x 1 updates = 2 updates, each of 4 videos x 2 batches per process; warm-up over 0" in shown
+    assert (tmp_path / "out" / "batch.png").stat().st_size > 5000
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["batch.png"]
+    assert main(["train", str(tmp_path / "recipe.yaml"), "--dry-run", "--set", "optimization.batch_size=100"]) == 2
+
+
+def test_a_picture_of_a_batch_shows_the_frames_as_they_were():
+    processor = tiny_processor("actionclip").video_processor
+    frames = torch.randint(0, 256, (2, 4, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(as_pictures(processor.normalize(frames), processor), frames)

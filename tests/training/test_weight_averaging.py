@@ -290,7 +290,7 @@ def test_nothing_is_written_when_something_is_wrong(folders, tmp_path):
 def test_a_damaged_checkpoint_is_named(folders, tmp_path):
     file = folders[0] / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(WeightAveragingError, match="checkpoint-10: its weights cannot be read"):
+    with pytest.raises(WeightAveragingError, match="checkpoint-10.model.safetensors cannot be read as safetensors"):
         average_checkpoints(folders, tmp_path / "out")
     shard = next(folders[2].glob("model-*.safetensors"))
     shard.unlink()

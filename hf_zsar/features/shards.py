@@ -1,0 +1,158 @@
+"""The shards of a feature store: rows of videos or of stretches of them as Parquet, and back to tensors.
+
+A tensor is a column of nested lists of fixed size, so that any reader of Parquet, `datasets.load_dataset` among them,
+sees its numbers in its shape. Its type is the one that the model gave; only bfloat16, which Parquet does not have, is
+written as float32, and turned back when it is read. So numbers come back to the bit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hf_zsar.files import replacing
+from hf_zsar.modeling.modeling_zsar import VideoFeatures
+
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ABOUT = b"hf_zsar"
+_STRETCH = "#t="
+_MINE = ("id", "source", "start", "end", "signature", "warnings")
+
+
+class ShardError(ValueError):
+    """A file that is no whole shard of this package."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A video, or a stretch of one.
+
+    Args:
+        id: unique in the store.
+        source: path, or URL without its secrets.
+        start, end: seconds of a stretch; None for a whole video.
+        signature: of the file, see `file_signature`; empty for a URL.
+        warnings: what was wrong with a video that could be read in part.
+    """
+
+    id: str
+    source: str
+    start: float | None = None
+    end: float | None = None
+    signature: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def video(self) -> str:
+        """The id of the video that this is a stretch of."""
+        return self.id if self.start is None else self.id.rpartition(_STRETCH)[0]
+
+    def stretch(self, start: float, end: float) -> Row:
+        """The row of a part of this video, named by a media fragment."""
+        return replace(self, id=f"{self.id}{_STRETCH}{start:.3f},{end:.3f}", start=start, end=end)
+
+
+def write_shard(path: Path, rows: Sequence[Row], features: VideoFeatures, about: Mapping[str, Any]) -> None:
+    """Write rows and their features (leading axis: the rows in order), whole or not at all.
+
+    Args:
+        about: JSON values that `read_rows` gives back.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {"start": pa.float64(), "end": pa.float64(), "warnings": pa.list_(pa.string())}
+    columns = {name: pa.array([getattr(row, name) for row in rows], types.get(name, pa.string())) for name in _MINE}
+    dtypes = {}
+    for name, tensor in features.items():
+        columns[name] = _column(tensor)
+        dtypes[name] = str(tensor.dtype).removeprefix("torch.")
+    table = pa.table(columns).replace_schema_metadata({_ABOUT: json.dumps({**about, "dtypes": dtypes})})
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, use_dictionary=["source", "signature"], compression="zstd")
+
+
+def read_rows(path: Path) -> tuple[list[Row], dict[str, Any]]:
+    """The rows of a shard without their features, and what was written about them.
+
+    Raises:
+        ShardError: the file is damaged or no shard.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            about = json.loads(file.schema_arrow.metadata[_ABOUT])
+            columns = file.read(list(_MINE)).to_pydict()
+        rows = [Row(*values[:-1], tuple(values[-1])) for values in zip(*(columns[n] for n in _MINE), strict=True)]
+        return rows, {**about, "shapes": _shapes(file.schema_arrow, about["dtypes"])}
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:  # Arrow's errors are among them
+        raise ShardError(f"{path} cannot be read as features of videos: {_first_line(error)}") from error
+
+
+def read_features(path: Path) -> VideoFeatures:
+    """All features of a shard.
+
+    Raises:
+        ShardError: the file is damaged or no shard.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            dtypes = json.loads(file.schema_arrow.metadata[_ABOUT])["dtypes"]
+            table = file.read(list(dtypes))
+        return VideoFeatures(**{name: _tensor(table[name], _dtype(dtypes[name])) for name in dtypes})
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError) as error:
+        raise ShardError(f"{path} cannot be read as features of videos: {_first_line(error)}") from error
+
+
+def _column(tensor: torch.Tensor) -> pa.Array:
+    """`[rows, ...]` -> lists of fixed size, without copying more than the type asks for."""
+    import pyarrow as pa
+
+    tensor = tensor.detach().cpu().contiguous()
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.float()
+    column = pa.array(tensor.reshape(-1).numpy())
+    for size in reversed(tensor.shape[1:]):
+        column = pa.FixedSizeListArray.from_arrays(column, size)
+    return column
+
+
+def _tensor(column: pa.ChunkedArray, dtype: torch.dtype) -> torch.Tensor:
+    array, shape = column.combine_chunks(), [len(column)]
+    while hasattr(array.type, "list_size"):
+        shape.append(array.type.list_size)
+        array = array.flatten()
+    return torch.from_numpy(array.to_numpy(zero_copy_only=False).copy()).to(dtype).reshape(shape)
+
+
+def _dtype(name: str) -> torch.dtype:
+    dtype = getattr(torch, name)
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"{name} is no type of numbers")
+    return dtype
+
+
+def _shapes(schema: pa.Schema, names: Sequence[str]) -> dict[str, list[int]]:
+    shapes: dict[str, list[int]] = {}
+    for name in names:
+        kind = schema.field(name).type
+        shapes[name] = []
+        while hasattr(kind, "list_size"):
+            shapes[name].append(kind.list_size)
+            kind = kind.value_type
+    return shapes
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

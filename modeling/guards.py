@@ -1,0 +1,60 @@
+"""Nothing wrong in silence: what a model asks of its numbers before they leave it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+
+import torch
+from transformers import PreTrainedModel
+
+
+def is_recorded() -> bool:
+    """Whether what runs is being compiled, exported or traced: then nothing may depend on values."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
+
+
+def full_precision(device: torch.device) -> contextlib.AbstractContextManager:
+    """Autocast off: scores are float32, whatever the towers are computed in."""
+    return contextlib.nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
+@torch.no_grad()
+def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
+    """Whether no tensor holds NaN or infinity. Reads each once and waits for the device once."""
+    # A sum is not finite where a term is not, and one pass is all that it takes.
+    sums = [each.sum(dtype=torch.float32) for each in tensors if each.is_floating_point() and not each.is_meta]
+    return not sums or torch.stack([each.to(sums[0].device) for each in sums]).isfinite().all().item()
+
+
+def broken_rows(tensor: torch.Tensor) -> list[int]:
+    """Places along the first axis that hold NaN or infinity."""
+    return (~tensor.isfinite()).reshape(len(tensor), -1).any(dim=1).nonzero().flatten().tolist()
+
+
+def say_what_is_not_finite(model: PreTrainedModel, values: Mapping[str, torch.Tensor], what: str) -> None:
+    """Look closer at values that seem not to be finite.
+
+    Raises:
+        FloatingPointError, ValueError: see `ZSARPreTrainedModel.check_finite`.
+    """
+    rows = sorted({row for value in values.values() for row in broken_rows(value)})
+    if not rows:  # the sum alone was too large
+        return
+    count = max(map(len, values.values()))
+    places = f" (number {', '.join(map(str, rows))} of {count}, counted from 0)" if count > 1 else ""
+    name = getattr(model.config, "_name_or_path", "") or type(model).__name__
+    weights = [*model.named_parameters(), *model.named_buffers()]
+    broken = [place for place, tensor in weights if not all_finite([tensor])]
+    if broken:
+        raise ValueError(
+            f"{len(broken)} of the {len(weights)} weights of {name} hold NaN or infinity, {broken[0]} for one: no "
+            "number that it gives means anything. Load it again, from a sound file."
+        )
+    raise FloatingPointError(
+        f"{name} gave {what} that are NaN or infinite{places}, though its weights are finite: either the input holds "
+        f"such values, or they do not fit into {str(model.dtype).removeprefix('torch.')}."
+    )
+
+
+__all__ = ["all_finite", "full_precision", "is_recorded", "say_what_is_not_finite"]

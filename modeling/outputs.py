@@ -1,0 +1,79 @@
+"""What a model gives: the video side of a score, and the output of `forward`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.utils import ModelOutput
+
+from .distributed import gather_with_grad
+
+
+@dataclass
+class VideoFeatures(ModelOutput):
+    """The video side of a score, computed once per video. Every tensor has the batch as its first axis.
+
+    Args:
+        video_embeds (`torch.FloatTensor` of shape `(batch, dim)`):
+            Pooled over views and time, L2-normalised: one vector per video, for retrieval.
+        view_embeds (`torch.FloatTensor` of shape `(batch, views, dim)`, *optional*):
+            One vector per view, as the method's temporal head gives it (not normalised).
+        frame_embeds (`torch.FloatTensor` of shape `(batch, views, frames, dim)`, *optional*):
+            One vector per frame in the joint space (not normalised).
+        patch_embeds (`torch.FloatTensor` of shape `(batch, views, frames, patches, dim)`, *optional*):
+            One vector per patch in the joint space (not normalised).
+    """
+
+    video_embeds: torch.FloatTensor | None = None
+    view_embeds: torch.FloatTensor | None = None
+    frame_embeds: torch.FloatTensor | None = None
+    patch_embeds: torch.FloatTensor | None = None
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> VideoFeatures:
+        """A new value with `function` applied to every tensor that is present."""
+        return type(self)(**{name: function(tensor) for name, tensor in self.items()})
+
+    def to(self, *args: Any, **kwargs: Any) -> VideoFeatures:
+        """As `torch.Tensor.to`, for every tensor."""
+        return self.map(lambda tensor: tensor.to(*args, **kwargs))
+
+    def select(self, index: int | slice | Sequence[int]) -> VideoFeatures:
+        """The features of some videos of the batch, the batch axis kept."""
+        index = slice(index, index + 1 or None) if isinstance(index, int) else index
+        return self.map(lambda tensor: tensor[index])
+
+    def gathered(self) -> VideoFeatures:
+        """The features of the videos of all processes, in rank order, with gradient."""
+        return self.map(gather_with_grad)
+
+    @classmethod
+    def cat(cls, parts: Sequence[VideoFeatures]) -> VideoFeatures:
+        """Join batches. All parts must come from the same model with the same number of views and frames."""
+        return type(parts[0])(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+
+@dataclass
+class ZSAROutput(ModelOutput):
+    """Output of every model.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` are given):
+            The method's training loss.
+        logits_per_video (`torch.FloatTensor` of shape `(batch, labels)`):
+            Softmax over the labels gives the method's probabilities.
+        logits_per_text (`torch.FloatTensor` of shape `(labels, batch)`): its transpose.
+        video_embeds (`torch.FloatTensor` of shape `(batch, dim)`): pooled, L2-normalised.
+        text_embeds (`torch.FloatTensor` of shape `(labels, dim)`): pooled, L2-normalised.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits_per_video: torch.FloatTensor | None = None
+    logits_per_text: torch.FloatTensor | None = None
+    video_embeds: torch.FloatTensor | None = None
+    text_embeds: torch.FloatTensor | None = None
+
+
+__all__ = ["VideoFeatures", "ZSAROutput"]
