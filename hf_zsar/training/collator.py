@@ -116,9 +116,10 @@ class VideoTextCollator:
         listen(self)
 
     @property
-    def epoch(self) -> int:
-        """The epoch that draws are made for."""
-        return int(self._run[1])
+    def run(self) -> tuple[int, int]:
+        """Seed and epoch that draws are made from."""
+        seed, epoch = self._run.tolist()
+        return seed if self.seed is None else self.seed, epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other frames, crops and templates than in other epochs; workers that run already do so, too."""
@@ -193,8 +194,7 @@ class VideoTextCollator:
         key = row.get("index")
         if key is None:
             key = int.from_bytes(hashlib.blake2b(content_key(row), digest_size=8).digest(), "little")
-        seed, epoch = self._run.tolist()
-        return [seed if self.seed is None else self.seed, epoch, int(key)]
+        return [*self.run, int(key)]
 
     def _clip(self, row: Mapping[str, Any], generator: np.random.Generator) -> torch.Tensor:
         """One view for training, drawn and augmented: `[T, 3, H, W]`."""

@@ -87,7 +87,9 @@ def test_the_bank_is_encoded_once_for_each_evaluation_and_anew_when_weights_have
         model(**batch)
         next(p for n, p in model.named_parameters() if model.role_of(n) == "text").mul_(-2.0)
         model(**batch)
-    assert len(calls) == 1, "weights changed in evaluation mode"
+        assert len(calls) == 1, "weights changed in evaluation mode"
+        other = trainer.data_collator([with_candidates(bench.dataset, ["cooking", *bench.names])[0]])
+        assert model(**other).logits_per_video.shape == (1, 5)
 
 
 def test_a_text_side_that_is_not_trained_is_encoded_once_for_the_whole_training(rendered, tmp_path):
