@@ -141,13 +141,13 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         if preprocess.get("window") is not None:
             options = (batch_size, preprocess, forward, postprocess)
             for number, video in enumerate(videos):
-                name = name_of(video, number)
+                name = self._name_of(video, number)
                 yield self._guard(on_error, lambda v, n: list(self._timeline(v, *options, name=n)), video, name)
             return
 
         def read(numbered: tuple[int, Any]) -> tuple[str, Any]:
             number, video = numbered
-            return name_of(video, number), self._guard(on_error, self.preprocess, video, **preprocess)
+            return self._name_of(video, number), self._guard(on_error, self.preprocess, video, **preprocess)
 
         batch: list[tuple[str, Any]] = []
         for item in prefetch(read, enumerate(videos), workers):
@@ -415,10 +415,17 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
                 result["saliency"] = {name: tensor[i] for name, tensor in model_outputs["saliency"].items()}
         return results
 
+    def _name_of(self, video: Any, number: int | None = None) -> str:
+        """What messages call a video: its path or address without secrets, or its number among those of a call."""
+        path = video.get("path") if isinstance(video, dict) else getattr(video, "name", video)
+        if isinstance(path, (str, os.PathLike)):
+            return self.processor.video_processor.name_of(path)
+        return "the video" if number is None else f"video number {number} (counted from 0)"
+
     def _timeline(
         self, video: Any, batch_size: int, preprocess: dict, forward: dict, postprocess: dict, name: str | None = None
     ) -> Iterator[dict[str, Any]]:
-        name = name or name_of(video)
+        name = name or self._name_of(video)
         options = {name: value for name, value in preprocess.items() if value is not None and name != "sampling"}
         spans: list[tuple[float, float]] = []
         batch: list[tuple[str, dict[str, torch.Tensor]]] = []
@@ -549,14 +556,6 @@ def is_one_video(videos: Any) -> bool:
         return len(shape) == 4  # else a batch, or a column of anything
     hint = "; pass one of its columns" if len(shape) == 2 and not numbers else ""
     raise ValueError(f"{kind} of shape {tuple(shape)}: neither a video nor a collection of videos{hint}.")
-
-
-def name_of(video: Any, number: int | None = None) -> str:
-    """What messages call a video: its path or address, or else its number among those of a call."""
-    path = video.get("path") if isinstance(video, dict) else getattr(video, "name", video)
-    if isinstance(path, (str, os.PathLike)):
-        return os.fspath(path)
-    return "the video" if number is None else f"video number {number} (counted from 0)"
 
 
 def select_row(outputs: dict, row: int) -> dict:

@@ -13,7 +13,7 @@ from transformers.video_processing_utils import VideoProcessorMixin
 
 from .frame_sampling import Generator, get_sampler
 from .video_reading import VideoClip, VideoReader, open_video
-from .video_sources import VideoReadError, is_one_video
+from .video_sources import VideoReadError, is_one_video, source_name
 from .video_transforms import RESAMPLES, ROUNDINGS, channels_first, crop, normalize, resize, stack
 
 
@@ -95,6 +95,8 @@ class ZSARVideoProcessor(VideoProcessorMixin):
         "rescale_factor", "do_normalize", "image_mean", "image_std", "do_sample_frames", "num_frames", "sampling",
         "sampling_options", "fps", "num_views", "num_crops", "mode",
     )  # fmt: skip
+
+    name_of = staticmethod(source_name)
 
     def __init__(self, **kwargs: Any) -> None:
         service = {key: kwargs.pop(key) for key in list(kwargs) if key in SERVICE_KEYS}

@@ -277,6 +277,10 @@ def test_the_video_that_gives_no_number_is_named(half_broken, clip, tmp_path):
         for video in (path, {"path": str(path), "bytes": None}, file):
             with pytest.raises(FloatingPointError, match="dark.mp4: "):
                 half_broken([video], candidate_labels=LABELS)
+    address = {"path": "https://me:s3cret@example.org/dark.mp4?token=s3cret", "bytes": path.read_bytes()}
+    with pytest.raises(FloatingPointError, match="dark.mp4") as refused:
+        half_broken([address], candidate_labels=LABELS)
+    assert "s3cret" not in str(refused.value)
     with pytest.raises(FloatingPointError, match="dark.mp4, 0 to 1 s: "):
         list(half_broken.timeline(path, LABELS, window=1.0, batch_size=1))[0]
     error = half_broken([path], candidate_labels=LABELS, window=1.0, on_error="return")[0]

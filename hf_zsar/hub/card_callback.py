@@ -86,17 +86,7 @@ class ModelCardCallback(TrainerCallback):
             finished = state.global_step >= state.max_steps
             self._write(args.output_dir, args, state, model, finished, source=kwargs)
 
-    def on_train_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: PreTrainedModel,
-        **kwargs: Any,
-    ) -> None:
-        if state.is_world_process_zero:
-            finished = state.global_step >= state.max_steps
-            self._write(args.output_dir, args, state, model, finished, source=kwargs)
+    on_train_end = on_push_begin
 
     def _write(
         self,

@@ -250,3 +250,13 @@ STRANGE: dict[str, tuple[Callable[[], Any], str]] = {
     "bool tensor": (lambda: torch.zeros(2, 4, 6, 3, dtype=torch.bool), "bool"),
     "nested": (lambda: torch.nested.nested_tensor([torch.zeros(4, 6, 3)] * 2), "nested"),
 }
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", STRANGE)
+def test_arrays_and_tensors_that_are_no_plain_values(name):
+    make, words = STRANGE[name]
+    with pytest.raises(VideoReadError, match=words):
+        open_video(make())
+    with pytest.raises(VideoReadError):
+        ZSARVideoProcessor()(make())

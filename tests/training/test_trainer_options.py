@@ -19,10 +19,6 @@ from tests.training.options import OPTIONS, Bench, Refused, expect_refusal, outc
 from tests.training.process_options import ROOT
 
 
-# The table in train_scripts/README.md is not written yet; `make test-slow` says so.
-pytestmark = pytest.mark.slow
-
-
 README = ROOT / "train_scripts" / "README.md"
 START, END = "<!-- options: written by tests/training/test_trainer_options.py -->\n", "<!-- end of options -->"
 WRITE = "HF_ZSAR_WRITE_TABLE"  # set it to write the table anew
@@ -110,8 +106,13 @@ def test_one_process_on_several_gpus_is_refused(rendered, tmp_path):
         TrainerRules().on_init_end(SimpleNamespace(n_gpu=2, **settings), None, None, model=model)
 
 
+class Endless(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter(int, 1)
+
+
 def test_batches_of_one_process_for_all_are_refused():
-    loader = DataLoaderDispatcher(torch.utils.data.IterableDataset())
+    loader = DataLoaderDispatcher(Endless())
     rules = TrainerRules()
     rules.on_train_begin(SimpleNamespace(world_size=1), None, None, train_dataloader=loader)
     with pytest.raises(ValueError, match="dispatch_batches"):
