@@ -14,6 +14,12 @@ def is_recorded() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
 
 
+def is_exported() -> bool:
+    """Whether what runs is being exported as one graph for any sizes: then no size may decide what is done."""
+    exporting = getattr(torch.compiler, "is_exporting", None)  # torch 2.7
+    return torch.onnx.is_in_onnx_export() or (exporting is not None and exporting())
+
+
 def full_precision(device: torch.device) -> contextlib.AbstractContextManager:
     """Autocast off: scores are float32, whatever the towers are computed in."""
     return contextlib.nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
@@ -57,4 +63,4 @@ def say_what_is_not_finite(model: PreTrainedModel, values: Mapping[str, torch.Te
     )
 
 
-__all__ = ["all_finite", "full_precision", "is_recorded", "say_what_is_not_finite"]
+__all__ = ["all_finite", "full_precision", "is_exported", "is_recorded", "say_what_is_not_finite"]

@@ -5,7 +5,6 @@ A video and a prompt are compared by cosine; probabilities of several templates,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from transformers import initialization as init
 
 from .configuration_actionclip import ActionCLIPConfig
 from .dual_encoder import DualEncoderPreTrainedModel
-from .guards import full_precision
+from .guards import full_precision, is_recorded
 from .losses import contrastive_losses
 from .modeling_zsar import LabelBank, VideoFeatures, gather_prompts, normalize, split_views
 from .stochastic_depth import add_stochastic_depth
@@ -132,8 +131,10 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
         similarity = self.score_prompts(features, bank).flatten(1, 2)
         if similarity.shape[-1] == 1:
             return {"logits_per_video": similarity.mean(dim=1)}
-        shares = similarity.log_softmax(dim=-1).logsumexp(dim=1) - math.log(similarity.shape[1])
-        return {"logits_per_video": shares}
+        shares = similarity.log_softmax(dim=-1).logsumexp(dim=1)
+        # The count as a tensor, for an export for any number of prompts.
+        count = torch.ones_like(similarity[0, :, 0]).sum()
+        return {"logits_per_video": shares - count.log()}
 
     def compute_loss(
         self, features: VideoFeatures, bank: LabelBank, targets: torch.Tensor, **inputs: Any
@@ -173,11 +174,12 @@ def repeat_prompts(prompt_index: torch.Tensor) -> torch.Tensor:
     """
     given = prompt_index >= 0
     count = given.sum(dim=1, keepdim=True)
-    if not count.all():
+    if not is_recorded() and not count.all():
         raise ValueError(f"{int((count == 0).sum())} labels have no prompt: every row of prompt_index needs one.")
-    own_first = (~given).to(torch.int8).argsort(dim=1, stable=True)
     turn = torch.arange(prompt_index.shape[1], device=prompt_index.device) % count
-    repeated = prompt_index.gather(1, own_first).gather(1, turn)
+    own = given.long().cumsum(dim=1) - 1  # which of its label's prompts each is
+    chosen = given[:, None] & (own[:, None] == turn[..., None])
+    repeated = (prompt_index[:, None] * chosen).sum(dim=-1)
     return torch.where(given, prompt_index, repeated)
 
 

@@ -16,6 +16,7 @@ import torch
 
 from .configuration_dasti import DASTIConfig
 from .dual_encoder import DualEncoderPreTrainedModel
+from .guards import is_exported
 from .losses import contrastive_losses
 from .modeling_zsar import (
     LabelBank,
@@ -184,6 +185,9 @@ class DASTIModel(DualEncoderPreTrainedModel):
         return {name: value.view(batch, views, *value.shape[1:]) for name, value in joined.items()}
 
     def _chunks(self, features: VideoFeatures, bank: LabelBank) -> Iterator[LabelBank]:
+        if is_exported():
+            yield bank
+            return
         size = self.config.class_chunk_size
         if size is None:
             spatial = features.patch_embeds is not None
@@ -318,6 +322,9 @@ def gather_words(
     sizes = per_row.amax(dim=-1, keepdim=True).clamp(min=-1) + 1
     flat = torch.where(per_row >= 0, per_row + sizes.cumsum(dim=1) - sizes, per_row).flatten(1)
     kept = flat != NO_WORD
+    if is_exported():  # padding stays where it is: the sizes must not depend on it
+        words = tokens[rows].flatten(1, 2) * kept[..., None].to(tokens.dtype)
+        return words, input_ids[rows].flatten(1), flat
     order = kept.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : int(kept.sum(dim=1).max())]
     words = tokens[rows].flatten(1, 2).gather(1, order[..., None].expand(-1, -1, tokens.shape[-1]))
     words = words * kept.gather(1, order)[..., None].to(words.dtype)

@@ -231,6 +231,13 @@ class ResTModel(ZSARPreTrainedModel):
         """Whether at least one seen class has its prototype."""
         return bool((self.seen_counts > 0).any())
 
+    def embed_labels(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, prompt_index: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Unit-norm text embeddings of the labels, `[K, D]`: the mean over the prompts of each."""
+        spread, mask = gather_prompts(self.encode_texts(input_ids, attention_mask), prompt_index)
+        return normalize(spread.sum(1) / mask.sum(1, keepdim=True).clamp(min=1))
+
     def encode_labels(
         self,
         input_ids: torch.Tensor,
@@ -247,8 +254,7 @@ class ResTModel(ZSARPreTrainedModel):
             ValueError: no prototypes, and text and video are not in one space (`cross_modal=False`).
         """
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        spread, mask = gather_prompts(self.encode_texts(input_ids, attention_mask), prompt_index)
-        text_embeds = normalize(spread.sum(1) / mask.sum(1, keepdim=True).clamp(min=1))
+        text_embeds = self.embed_labels(input_ids, attention_mask, prompt_index)
         with full_precision(text_embeds.device):
             weights, is_seen = self._transfer_weights(text_embeds, labels)
             composed = compose_prototypes(weights, self.seen_prototypes) if self.has_prototypes else None

@@ -20,6 +20,7 @@ from transformers.utils import logging
 from .configuration_stdd import STDDConfig
 from .distributed import gather_with_grad
 from .dual_encoder import DUAL_ENCODERS, DualEncoderPreTrainedModel, LayerFunction
+from .guards import is_exported
 from .losses import cross_entropy_to_targets
 from .modeling_zsar import (
     LabelBank,
@@ -201,6 +202,8 @@ class STDDModel(DualEncoderPreTrainedModel):
         if self.config.matching == "mean":
             return {"logits_per_video": frames.mean(dim=(1, 2)) @ bank["text_embeds"].float().t()}
         prompts, mask = bank["prompt_embeds"].float(), bank["prompt_mask"]
+        if is_exported():
+            return {"logits_per_video": bidirectional_logits(frames, prompts, mask)}
         step = max(1, MAX_SIMILARITIES // (frames.shape[:3].numel() * prompts.shape[1]))
         parts = zip(prompts.split(step), mask.split(step), strict=True)
         return {"logits_per_video": torch.cat([bidirectional_logits(frames, *part) for part in parts], dim=-1)}

@@ -158,6 +158,15 @@ class DASTIProcessor(ZSARProcessor):
             position += len(attribute) + len(self.attribute_joiner)
         return self.attribute_template.replace("{}", self.attribute_joiner.join(attributes)), tuple(spans)
 
+    def described_rows(self) -> dict[str, list[Row]]:
+        """Label -> its attributes as rows, for every label that is described."""
+        rows = {}
+        for label in self.descriptions or ():
+            attributes = self._fitting(self._attributes([label], [label], self.descriptions)[0])
+            if attributes:
+                rows[label] = self._attribute_rows(attributes)
+        return rows
+
     def _attributes(
         self, labels: Sequence[str], names: Sequence[str], descriptions: Descriptions | None
     ) -> list[tuple[str, ...]]:

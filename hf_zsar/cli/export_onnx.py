@@ -1,4 +1,4 @@
-"""`hf-zsar export-onnx`: the two towers of a model as ONNX files."""
+"""`hf-zsar export-onnx`: a model as ONNX files, with what scoring needs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to the parser of `hf-zsar`."""
     parser = subparsers.add_parser(
         "export-onnx",
-        help="the video and the text tower of a model as ONNX files",
-        description="Write video.onnx and text.onnx, checked against PyTorch; nothing is left where they differ.",
+        help="a model as ONNX files that give probabilities without PyTorch",
+        description="Write video.onnx, text.onnx and score.onnx, checked against PyTorch, with the tokenizer, "
+        "scoring.json and example.py beside them; nothing is left where they differ.",
     )
     parser.add_argument("model", metavar="ID_OR_FOLDER", help="the model")
     parser.add_argument("out", metavar="OUT", help="folder to write; it must not exist or be empty")

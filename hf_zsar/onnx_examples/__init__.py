@@ -1,0 +1,1 @@
+"""Examples that `export-onnx` writes beside the graphs: read as text, never imported."""
