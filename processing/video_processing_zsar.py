@@ -334,7 +334,7 @@ def as_batch(videos: Any) -> list[Any]:
     """
     try:
         batch = [videos] if is_one_video(videos) else list(videos)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:  # nested tensors do not even tell their shape
         raise VideoReadError(str(error)) from error
     if not batch:
         raise VideoReadError("No videos were given.")

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModel, pipeline
 
 import hf_zsar
 from hf_zsar import METHODS, VideoReadError
-from hf_zsar.pipeline_zero_shot_video_classification import bf16_copy, has_batch_norms, is_one_video, prefetch
+from hf_zsar.pipeline_zero_shot_video_classification import bf16_copy, has_batch_norms, prefetch
 from tests.tiny_models import LABELS, tiny_folder
 from tests.videos import write_video
 
@@ -396,16 +396,35 @@ def test_saved_pipeline_loads_without_trust(classifier, video, tmp_path):
     assert scores_of(again(video, candidate_labels=LABELS)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_one_video_or_many():
-    frame = np.zeros((4, 4, 3), dtype=np.uint8)
-    assert is_one_video([frame, frame])
-    assert is_one_video([Image.fromarray(frame)])
-    assert is_one_video(b"x")
-    assert is_one_video({"path": "a"})
-    assert is_one_video(frame[None])
-    assert not is_one_video(["a.mp4"])
-    assert not is_one_video([frame[None]])
-    assert not is_one_video(iter(["a.mp4"]))
+def test_columns_give_lists_and_other_collections_iterators(classifier, video):
+    pandas = pytest.importorskip("pandas")
+    expected = scores_of(classifier(video, candidate_labels=LABELS))
+    for column in (
+        pandas.Series([video] * 2),
+        np.array([str(video)] * 2),
+        np.array([video, str(video)], dtype=object),
+    ):
+        results = classifier(column, candidate_labels=LABELS)
+        assert isinstance(results, list) and len(results) == 2
+        assert all(scores_of(each) == pytest.approx(expected, abs=1e-5) for each in results)
+    assert len(list(classifier((each for each in [video] * 3), candidate_labels=LABELS))) == 3
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, 3, Image.new("RGB", (4, 4)), np.arange(3)], ids=["None", "int", "PIL", "array"]
+)
+def test_what_is_no_video_raises_at_once(classifier, wrong):
+    with pytest.raises(ValueError, match="neither a video nor a collection of videos"):
+        classifier(wrong, candidate_labels=LABELS)
+
+
+def test_what_is_no_video_in_a_collection_stands_in_its_place(classifier, video):
+    wrong = [None, 3, Image.new("RGB", (4, 4)), {"video": video}]
+    results = classifier([video, *wrong], candidate_labels=LABELS, on_error="return")
+    assert isinstance(results[0], list)
+    assert all(isinstance(each, hf_zsar.VideoReadError) for each in results[1:])
+    with pytest.raises(ValueError, match="another collection"):
+        classifier([[video, video]], candidate_labels=LABELS)
 
 
 def test_prefetch_is_bounded_ordered_and_stops_on_errors():

@@ -416,7 +416,6 @@ def test_names_of_the_paper_are_understood():
     ("fields", "message"),
     [
         (dict(sim_header="mean"), "sim_header must be one of"),
-        (dict(num_frames=0), "num_frames must be at least 1"),
         (dict(num_frames=80), "exceeds max_frame_positions=77"),
         (dict(temporal_shift_div=1), "temporal_shift_div must be at least 2"),
         (dict(drop_path_rate=1.0), "drop_path_rate must lie in"),

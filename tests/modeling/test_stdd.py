@@ -534,11 +534,11 @@ def test_what_distillation_misses_is_said(caplog):
 
 def test_the_teacher_follows_features_gathered_from_all_processes(monkeypatch):
     """Two processes with equal batches: the loss over both is the loss of one."""
-    from hf_zsar.modeling import modeling_zsar
+    from hf_zsar.modeling import modeling_zsar, outputs
 
     model = distilled().train()
     single = model(**training_inputs()).loss
-    for module in (modeling_zsar, modeling_stdd):
+    for module in (modeling_zsar, modeling_stdd, outputs):
         monkeypatch.setattr(module, "gather_with_grad", lambda tensor: torch.cat([tensor, tensor]))
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)

@@ -255,12 +255,13 @@ def test_frames_without_their_key_frame_are_counted_in_the_warning(tmp_path, war
     assert any("frames cannot be decoded, the file starts between key frames" in each for each in warned)
 
 
-def test_a_camera_whose_clock_is_set_back():
+def test_a_camera_whose_clock_is_set_back(warned):
     times = [*range(10), *range(5, 15), *(1_000_000_000 + k for k in range(5))]
     pictures = ((float(time), np.full((8, 8, 3), number, np.uint8)) for number, time in enumerate(times))
     with open_video(pictures, fps=1) as reader:
         windows = list(reader.windows(5.0, num_frames=1))
     assert [int(each.clip.frames[0, 0, 0, 0]) for each in windows] == [2, 7, 12, 17, 22]
+    assert len(warned) == 1 and "clock starts anew or jumps" in warned[0]
 
 
 # The clock by itself -----------------------------------------------------------------------------------------------
