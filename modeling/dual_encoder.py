@@ -279,7 +279,11 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
             config: fields of the method's configuration.
 
         New parameters of the method are initialised as its paper says; image and patch size are the checkpoint's.
+
+        Raises:
+            ValueError: no such field, or options of loading with a loaded model.
         """
+        cls.config_class.refuse_unknown(config)
         if isinstance(pretrained, (str, os.PathLike)):
             pretrained = AutoModel.from_pretrained(pretrained, dtype=dtype, **(load_kwargs or {}))
         elif dtype is not None or load_kwargs:

@@ -19,6 +19,7 @@ from transformers import initialization as init
 from transformers.utils import logging
 
 from .configuration_rest import ResTConfig
+from .guards import full_precision
 from .modeling_zsar import (
     LabelBank,
     VideoFeatures,
@@ -248,9 +249,11 @@ class ResTModel(ZSARPreTrainedModel):
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         spread, mask = gather_prompts(self.encode_texts(input_ids, attention_mask), prompt_index)
         text_embeds = normalize(spread.sum(1) / mask.sum(1, keepdim=True).clamp(min=1))
-        weights, is_seen = self._transfer_weights(text_embeds, labels)
-        if self.has_prototypes:
-            prototypes = compose_prototypes(weights, self.seen_prototypes)
+        with full_precision(text_embeds.device):
+            weights, is_seen = self._transfer_weights(text_embeds, labels)
+            composed = compose_prototypes(weights, self.seen_prototypes) if self.has_prototypes else None
+        if composed is not None:
+            prototypes = composed
         elif self.config.cross_modal:
             prototypes = text_embeds
             if not self.training:
@@ -346,9 +349,11 @@ class ResTModel(ZSARPreTrainedModel):
         if "cls" in weights and config.num_seen_classes:
             classes = (torch.arange(len(bank)) if label_ids is None else label_ids).to(targets.device)
             # The video pass alone: the joint pass has read the label.
-            logits = self.logit_scale.exp().clamp(max=100) * videos @ normalize(self.class_head.weight.float()).T
+            with full_precision(videos.device):
+                logits = self.logit_scale.exp().clamp(max=100) * videos @ normalize(self.class_head.weight.float()).T
             losses["cls"] = classification_loss(logits, classes[targets.float().argmax(1)], config.label_smoothing)
-        similarity = videos @ texts.T / config.align_temperature
+        with full_precision(videos.device):
+            similarity = videos @ texts.T / config.align_temperature
         if "align" in weights:
             losses["align"] = alignment_loss(similarity, targets)
         if "match" in weights:

@@ -19,6 +19,20 @@ def built():
     return embedded.build_embedded_model()
 
 
+def test_autocast_scores_as_float32_does(built):
+    model, processor = built
+    videos = torch.rand(1, 2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    text = processor.prepare_labels(["surfing", "playing guitar", "walking a dog"])
+
+    @torch.no_grad()
+    def probabilities() -> torch.Tensor:
+        return model.score(model.encode_videos(videos), model.encode_labels(**text)).softmax(dim=-1)
+
+    reference = probabilities()
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(probabilities(), reference, atol=0.02, rtol=0)
+
+
 def test_backbone_equals_the_classifier_it_came_from(built):
     """The renamed weights still classify: logits are those of the same network written out by hand."""
     model, _ = built

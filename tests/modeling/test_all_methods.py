@@ -147,3 +147,27 @@ def test_types_of_configuration_fields_are_checked(method):
     with pytest.raises(StrictDataclassFieldValidationError, match="num_frames"):
         tiny_config(method, num_frames="many")
     assert tiny_config(method, initializer_range=1).initializer_range == 1
+
+
+@every_variant
+def test_autocast_trains_and_scores_as_float32_does(method, variant):
+    model, inputs = build(method, variant), tiny_inputs(method)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.train()(**inputs, labels=torch.tensor([0, 1])).loss
+    loss.backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert torch.isfinite(loss) and gradients and all(torch.isfinite(each).all() for each in gradients)
+
+    model = build(method, variant)
+    videos = inputs.pop("pixel_values_videos")
+
+    @torch.no_grad()
+    def probabilities() -> torch.Tensor:
+        torch.manual_seed(0)  # a variant may be random even in evaluation
+        return model.score(model.encode_videos(videos), model.encode_labels(**inputs)).softmax(dim=-1)
+
+    reference = probabilities()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = probabilities()
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, reference, atol=0.05, rtol=0)

@@ -180,6 +180,20 @@ def test_loss_weights_choose_the_losses():
         tiny_model("rest", loss_weights={"other": 1.0})
 
 
+@torch.no_grad()
+def test_cosines_of_the_losses_are_float32_under_autocast():
+    inputs = tiny_inputs("rest")
+    videos = inputs.pop("pixel_values_videos")
+    model = tiny_model("rest", loss_weights={"match": 0.0}).train()
+    features, bank = model.encode_videos(videos), model.encode_labels(**inputs)
+    targets = torch.eye(2, len(LABELS), dtype=torch.bool)
+    reference = model.training_losses(features, bank, targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model.training_losses(features, bank, targets)
+    for name in ("cls", "align"):
+        torch.testing.assert_close(found[name], reference[name], atol=1e-6, rtol=1e-6, msg=name)
+
+
 def test_every_parameter_learns_from_the_three_losses():
     model, inputs = tiny_model("rest").train(), tiny_inputs("rest")
     model(**inputs, labels=torch.tensor([1, 3])).loss.backward()
