@@ -158,6 +158,8 @@ def test_the_stock_trainer_teaches_it_and_its_best_checkpoint_is_as_logged(metho
     for name, value in (("image_mean", 90 / 255), ("image_std", 60 / 255)):  # as `rendered_videos`
         setattr(processor.video_processor, name, [value] * 3)
     model = tiny_model(method, **recipe.model)
+    if hasattr(model, "seen_counts"):
+        model.seen_counts.zero_()  # measured by texts until it has prototypes of what it has learned
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, total_steps=recipe.steps)
     measured = {"seen": SEEN, "unseen": HELD_OUT}
@@ -175,7 +177,7 @@ def test_the_stock_trainer_teaches_it_and_its_best_checkpoint_is_as_logged(metho
         eval_steps=recipe.steps // 5,
         save_steps=recipe.steps // 5,
         load_best_model_at_end=True,
-        metric_for_best_model="seen_top1",
+        metric_for_best_model="seen_loss",  # goes on to fall when all seen clips are named right
         save_total_limit=2,
         report_to="none",
         disable_tqdm=True,
@@ -195,7 +197,9 @@ def test_the_stock_trainer_teaches_it_and_its_best_checkpoint_is_as_logged(metho
     for record in trainer.state.log_history:
         logged.setdefault(record["step"], {}).update(record)
     best = logged[int(Path(trainer.state.best_model_checkpoint).name.rpartition("-")[2])]
-    assert best["eval_seen_top1"] == max(record.get("eval_seen_top1", 0.0) for record in logged.values())
+    assert best["eval_seen_loss"] == min(
+        record["eval_seen_loss"] for record in logged.values() if "eval_seen_loss" in record
+    )
     again = AutoModel.from_pretrained(trainer.state.best_model_checkpoint).eval()
     for name, labels in measured.items():
         assert accuracy(again, processor, labels) == pytest.approx(best[f"eval_{name}_top1"], abs=1e-6)
