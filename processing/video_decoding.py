@@ -43,6 +43,8 @@ READ_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError, OverflowError)
 # Codecs whose pictures have parts that decode side by side; in small pictures that costs more than it saves.
 SLICED = {"h264", "hevc", "vp9", "av1", "libdav1d", "mpeg1video", "mpeg2video", "prores", "dnxhd", "ffv1"}
 SLICED_PIXELS = 640 * 360
+# FFmpeg's number for colors that nobody described.
+UNSPECIFIED = 2
 FRAME_THREADED = {"h264", "hevc", "vp8", "vp9"}
 
 
@@ -366,16 +368,24 @@ class MediaFile:
                 f"all pictures are scaled to the size of the first, {shape[1]}x{shape[0]}"
             )
             height, width = shape[::-1] if turn[0] else shape
-        same = (width, height) == (frame.width, frame.height)
-        picture = self._reformatter.reformat(
-            frame,
-            width,
-            height,
-            "rgb24",
-            interpolation=None if same else Interpolation.BICUBIC,
-            threads=self._slices,
-        ).to_ndarray()
+        try:
+            picture = self._converted(frame, width, height)
+        except READ_ERRORS as error:
+            self.remark(f"its colors cannot be converted ({reason(error)}) and are taken for ordinary ones")
+            frame.colorspace = frame.color_primaries = frame.color_trc = UNSPECIFIED
+            try:
+                picture = self._converted(frame, width, height)
+            except READ_ERRORS as error:
+                raise VideoReadError(f"{self.name}: its pictures cannot be converted ({reason(error)}).") from error
         return oriented(picture, *turn)
+
+    def _converted(self, frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
+        same = (width, height) == (frame.width, frame.height)
+        scaling = None if same else Interpolation.BICUBIC
+        picture = self._reformatter.reformat(
+            frame, width, height, "rgb24", interpolation=scaling, threads=self._slices
+        )
+        return picture.to_ndarray()
 
     def _seen(self, frame: av.VideoFrame, as_stored: bool) -> tuple[int, int, tuple[bool, bool, bool]]:
         """Width and height with square pixels, and `orientation`, both of which hold for all frames of a size."""

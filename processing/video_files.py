@@ -85,7 +85,9 @@ class MediaReader(VideoReader):
         if not math.isfinite(seconds):
             raise VideoReadError(f"{self.name}: {seconds} is not a time.")
         base = self._media.time_base
-        return self._timeline.first + max(0, int((seconds + FLOAT_SLACK) * base.denominator / base.numerator))
+        ticks = seconds * base.denominator / base.numerator
+        slack = min(FLOAT_SLACK * base.denominator / base.numerator, self._timeline.step / 4)
+        return self._timeline.first + max(0, int(ticks + slack))
 
     def _nothing(self) -> VideoReadError:
         why = "; ".join(self._media.damage) or "no data"

@@ -208,7 +208,8 @@ def _from_avi_index(media: MediaFile) -> Timeline | None:
     if not len(times) or (np.diff(times) <= 0).any():
         return None
     media.steady = True  # the clock of an AVI counts frames
-    first, end = int(times[0]), int(times[-1]) + media.frame_step
+    step = int(np.median(np.diff(times))) if len(times) > 1 else media.frame_step
+    first, end = int(times[0]), int(times[-1]) + step
     return Timeline(first, end, (end - first) / len(times), len(times), times)
 
 

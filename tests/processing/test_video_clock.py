@@ -170,14 +170,60 @@ def test_a_whole_file_is_not_said_to_go_on(tmp_path, warned, suffix):
     assert warned == []
 
 
-def test_a_joined_file_too_long_to_read_through_is_read_through(tmp_path, monkeypatch, warned):
-    path = joined(tmp_path, "mkv", [None] * 2)
+def test_a_part_in_another_stream_is_told(tmp_path, warned):
+    """FFmpeg makes one more stream of it, long after the file was opened."""
+    path = tmp_path / "streams.ts"
+    parts = []
+    for number in (256, 512):
+        write_video(path, PART, fps=24, container_options={"mpegts_start_pid": str(number)})
+        parts.append(path.read_bytes())
+    path.write_bytes(b"".join(parts))
+    with open_video(path) as reader:
+        reader.read_at([0.0])
+    assert any("bytes are not looked at" in each for each in warned)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "ts"])
+def test_a_joined_file_too_long_to_read_through_is_read_through(tmp_path, monkeypatch, warned, suffix):
+    path = joined(tmp_path, suffix, [None] * 2)
     monkeypatch.setattr(video_timeline, "LONG_PACKETS", 10)
     monkeypatch.setattr(video_timeline, "LONG_BYTES", 1000)
     with open_video(path) as reader:
         assert reader.info.num_frames == 2 * PART and reader.duration == pytest.approx(2, abs=0.01)
         assert numbers(reader.read_at([0.25, 1.25]).frames) == [6, 106]
     assert "one after the other" in warned[0]
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_clusters_whose_times_start_anew(tmp_path, monkeypatch, warned, long):
+    """The header, the index and most of the clusters of the file say nothing of it."""
+    if long:
+        monkeypatch.setattr(video_timeline, "LONG_PACKETS", 10)
+        monkeypatch.setattr(video_timeline, "LONG_BYTES", 1000)
+    path = write_video(tmp_path / "clusters.mkv", 96, container_options={"cluster_time_limit": "500"})
+    data, place = bytearray(path.read_bytes()), 0
+    while (place := data.find(b"\x1f\x43\xb6\x75", place + 1)) >= 0:
+        at = data.index(b"\xe7", place)
+        size = data[at + 1] & 127
+        time = int.from_bytes(data[at + 2 : at + 2 + size], "big")
+        data[at + 2 : at + 2 + size] = (time % 2000).to_bytes(size, "big")
+    path.write_bytes(data)
+    with open_video(path) as reader:
+        assert reader.info.num_frames == 96 and reader.duration == pytest.approx(4, abs=0.2)
+        times = [(place + 0.5) * reader.duration / 6 for place in range(6)]
+        for way, read in ways_to_read(path).items():
+            assert read(reader, times) == pytest.approx([8, 24, 40, 56, 72, 88], abs=2), way
+    assert any("one after the other" in each for each in warned)
+
+
+@pytest.mark.parametrize(("rate", "scale"), [(2**31 - 1, 1), (1, 2**31 - 1)])
+def test_a_clock_that_is_absurdly_fast_or_slow_still_orders_the_frames(tmp_path, rate, scale):
+    data = bytearray(write_video(tmp_path / "a.avi", 48, codec="mpeg4").read_bytes())
+    place = data.index(b"strh") + 28
+    data[place : place + 8] = scale.to_bytes(4, "little") + rate.to_bytes(4, "little")
+    with open_video(bytes(data)) as reader:
+        times = [(place + 0.5) * reader.duration / 6 for place in range(6)]
+        assert numbers(reader.read_at(times).frames) == [4, 12, 20, 28, 36, 44]
 
 
 def with_times(folder: Path, change: Callable[[int, int], int]) -> Path:

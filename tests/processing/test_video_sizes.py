@@ -98,6 +98,12 @@ def test_a_turned_picture_is_scaled_as_it_is_seen(tmp_path):
         assert [frame_number(np.rot90(each, -reader.info.rotation // 90)) for each in frames] == [12, 36]
 
 
+def test_colors_that_cannot_be_converted_are_told(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 6, options={"x264-params": "colormatrix=smpte2085"})
+    with pytest.warns(VideoReadWarning, match="colors cannot be converted"), open_video(path) as reader:
+        assert [frame_number(picture) for picture in reader.read_at([0.0, 0.2]).frames] == [0, 4]
+
+
 def test_a_file_of_one_size_is_not_warned_of(tmp_path):
     """Whatever its header says: the first picture decides."""
     data = bytearray(write_video(tmp_path / "a.mp4", 6, height=128, width=160).read_bytes())
