@@ -7,12 +7,13 @@ import math
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
+from torch import nn
 from transformers import BertConfig
 
 from hf_zsar import ResTConfig, ResTModel
 from hf_zsar.modeling.modeling_rest import VisualEmbedding
 from hf_zsar.modeling.modeling_zsar import normalize
-from hf_zsar.modeling.r2plus1d import R2Plus1D
+from hf_zsar.modeling.r2plus1d import R2Plus1D, TemporalConvolution
 from hf_zsar.modeling.rest_losses import alignment_loss, classification_loss, hard_negatives, matching_loss
 from hf_zsar.modeling.visual_backbone import build_backbone, drop_special_tokens, grid_size
 from tests.tiny_models import (
@@ -45,6 +46,24 @@ def test_r2plus1d_has_the_published_size_shapes_and_names():
     assert middle == [144, 144, 230, 288, 460, 576, 921, 1152]
     names = {"stem.0.weight", "stem.4.running_mean", "layer2.0.downsample.0.weight", "layer4.1.conv2.0.3.weight"}
     assert names <= model.state_dict().keys()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_temporal_convolution_is_the_3d_one_and_so_are_its_gradients(dtype, num_frames, stride):
+    convolution = TemporalConvolution(46, 8, stride)
+    clips = torch.randn(2, 46, num_frames, 2, 2, requires_grad=True)
+    expected = nn.functional.conv3d(clips, convolution.weight, stride=(stride, 1, 1), padding=(1, 0, 0))
+    of_clips, of_weight = torch.autograd.grad(expected.square().sum(), (clips, convolution.weight))
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        found = convolution(clips)
+    assert found.dtype is dtype
+    gradients = torch.autograd.grad(found.float().square().sum(), (clips, convolution.weight))
+    for value, reference in zip((found, *gradients), (expected, of_clips, of_weight), strict=True):
+        error = (value.float() - reference).abs().max() / reference.abs().max()
+        assert error < (1e-5 if dtype is torch.float32 else 0.03)
 
 
 @pytest.mark.parametrize(
