@@ -151,7 +151,7 @@ def test_fields_of_the_configuration(tmp_path):
     path = official_file(tmp_path / "a.pt")
     model = convert_checkpoint(path, "actionclip", num_frames=4, loss_type="ce", eval_logit_scale=50.0).model
     assert (model.config.loss_type, model.config.eval_logit_scale) == ("ce", 50.0)
-    with pytest.raises(ConversionError, match="ActionCLIPConfig has no field loss_typo"):
+    with pytest.raises(ConversionError, match="ActionCLIPConfig has no field 'loss_typo'"):
         convert_checkpoint(path, "actionclip", num_frames=4, loss_typo="ce")
     with pytest.raises(ConversionError, match="num_frames must be at least 1"):
         convert_checkpoint(path, "actionclip", num_frames=0)
