@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_zsar.files import append_line, check_folder, is_empty, remove_leftovers, write_json, write_text
+from hf_zsar.markdown import code
 from hf_zsar.modeling.modeling_zsar import ModelIdentity, VideoFeatures, ZSARPreTrainedModel, fingerprint_of
 from hf_zsar.printing import printable
 from hf_zsar.processing.urls import redacted
@@ -335,7 +336,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _card(header: Header) -> str:
-    return _CARD.format(data=DATA, header=HEADER, errors=ERRORS, model=json.dumps(_name(header)))
+    return _CARD.format(data=DATA, header=HEADER, errors=ERRORS, model=code(shown(_name(header))))
 
 
 _CARD = """---
