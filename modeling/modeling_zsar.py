@@ -88,6 +88,8 @@ class ZSARPreTrainedModel(PreTrainedModel):
     lora_targets: tuple[str, ...] = ()
     # Whether the loss sees the videos and texts of all processes; None: in training.
     gather_loss: bool | None = None
+    # What the file that it was loaded from lacks: these are random numbers.
+    missing_weights: tuple[str, ...] = ()
     # The model as it was, candidates, and their bank, from one batch to the next.
     _kept_bank: tuple[ModelIdentity | None, Candidates, LabelBank] | None = None
 
@@ -102,11 +104,14 @@ class ZSARPreTrainedModel(PreTrainedModel):
             ValueError: a configuration that cannot be, or that asks for more than [`SizeLimits`].
         """
         kwargs.setdefault("use_safetensors", True)
+        wants_info, kwargs["output_loading_info"] = kwargs.get("output_loading_info", False), True
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            model, info = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         except SafetensorError as error:
             name = pretrained_model_name_or_path
             raise OSError(f"{name}: its weights cannot be read as safetensors: {error}.") from error
+        model.missing_weights = tuple(sorted(info["missing_keys"]))
+        return (model, info) if wants_info else model
 
     def post_init(self) -> None:
         # Loading builds a model without storage first, so that this is known before anything is allocated.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 import logging
 import os
@@ -83,8 +84,9 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
     hint = "One a line. “label: phrase, phrase” also describes a label." if described else "One a line."
     turns = Turns()
     with gr.Blocks(title=title, analytics_enabled=False) as app:
-        gr.Markdown(
-            f"# {title}\nA video and any names for what may happen in it; the model says which name fits best."
+        gr.HTML(
+            f"<h1>{html.escape(title)}</h1>"
+            "A video and any names for what may happen in it; the model says which name fits best."
         )
         with gr.Row():
             with gr.Column(scale=5, min_width=280):

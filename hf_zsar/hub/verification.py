@@ -156,7 +156,7 @@ def run_clean(
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         environment |= {"HF_HOME": str(scratch), "HF_MODULES_CACHE": str(scratch / "modules"), **variables}
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # noqa: S603 - this interpreter, our script, no shell
                 command, cwd=scratch, env=environment, capture_output=True, text=True, timeout=timeout, check=False
             )
         except subprocess.TimeoutExpired as error:
