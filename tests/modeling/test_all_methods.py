@@ -12,7 +12,7 @@ from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import AutoModel, PreTrainedModel
 
 from hf_zsar import METHODS
-from tests.tiny_models import TINY, tiny_config, tiny_inputs, tiny_model, tiny_videos
+from tests.tiny_models import LABELS, TINY, tiny_config, tiny_inputs, tiny_model, tiny_processor, tiny_videos
 
 
 VARIANTS = [(method, name) for method in METHODS for name in ("default", *TINY[method].variants)]
@@ -189,3 +189,13 @@ def test_autocast_trains_and_scores_as_float32_does(method, variant):
     assert {name: relative_error(found[name], reference[name]) for name in found} == {
         name: pytest.approx(0, abs=0.05) for name in reference
     }
+
+
+@every_method
+def test_a_label_bank_in_one_call_is_that_of_the_two_steps(method):
+    model, processor = build(method), tiny_processor(method)
+    bank = model.build_label_bank(processor, (label for label in LABELS), templates=["a video of {}"])
+    steps = model.encode_labels(**processor.prepare_labels(LABELS, templates=["a video of {}"]), labels=LABELS)
+    assert bank.labels == tuple(LABELS) and bank.fingerprint == steps.fingerprint
+    assert not any(tensor.requires_grad for tensor in bank.tensors.values())
+    assert {name: torch.equal(bank[name], steps[name]) for name in bank.tensors} == dict.fromkeys(steps.tensors, True)
