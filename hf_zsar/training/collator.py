@@ -75,6 +75,7 @@ class VideoTextCollator:
             raise ValueError(f"text must be per_sample, distinct or all, got {text!r}.")
         self.processor, self.text, self.augmentation = processor, text, augmentation
         self.label_names = None if label_names is None else tuple(label_names)
+        self._told: set[tuple[str, ...]] = set()
         self.video_options = {
             "sampling": sampling,
             "sampling_options": None if sampling is None else dict(sampling_options or {}),
@@ -83,6 +84,8 @@ class VideoTextCollator:
         self.seed, self.on_error = seed, on_error
         self._run = torch.zeros(2, dtype=torch.long)  # seed and epoch
         self._start()
+        if self.label_names:
+            self.tell(self.label_names)
 
     @classmethod
     def for_model(
@@ -128,6 +131,12 @@ class VideoTextCollator:
     def set_run(self, seed: int, epoch: int) -> None:
         """As `set_epoch`; `seed` counts where the collator was made without one."""
         self._run[0], self._run[1] = seed, epoch
+
+    def tell(self, names: tuple[str, ...]) -> None:
+        """Warn, once, of what of these names does not reach the model. Batches, many and in many workers, do not."""
+        if names not in self._told:
+            self._told.add(names)
+            self._tokens[names] = dict(self.processor.prepare_labels(list(names)))
 
     def __call__(self, rows: Sequence[Example | Mapping[str, Any]]) -> dict[str, Any]:
         """
@@ -226,7 +235,7 @@ class VideoTextCollator:
 
     def _all(self, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
         if names not in self._tokens:
-            self._tokens[names] = dict(self.processor.prepare_labels(list(names)))
+            self._tokens[names] = dict(self.processor.prepare_labels(list(names), warn=False))
         return self._tokens[names]
 
     def _contrasted(
@@ -241,7 +250,7 @@ class VideoTextCollator:
             drawn = [templates[int(generator.integers(len(templates)))] for generator in generators]
             tokens = self.processor.prepare_label_each(chosen, drawn)
         else:
-            tokens = self.processor.prepare_labels(chosen)
+            tokens = self.processor.prepare_labels(chosen, warn=False)
         return Candidates(dict(tokens), label_ids=torch.tensor(wanted))
 
 

@@ -12,7 +12,9 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
+from transformers import Trainer, TrainingArguments
 
+from hf_zsar import LabelWarning
 from hf_zsar.data.video_datasets import load_video_dataset
 from hf_zsar.processing.video_decoding import default_threads
 from hf_zsar.processing.video_reading import VideoReadError
@@ -141,6 +143,41 @@ def test_every_loss_gets_the_candidates_it_wants(method, fields, text, dataset):
 def test_wrong_text_mode():
     with pytest.raises(ValueError, match="per_sample"):
         collator_of(text="each")
+
+
+UNREADABLE = ["雪", "走", "cooking"]  # BERT's tiny vocabulary has no sign of the first two
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_labels_lose_is_said_once_and_not_with_every_batch(dataset, workers, tmp_path, recwarn):
+    """By a collator of its own labels, by a stock Trainer in training, and in evaluation."""
+
+    def told():
+        found = [str(each.message) for each in recwarn.list if issubclass(each.category, LabelWarning)]
+        recwarn.clear()
+        return found
+
+    rows = [{"video": row["video"]["path"], "label": row["label"] % 3} for row in dataset]
+    collator = VideoTextCollator(tiny_processor("rest"), UNREADABLE)
+    (message,) = told()
+    assert "'雪', '走'" in message
+    for _ in range(3):
+        collator([with_candidates(rows, UNREADABLE, training=True)[0]])
+    assert not told()
+    names = UNREADABLE[::-1]  # Python itself says the same words only once
+    model = tiny_model("rest", seen_class_names=names)
+    collator = VideoTextCollator(tiny_processor("rest"))
+    arguments = TrainingArguments(
+        str(tmp_path), max_steps=2, report_to="none", use_cpu=True, save_strategy="no", dataloader_num_workers=workers
+    )
+    trainer = Trainer(model, arguments, collator, with_candidates(rows[:4], names, training=True))
+    trainer.train()
+    (message,) = told()
+    assert "'走', '雪'" in message
+    for _ in range(2):
+        trainer.evaluate(with_candidates(rows[:4], ["雪", "水", "cooking"]))
+    (other,) = told()
+    assert "'雪', '水'" in other
 
 
 # -- frames ----------------------------------------------------------------------------------------------------------
