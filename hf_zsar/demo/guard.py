@@ -99,6 +99,7 @@ class Guard:
         if body is None:
             return await respond(send, 413, "This request is too large.")
         try:
+            # As it is: the length is bounded above, too deep a nesting is caught below.
             content = self._admitted(scope, json.loads(body)) if body else None
         except Refusal as refusal:
             return await respond(send, 429, str(refusal))

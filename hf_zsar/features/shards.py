@@ -17,10 +17,12 @@ import torch
 
 from hf_zsar.files import replacing
 from hf_zsar.modeling.modeling_zsar import VideoFeatures
+from hf_zsar.processing.text_files import decode, parse_json
 
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _ABOUT = b"hf_zsar"
 _STRETCH = "#t="
@@ -90,7 +92,7 @@ def read_rows(path: Path) -> tuple[list[Row], dict[str, Any]]:
 
     try:
         with pq.ParquetFile(path) as file:
-            about = json.loads(file.schema_arrow.metadata[_ABOUT])
+            about = _about(file, path)
             columns = file.read(list(_MINE)).to_pydict()
         rows = [Row(*values[:-1], tuple(values[-1])) for values in zip(*(columns[n] for n in _MINE), strict=True)]
         return rows, {**about, "shapes": _shapes(file.schema_arrow, about["dtypes"])}
@@ -108,11 +110,15 @@ def read_features(path: Path) -> VideoFeatures:
 
     try:
         with pq.ParquetFile(path) as file:
-            dtypes = json.loads(file.schema_arrow.metadata[_ABOUT])["dtypes"]
+            dtypes = _about(file, path)["dtypes"]
             table = file.read(list(dtypes))
         return VideoFeatures(**{name: _tensor(table[name], _dtype(dtypes[name])) for name in dtypes})
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError) as error:
         raise ShardError(f"{path} cannot be read as features of videos: {_first_line(error)}") from error
+
+
+def _about(file: pq.ParquetFile, path: Path) -> Any:
+    return parse_json(decode(file.schema_arrow.metadata[_ABOUT], str(path)), str(path))
 
 
 def _column(tensor: torch.Tensor) -> pa.Array:

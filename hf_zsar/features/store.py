@@ -26,6 +26,7 @@ from hf_zsar.files import append_line, check_folder, is_empty, remove_leftovers,
 from hf_zsar.markdown import code
 from hf_zsar.modeling.modeling_zsar import ModelIdentity, VideoFeatures, ZSARPreTrainedModel, fingerprint_of
 from hf_zsar.printing import printable
+from hf_zsar.processing.text_files import decode, parse_json, read_json
 from hf_zsar.processing.urls import redacted
 
 from .shards import Row, ShardError, read_features, read_rows, write_shard
@@ -304,7 +305,7 @@ def _read_header(folder: Path) -> Header:
     if not path.is_file():
         raise StoreError(f"{folder} is no store of features: it has no {HEADER} (`hf-zsar embed --out` makes one).")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
         header = Header(value["model"], value["encoding"], value["format"])
         header.model["identity"].strip()
         dict(header.encoding)
@@ -318,7 +319,10 @@ def _read_header(folder: Path) -> Header:
 def _read_errors(path: Path) -> list[dict[str, str]]:
     lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # what is behind was cut off by a kill
     try:
-        return [json.loads(line) for line in lines]
+        errors = [parse_json(decode(line, str(path)), str(path)) for line in lines]
+        if not all(isinstance(error, dict) and {"id", "source", "error"} <= error.keys() for error in errors):
+            raise ValueError("a line is no record")
+        return errors
     except ValueError as error:
         raise StoreError(f"{path} is damaged ({error}): delete it.") from error
 
