@@ -24,8 +24,6 @@ from transformers import AutoModel, EarlyStoppingCallback, Trainer, TrainerCallb
 from transformers.integrations import integration_utils
 
 from hf_zsar.data import load_video_dataset
-from hf_zsar.hub.card_callback import ModelCardCallback
-from hf_zsar.hub.facts import CardFacts
 from hf_zsar.training import (
     ClipAugmentation,
     VideoTextCollator,
@@ -35,7 +33,6 @@ from hf_zsar.training import (
     with_candidates,
 )
 from hf_zsar.training.dry_run import dry_run
-from tests.hub.server import LoopbackHub
 from tests.tiny_models import tiny_model, tiny_processor
 from tests.training.runs import start_of, tiny_recipe
 
@@ -587,39 +584,3 @@ def dry(bench: Bench) -> None:
     assert {"vision", "text", "scale"} <= {line.split()[0] for line in lines}
     assert any(f"{recipe.optimization.epochs} epochs" in line for line in lines)
     assert lines[-1].endswith("batch.png") and (bench.folder / "batch.png").is_file()
-
-
-# -- the Hub ----------------------------------------------------------------------------------------------------------
-
-
-@option("`push_to_hub`, `hub_strategy`, with our card")
-def push(bench: Bench) -> None:
-    import hf_zsar
-
-    with LoopbackHub() as hub, pytest.MonkeyPatch.context() as patch:
-        hub.become_default(patch, bench.folder / "cache")
-        patch.setenv("HF_TOKEN", hub.token)
-        for strategy in ("end", "every_save", "checkpoint", "all_checkpoints"):
-            trainer = bench.trainer(
-                push_to_hub=True,
-                hub_model_id=f"user/{strategy}",
-                hub_strategy=strategy,
-                hub_always_push=True,  # else one that takes longer than an update is waited for by none
-                save_strategy="steps",
-                save_steps=1,
-                processing_class=bench.processor,
-            )
-            ModelCardCallback(CardFacts(license="mit"), data="rendered clips", classes=4).attach(trainer)
-            trainer.train()
-            trainer.push_to_hub()
-            files = hub.files(f"user/{strategy}")
-            card = files["README.md"].decode()
-            assert f"\n# {strategy}\n" in card
-            assert "rendered clips" in card and f'pipeline("user/{strategy}")' in card
-            assert {"model.safetensors", "config.json", "tokenizer.json", "processor_config.json"} <= set(files)
-            kept = {name.split("/")[0] for name in files if "checkpoint" in name}
-            wanted = {"checkpoint": {"last-checkpoint"}, "all_checkpoints": {"checkpoint-1", "checkpoint-2"}}
-            assert kept == wanted.get(strategy, set()), (strategy, sorted(files))
-        classifier = hf_zsar.pipeline("user/end")
-        best = classifier(bench.dataset[0]["video"]["path"], candidate_labels=bench.names)[0]
-        assert best["label"] in bench.names
