@@ -22,6 +22,7 @@ from hf_zsar.modeling.candidates import Candidates
 from hf_zsar.processing.frame_sampling import get_sampler
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 from hf_zsar.processing.video_reading import VideoReadError
+from hf_zsar.processing.video_sources import check_clip, check_size
 
 from .augmentation import ClipAugmentation
 from .candidates import Example, class_number, listed
@@ -285,13 +286,26 @@ def cached_frames(
         generator: draws the place in each segment; without it, the middle.
 
     Raises:
-        VideoReadError: bytes that are no picture.
+        VideoReadError: no frames, bytes that are no picture, or pictures beyond the limits of a video's.
     """
+    if not len(frames):
+        raise VideoReadError("a row has no cached frames")
     within = generator.random(num_frames) if generator is not None else 0.5
     places = (np.arange(num_frames) + within) * len(frames) / num_frames
+    return [_picture(frames[int(place)], num_frames) for place in places]
+
+
+def _picture(data: bytes, count: int) -> Image.Image:
+    """One of `count` pictures of a clip."""
     try:
-        return [Image.open(io.BytesIO(frames[int(place)])).convert("RGB") for place in places]
-    except OSError as error:
+        # Of the formats that pillow reads, some start other programs.
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as picture:
+            check_size("a cached frame", *picture.size)
+            check_clip("cached frames", count, picture.size[::-1])
+            return picture.convert("RGB")
+    except VideoReadError:
+        raise
+    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
         raise VideoReadError(f"a cached frame cannot be read: {error}") from error
 
 

@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 import random
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from transformers import Trainer, TrainingArguments
 
 from hf_zsar import LabelWarning
 from hf_zsar.data.video_datasets import load_video_dataset
+from hf_zsar.processing.limits import set_limits
 from hf_zsar.processing.video_decoding import default_threads
 from hf_zsar.processing.video_reading import VideoReadError
 from hf_zsar.training.augmentation import ClipAugmentation
@@ -220,6 +222,41 @@ def test_cached_frames_one_of_each_segment():
         assert all(3 * i <= number < 3 * (i + 1) for i, number in enumerate(drawn))
     with pytest.raises(VideoReadError, match="cached frame"):
         cached_frames([b"no picture"], 2)
+
+
+def picture(size: tuple[int, int], kind: str) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", size).save(data, kind)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        ([], "no cached frames"),
+        ([picture((9000, 5000), "PNG")], "picture_pixels"),  # a few kilobytes
+        ([picture((20000, 2), "JPEG")], "picture_ratio"),
+        ([picture((16, 16), "EPS")], "cannot be read"),  # which another program would draw
+        ([picture((16, 16), "TIFF")], "cannot be read"),
+        ([picture((16, 16), "PNG")[:45]], "cannot be read"),
+        ([picture((64, 64), "JPEG")[:200]], "cannot be read"),
+        ([b""], "cannot be read"),
+        ([None], "cannot be read"),
+    ],
+)
+def test_cached_frames_of_strangers(frames, words):
+    with pytest.raises(VideoReadError, match=words):
+        cached_frames(frames, 2)
+
+
+def test_cached_frames_are_held_to_the_pixels_of_a_clip():
+    before = set_limits(clip_pixels=3 * 64 * 64)
+    try:
+        assert len(cached_frames([jpeg((1, 2, 3), (64, 64))], 3)) == 3
+        with pytest.raises(VideoReadError, match="clip_pixels"):
+            cached_frames([jpeg((1, 2, 3), (64, 64))], 4)
+    finally:
+        set_limits(**asdict(before))
 
 
 def test_examples_may_bring_cached_frames():
