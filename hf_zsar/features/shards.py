@@ -17,6 +17,7 @@ import torch
 
 from hf_zsar.files import replacing
 from hf_zsar.modeling.modeling_zsar import VideoFeatures
+from hf_zsar.processing.text_files import parse_json
 
 
 if TYPE_CHECKING:
@@ -90,9 +91,10 @@ def read_rows(path: Path) -> tuple[list[Row], dict[str, Any]]:
 
     try:
         with pq.ParquetFile(path) as file:
-            about = json.loads(file.schema_arrow.metadata[_ABOUT])
+            about = _about(file.schema_arrow)
             columns = file.read(list(_MINE)).to_pydict()
         rows = [Row(*values[:-1], tuple(values[-1])) for values in zip(*(columns[n] for n in _MINE), strict=True)]
+        _check_texts(columns["id"], columns["source"], columns["signature"])
         return rows, {**about, "shapes": _shapes(file.schema_arrow, about["dtypes"])}
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:  # Arrow's errors are among them
         raise ShardError(f"{path} cannot be read as features of videos: {_first_line(error)}") from error
@@ -108,11 +110,23 @@ def read_features(path: Path) -> VideoFeatures:
 
     try:
         with pq.ParquetFile(path) as file:
-            dtypes = json.loads(file.schema_arrow.metadata[_ABOUT])["dtypes"]
+            dtypes = _about(file.schema_arrow)["dtypes"]
             table = file.read(list(dtypes))
         return VideoFeatures(**{name: _tensor(table[name], _dtype(dtypes[name])) for name in dtypes})
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError) as error:
         raise ShardError(f"{path} cannot be read as features of videos: {_first_line(error)}") from error
+
+
+def _about(schema: pa.Schema) -> dict[str, Any]:
+    about = parse_json(schema.metadata[_ABOUT].decode(), "what it says about itself")
+    _check_texts(about.get("complete", ()), about["dtypes"])
+    about["dtypes"]["video_embeds"]  # of every model
+    return about
+
+
+def _check_texts(*columns: Any) -> None:
+    if odd := [value for column in columns for value in column if not isinstance(value, str)]:
+        raise TypeError(f"{odd[0]!r:.80} stands where a text is expected")
 
 
 def _column(tensor: torch.Tensor) -> pa.Array:

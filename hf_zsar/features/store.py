@@ -22,9 +22,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_zsar.errors import sentence
 from hf_zsar.files import append_line, check_folder, is_empty, remove_leftovers, write_json, write_text
 from hf_zsar.modeling.modeling_zsar import ModelIdentity, VideoFeatures, ZSARPreTrainedModel, fingerprint_of
 from hf_zsar.printing import printable
+from hf_zsar.processing.text_files import decode, parse_json, read_json
 from hf_zsar.processing.urls import redacted
 
 from .shards import Row, ShardError, read_features, read_rows, write_shard
@@ -303,23 +305,23 @@ def _read_header(folder: Path) -> Header:
     if not path.is_file():
         raise StoreError(f"{folder} is no store of features: it has no {HEADER} (`hf-zsar embed --out` makes one).")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
         header = Header(value["model"], value["encoding"], value["format"])
         header.model["identity"].strip()
-        dict(header.encoding)
+        _flat(header.encoding), _flat(header.model)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} is no header of a store of features ({error!r}).") from error
+        raise StoreError(f"{path} is no header of a store of features ({sentence(error)}).") from error
     if header.format != FORMAT:
-        raise StoreError(f"{path} has the format {header.format!r}; this version reads {FORMAT!r}.")
+        raise StoreError(f"{path} has the format {header.format!r:.80}; this version reads {FORMAT!r}.")
     return header
 
 
 def _read_errors(path: Path) -> list[dict[str, str]]:
     lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # what is behind was cut off by a kill
     try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise StoreError(f"{path} is damaged ({error}): delete it.") from error
+        return [dict(parse_json(decode(line, os.fspath(path)), os.fspath(path))) for line in lines]
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"{path} is damaged ({sentence(error)}): delete it.") from error
 
 
 def _name(header: Header) -> str:
