@@ -56,13 +56,13 @@ def explain(pipe: Any, video: Any, labels: Sequence[str], label: str | None = No
         options: `hypothesis_template`, `descriptions`, and options of the video processor.
 
     Raises:
-        ValueError: a model without saliency, or a label that is no candidate.
+        ValueError: a model without saliency, a label that is no candidate, or fewer than two candidates.
         VideoReadError: a video that cannot be read.
     """
     if not hasattr(pipe.model, "get_saliency"):
         raise ValueError(f"{type(pipe.model).__name__} has no saliency: only DA-STI models explain themselves so.")
     text = {name: options.pop(name, None) for name in ("hypothesis_template", "descriptions")}
-    bank = pipe.label_bank(labels, **text).to(pipe.device)
+    bank = pipe.label_bank(pipe.processor.check_candidates(labels), **text).to(pipe.device)
     processor = pipe.processor.video_processor
     clip = processor.sample(video, **options)
     seen = processor.resize_crop(clip.frames)[0]

@@ -309,12 +309,12 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         bank = bank.to(self.device)
         with evaluation_mode(model):
             features = self._video_side(model)(model_inputs["pixel_values_videos"])
-            outputs = {"labels": bank.labels, "logits": model.score(features, bank)}
+            outputs = {"labels": bank.labels, "logits": model.score(features, bank, identity)}
             if return_saliency:
                 outputs["saliency"] = model.get_saliency(features, bank)
             if against is not None:
                 other = self._bank_of(model, identity, [against], hypothesis_template, None)
-                outputs["others"] = model.score(features, other.to(self.device))
+                outputs["others"] = model.score(features, other.to(self.device), identity)
         return outputs
 
     def _computing(self) -> tuple[Any, Any]:

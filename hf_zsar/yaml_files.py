@@ -34,7 +34,7 @@ def parse_yaml(text: str, name: str, words: bool = False) -> Any:
     base = getattr(yaml, "CBaseLoader" if words else "CSafeLoader", yaml.BaseLoader if words else yaml.SafeLoader)
     try:
         _measure(text, name, yaml, base)
-        return yaml.load(text, _strict(yaml, base))
+        return yaml.load(text, _strict(yaml, base))  # noqa: S506 - a safe or a base loader, see above
     except TextFileError:
         raise
     except yaml.YAMLError as error:

@@ -88,6 +88,8 @@ class ZSARPreTrainedModel(PreTrainedModel):
     lora_targets: tuple[str, ...] = ()
     # Whether the loss sees the videos and texts of all processes; None: in training.
     gather_loss: bool | None = None
+    # What the file that it was loaded from lacks: these are random numbers.
+    missing_weights: tuple[str, ...] = ()
     # The model as it was, candidates, and their bank, from one batch to the next.
     _kept_bank: tuple[ModelIdentity | None, Candidates, LabelBank] | None = None
 
@@ -102,11 +104,14 @@ class ZSARPreTrainedModel(PreTrainedModel):
             ValueError: a configuration that cannot be, or that asks for more than [`SizeLimits`].
         """
         kwargs.setdefault("use_safetensors", True)
+        wants_info, kwargs["output_loading_info"] = kwargs.get("output_loading_info", False), True
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            model, info = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         except SafetensorError as error:
             name = pretrained_model_name_or_path
             raise OSError(f"{name}: its weights cannot be read as safetensors: {error}.") from error
+        model.missing_weights = tuple(sorted(info["missing_keys"]))
+        return (model, info) if wants_info else model
 
     def post_init(self) -> None:
         # Loading builds a model without storage first, so that this is known before anything is allocated.
@@ -175,18 +180,23 @@ class ZSARPreTrainedModel(PreTrainedModel):
         """What a method implements of [`score`]: `logits_per_video [B, K]` and whatever else its output shows."""
         raise NotImplementedError
 
-    def score(self, features: VideoFeatures, bank: LabelBank) -> torch.Tensor:
+    def score(self, features: VideoFeatures, bank: LabelBank, identity: ModelIdentity | None = None) -> torch.Tensor:
         """Logits `[B, K]`, float32; softmax over K gives the method's probabilities.
+
+        Args:
+            identity: what [`identity`] gave a moment ago, where reading it again would cost too much.
 
         Raises:
             ValueError: the bank was made by another model (see [`identity`]); not asked in training.
             FloatingPointError, ValueError: see [`check_finite`].
         """
-        return self.score_parts(features, bank)["logits_per_video"]
+        return self.score_parts(features, bank, identity)["logits_per_video"]
 
-    def score_parts(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
+    def score_parts(
+        self, features: VideoFeatures, bank: LabelBank, identity: ModelIdentity | None = None
+    ) -> dict[str, torch.Tensor]:
         """As [`score`]: `logits_per_video` and whatever else of the score the method's output shows."""
-        self.check_bank(bank)
+        self.check_bank(bank, identity)
         return self._score_parts(features, bank)
 
     def _score_parts(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
@@ -195,7 +205,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
         self.check_finite(parts, "scores of videos")
         return parts
 
-    def check_bank(self, bank: LabelBank) -> None:
+    def check_bank(self, bank: LabelBank, identity: ModelIdentity | None = None) -> None:
         """Refuse a bank of another model, or of this one before its weights, adapters or configuration changed.
 
         Not in training, where weights change all the time, nor while the model is compiled or exported.
@@ -204,7 +214,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
             ValueError: such a bank.
         """
         if not self.training and not is_recorded():
-            self.identity().check(bank.identity, "This label bank")
+            (identity or self.identity()).check(bank.identity, "This label bank")
 
     def compute_loss(
         self, features: VideoFeatures, bank: LabelBank, targets: torch.Tensor, **inputs: Any

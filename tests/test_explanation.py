@@ -80,6 +80,12 @@ def test_methods_without_saliency_say_so(tmp_path, video):
         pipe(video, candidate_labels=LABELS, return_saliency=True)
 
 
+def test_one_candidate_has_no_share_to_explain(folder, video):
+    pipe = pipeline(hf_zsar.registration.TASK, model=folder, device="cpu")
+    with pytest.raises(ValueError, match="only label"):
+        explain(pipe, video, LABELS[:1])
+
+
 def test_heat_is_warm_where_patches_match_and_dim_elsewhere(explanation):
     heat = torch.zeros(4, 4, 4)
     heat[0, 0, 0] = 1

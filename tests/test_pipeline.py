@@ -142,6 +142,14 @@ def test_new_weights_make_a_new_bank(folder, video):
     assert classifier.label_bank(LABELS).fingerprint != before.fingerprint
 
 
+def test_a_question_reads_the_weights_once_for_their_identity(classifier, video, monkeypatch):
+    classifier(video, candidate_labels=LABELS)  # the label set is encoded
+    reads, identify = [], type(classifier.model).identity
+    monkeypatch.setattr(type(classifier.model), "identity", lambda model: reads.append(model) or identify(model))
+    classifier(video, candidate_labels=LABELS)
+    assert len(reads) == 1
+
+
 def test_options_of_scoring(classifier, video):
     full = classifier(video, candidate_labels=LABELS)
     assert classifier(video, candidate_labels=LABELS, top_k=2) == full[:2]

@@ -222,7 +222,7 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     import transformers
 
     import hf_zsar
-    from hf_zsar.hub.loading import readable
+    from hf_zsar.hub.loading import complete, readable
 
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
@@ -232,7 +232,7 @@ def load_pipeline(args: argparse.Namespace) -> Any:
         return hf_zsar.pipeline(args.model, **options)
     with readable(args.model):
         task = "zero-shot-video-classification"
-        return transformers.pipeline(task, model=args.model, trust_remote_code=True, **options)
+        return complete(transformers.pipeline(task, model=args.model, trust_remote_code=True, **options))
 
 
 def check_device(device: str | None) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 import logging
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -22,7 +21,7 @@ from starlette.middleware import Middleware
 from . import charts
 from .answers import MOST_CHARACTERS, Refusal, answers, ask
 from .explanations import DESCRIBED
-from .guard import Guard, keep_clean
+from .guard import Guard, keep_clean, upload_folder
 from .turns import Turns
 
 
@@ -83,8 +82,9 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
     hint = "One a line. “label: phrase, phrase” also describes a label." if described else "One a line."
     turns = Turns()
     with gr.Blocks(title=title, analytics_enabled=False) as app:
-        gr.Markdown(
-            f"# {title}\nA video and any names for what may happen in it; the model says which name fits best."
+        gr.HTML(
+            f"<h1>{html.escape(title)}</h1>"
+            "A video and any names for what may happen in it; the model says which name fits best."
         )
         with gr.Row():
             with gr.Column(scale=5, min_width=280):
@@ -232,13 +232,12 @@ def launch(
         The app and its address. Uploads lie in a folder of their own, which is removed when the process ends.
     """
     lower_limits(pipe)
-    uploads = tempfile.TemporaryDirectory(prefix="hf-zsar-demo-")
-    folder = Path(uploads.name).resolve()
+    folder, remove_uploads = upload_folder()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     if block and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _leave)
     app = build_app(pipe, title, concurrency)
-    app.uploads = uploads  # lives as long as the app
+    app.uploads, app.remove_uploads = folder, remove_uploads
     keep_clean(folder, app.over)
     most = max_mb * 1024 * 1024
     guard = Middleware(Guard, folder, most, KEPT * most, lambda *question: admit(app, *question))

@@ -33,11 +33,10 @@ class Journal:
         self.path = None if path is None else Path(path)
         self.records: dict[str, dict[str, Any]] = {}
         if self.path is not None and self.path.exists():
-            self._load()
+            self._load(self.path)
 
-    def _load(self) -> None:
-        assert self.path is not None
-        data = self.path.read_bytes()
+    def _load(self, path: Path) -> None:
+        data = path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]  # everything behind the last newline was cut off by a kill
         for number, line in enumerate(whole.decode("utf-8", "replace").split("\n")[:-1], start=1):
             try:
@@ -45,7 +44,7 @@ class Journal:
                 self.records[record["key"]] = record
             except (ValueError, KeyError, TypeError) as error:
                 raise DescriptionError(
-                    f"{self.path}: line {number} is no cache record; name another file or delete this one."
+                    f"{path}: line {number} is no cache record; name another file or delete this one."
                 ) from error
 
     def get(self, key: str) -> dict[str, Any] | None:

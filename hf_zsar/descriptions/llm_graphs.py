@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from hf_zsar.processing.action_graph import RELATIONS, ActionGraph, sub_action_chain
 from hf_zsar.processing.descriptions import canonical_key
@@ -170,8 +170,7 @@ def graph_messages(action: str, descriptions: Sequence[str] = ()) -> list[Messag
 
 def clause_messages(graph: ActionGraph) -> list[Message]:
     """The second question, after one worked example."""
-    example = parse_graph(EXAMPLE_GRAPH, EXAMPLE_ACTION)
-    assert example is not None
+    example = cast(ActionGraph, parse_graph(EXAMPLE_GRAPH, EXAMPLE_ACTION))
     return [
         {"role": "system", "content": CLAUSE_SYSTEM.replace("{action}", "<action>")},
         {"role": "user", "content": _triples_as_text(_completed(example))},

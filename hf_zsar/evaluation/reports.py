@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_zsar.files import write_text
+from hf_zsar.markdown import plain
 
 from .catalog import DATASETS
 from .records import main_metric
@@ -162,7 +163,7 @@ def markdown_table(records: Sequence[Mapping[str, Any]]) -> str:
             METRIC_TITLES[name],
             percent(value) + (f" ± {percent(std)}" if std is not None else ""),
         )
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(map(plain, cells))} |")
     return "\n".join(lines)
 
 

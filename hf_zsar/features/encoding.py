@@ -116,10 +116,11 @@ def encode_videos(
 ) -> dict[str, str]:
     """Encode the videos that the store lacks; afterwards it holds every video that can be read, on every process.
 
-    A video that cannot be read does not stop the others. It is noted in the store, and tried again by the next run.
+    A video that cannot be read, or whose features are not finite, does not stop the others. It is noted in the store,
+    and tried again by the next run.
 
     Returns:
-        id of a video -> why it cannot be read.
+        id of a video -> what is wrong with it.
 
     Raises:
         OSError: a shard cannot be written.
@@ -190,8 +191,21 @@ class _Encoder:
                     self._give_up(video, value)
                 else:
                     good.append((video, value))
-            features = encode_batch(self.model, [value for _, value in good]) if good else None
-            yield [video.row for video, _ in good], features, [video for video, _ in good]
+            yield from self._encoded(good)
+
+    def _encoded(self, batch: Sequence[tuple[VideoFile, torch.Tensor]]) -> Iterator[Encoded]:
+        """One step for a batch; where a video in it gives NaN or infinity, one for each of the others."""
+        videos = [video for video, _ in batch]
+        try:
+            features = encode_batch(self.model, [value for _, value in batch]) if batch else None
+        except FloatingPointError as error:
+            if len(batch) == 1:
+                self._give_up(videos[0], error)
+            else:
+                for each in batch:
+                    yield from self._encoded([each])
+            return
+        yield [video.row for video in videos], features, videos
 
     def stretches(self, batches: Iterable[Iterable[VideoFile]]) -> Iterator[Encoded]:
         """A row a window, in batches of one video's."""
@@ -208,21 +222,24 @@ class _Encoder:
                     if not self.store.holds(row):
                         rows.append(row)
                         pixels.append(frames[None])
-            except VideoReadError as error:
+                last = encode_batch(self.model, pixels) if rows else None
+            except (VideoReadError, FloatingPointError) as error:
                 self._give_up(video, error)
-                continue
-            yield rows, encode_batch(self.model, pixels) if rows else None, [video]
+            else:
+                yield rows, last, [video]
 
     def _windows(self, video: VideoFile) -> Iterator[tuple[float, float, torch.Tensor]]:
         return self.read.iter_windows(
             video.source, self.options.window, self.options.stride, **self.options.video_options
         )
 
-    def _give_up(self, video: VideoFile, error: VideoReadError) -> None:
-        self.broken.append((video.id, str(error)))
-        self.store.add_error(video, str(error))
+    def _give_up(self, video: VideoFile, error: VideoReadError | FloatingPointError) -> None:
+        # What a model says does not name the video.
+        reason = str(error) if isinstance(error, VideoReadError) else f"{shown(video.row.source)}: {error}"
+        self.broken.append((video.id, reason))
+        self.store.add_error(video, reason)
         if self.options.say is not None:
-            self.options.say(f"error: {error}")
+            self.options.say(f"error: {reason}")
 
     def _add(self, rows: list[Row], features: VideoFeatures | None, complete: list[VideoFile]) -> None:
         if features is not None:
@@ -272,6 +289,7 @@ def encode_batch(model: PreTrainedModel, pixel_values: Sequence[torch.Tensor]) -
 
     Raises:
         ValueError: videos that give different numbers of frames.
+        FloatingPointError: features that are not finite.
     """
     shapes = sorted({tuple(each.shape[1:]) for each in pixel_values})
     if len(shapes) > 1:

@@ -17,11 +17,12 @@ import torch
 
 from hf_zsar.files import replacing
 from hf_zsar.modeling.modeling_zsar import VideoFeatures
-from hf_zsar.processing.text_files import parse_json
+from hf_zsar.processing.text_files import decode, parse_json
 
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _ABOUT = b"hf_zsar"
 _STRETCH = "#t="
@@ -91,7 +92,7 @@ def read_rows(path: Path) -> tuple[list[Row], dict[str, Any]]:
 
     try:
         with pq.ParquetFile(path) as file:
-            about = _about(file.schema_arrow)
+            about = _about(file, path)
             columns = file.read(list(_MINE)).to_pydict()
         rows = [Row(*values[:-1], tuple(values[-1])) for values in zip(*(columns[n] for n in _MINE), strict=True)]
         _check_texts(columns["id"], columns["source"], columns["signature"])
@@ -110,15 +111,15 @@ def read_features(path: Path) -> VideoFeatures:
 
     try:
         with pq.ParquetFile(path) as file:
-            dtypes = _about(file.schema_arrow)["dtypes"]
+            dtypes = _about(file, path)["dtypes"]
             table = file.read(list(dtypes))
         return VideoFeatures(**{name: _tensor(table[name], _dtype(dtypes[name])) for name in dtypes})
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError) as error:
         raise ShardError(f"{path} cannot be read as features of videos: {_first_line(error)}") from error
 
 
-def _about(schema: pa.Schema) -> dict[str, Any]:
-    about = parse_json(schema.metadata[_ABOUT].decode(), "what it says about itself")
+def _about(file: pq.ParquetFile, path: Path) -> dict[str, Any]:
+    about = parse_json(decode(file.schema_arrow.metadata[_ABOUT], str(path)), str(path))
     _check_texts(about.get("complete", ()), about["dtypes"])
     about["dtypes"]["video_embeds"]  # of every model
     return about

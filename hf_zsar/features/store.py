@@ -24,6 +24,7 @@ from typing import Any
 
 from hf_zsar.errors import sentence
 from hf_zsar.files import append_line, check_folder, is_empty, remove_leftovers, write_json, write_text
+from hf_zsar.markdown import code
 from hf_zsar.modeling.modeling_zsar import ModelIdentity, VideoFeatures, ZSARPreTrainedModel, fingerprint_of
 from hf_zsar.printing import printable
 from hf_zsar.processing.text_files import decode, parse_json, read_json
@@ -319,9 +320,12 @@ def _read_header(folder: Path) -> Header:
 def _read_errors(path: Path) -> list[dict[str, str]]:
     lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # what is behind was cut off by a kill
     try:
-        return [dict(parse_json(decode(line, os.fspath(path)), os.fspath(path))) for line in lines]
-    except (ValueError, TypeError) as error:
-        raise StoreError(f"{path} is damaged ({sentence(error)}): delete it.") from error
+        errors = [parse_json(decode(line, str(path)), str(path)) for line in lines]
+        if not all(isinstance(error, dict) and {"id", "source", "error"} <= error.keys() for error in errors):
+            raise ValueError("a line is no record")
+        return errors
+    except ValueError as error:
+        raise StoreError(f"{path} is damaged ({error}): delete it.") from error
 
 
 def _name(header: Header) -> str:
@@ -337,7 +341,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _card(header: Header) -> str:
-    return _CARD.format(data=DATA, header=HEADER, errors=ERRORS, model=json.dumps(_name(header)))
+    return _CARD.format(data=DATA, header=HEADER, errors=ERRORS, model=code(shown(_name(header))))
 
 
 _CARD = """---

@@ -7,6 +7,7 @@ huggingface_hub's own classes, so what it refuses never reaches a card.
 from __future__ import annotations
 
 import functools
+import json
 import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_zsar.files import write_text
+from hf_zsar.markdown import Markdown, cell, code, plain, without_html
 from hf_zsar.methods import METHODS
 from hf_zsar.yaml_files import parse_yaml
 
@@ -91,9 +93,10 @@ def render_card(facts: CardFacts) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,
+        autoescape=False,  # noqa: S701 - that is for HTML; `finalize` escapes every value that no filter made Markdown
+        finalize=plain,
     )
-    environment.filters["cell"] = _cell
+    environment.filters.update(ours=Markdown, theirs=without_html, cell=cell, code=code, tojson=_json)
     template = resources.files("hf_zsar.model_cards") / TEMPLATE
     body = environment.from_string(template.read_text(encoding="utf-8")).render(
         facts=facts,
@@ -115,13 +118,8 @@ def _columns(log: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in log for name in row))
 
 
-def _cell(value: Any) -> str:
-    """A value inside a Markdown table."""
-    if value is None or value == "":
-        return "–"
-    if isinstance(value, float):
-        value = f"{value:.6g}"
-    return str(value).replace("|", "\\|").replace("\n", " ")
+def _json(value: Any) -> Markdown:
+    return Markdown(json.dumps(value))
 
 
 def _tidy(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hf_zsar.markdown import code
 from hf_zsar.methods import METHODS
 
 from .licences import FIELD
@@ -54,7 +55,7 @@ class CardFacts:
         method: registry name ("actionclip"); taken from the model.
         repo_id: `namespace/name` for the snippets.
         model_name: title of the card.
-        description: the author's own words about this model.
+        description: the author's own words about this model: Markdown, shown without HTML.
         license, license_name, license_link: as on the Hub.
         base_model: repository id(s) of what the weights were made from.
         base_model_relation: "finetune", "adapter", "quantized" or "merge".
@@ -65,7 +66,7 @@ class CardFacts:
         results: records of `hf-zsar evaluate`, measured on these very weights.
         benchmarks: data set of a record ("ucf101") -> repository id of that benchmark on the Hub; only those results
             become `.eval_results` entries.
-        limits: besides those of the method.
+        limits: besides those of the method; Markdown too. All other texts are shown as they are.
         has_weights: False for the card of a method.
         code_digest: SHA-256 of the code that travels with the weights; None without code.
     """
@@ -125,7 +126,7 @@ def architecture_of(model: PreTrainedModel, processor: ProcessorMixin | None = N
     if names := getattr(config, "seen_class_names", None):
         rows["Seen classes"] = len(names)
     for name, value in _changed_settings(config).items():
-        rows[f"`{name}`"] = f"`{value}`"
+        rows[code(name)] = code(value)
     return rows
 
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
 
-# Large, and read by parsers with bounds of their own.
 # Not of the model, or read with bounds of their own.
 _LEFT_TO_OTHERS = frozenset({"tokenizer.json", "vocab.json", "descriptions.json", "history.json"})
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model", "tekken.json")
 
 
 def pipeline(
@@ -38,7 +38,7 @@ def pipeline(
 
     Raises:
         OSError: there is no such model, it is neither in the cache nor within reach, or its weights are damaged.
-        ValueError: another of its files is damaged, or asks for what cannot be.
+        ValueError: another of its files is damaged, or asks for what cannot be, or weights are missing.
     """
     import transformers
 
@@ -51,7 +51,8 @@ def pipeline(
     model = os.fspath(model) if isinstance(model, os.PathLike) else model
     with readable(model):
         check_folder(model)
-        return transformers.pipeline(TASK, model=model, pipeline_class=ZeroShotVideoClassificationPipeline, **kwargs)
+        options = {"model": model, "pipeline_class": ZeroShotVideoClassificationPipeline, **kwargs}
+        return complete(transformers.pipeline(TASK, **options))
 
 
 def load_model(source: str | os.PathLike, **kwargs: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -68,7 +69,7 @@ def load_model(source: str | os.PathLike, **kwargs: Any) -> tuple[PreTrainedMode
 
     with readable(source):
         check_folder(source)
-        model = AutoModel.from_pretrained(source, **kwargs).eval()
+        model = complete(AutoModel.from_pretrained(source, **kwargs)).eval()
         return model, AutoProcessor.from_pretrained(source, **kwargs)
 
 
@@ -77,11 +78,34 @@ def check_folder(source: Any) -> None:
 
     Raises:
         TextFileError: one is damaged, too deep or too large, or holds no object.
+        ValueError: a file instead of a folder, a folder instead of a file, a tokenizer without its vocabulary.
     """
-    folder = Path(source) if isinstance(source, (str, os.PathLike)) and os.path.isdir(source) else None
-    for path in sorted(folder.glob("*.json")) if folder else ():
+    if not isinstance(source, (str, os.PathLike)) or not os.path.exists(source):
+        return
+    folder = Path(source)
+    if not folder.is_dir():
+        raise ValueError(f"{source} is a file: name the folder of a model, or a repository on the Hub.")
+    for path in sorted(folder.glob("*.json")):
+        if not path.is_file():
+            raise ValueError(f"{path} is no file.")
         if path.name not in _LEFT_TO_OTHERS and not isinstance(read_json(path), dict):
             raise TextFileError(f"{path} holds no JSON object: it is no file of a model.")
+    # Without one, transformers makes a tokenizer that knows no word.
+    if (folder / "tokenizer_config.json").is_file() and not any(any(folder.glob(name)) for name in _VOCABULARIES):
+        raise ValueError(f"{folder} has a tokenizer without its vocabulary ({', '.join(_VOCABULARIES)}).")
+
+
+def complete(loaded: Any) -> Any:
+    """A model, or a pipeline, as it is.
+
+    Raises:
+        ValueError: the file that it was loaded from lacks weights, of which transformers warns and makes random ones.
+    """
+    model = getattr(loaded, "model", loaded)
+    if missing := getattr(model, "missing_weights", ()):
+        name = getattr(model.config, "_name_or_path", "") or type(model).__name__
+        raise ValueError(f"{name} lacks {len(missing)} of its weights, such as {missing[0]}: its file is not whole.")
+    return loaded
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, HfApi, SpaceCardData
+from huggingface_hub.utils import validate_repo_id
 
 from hf_zsar.files import scratch_folder
 
@@ -27,7 +28,7 @@ from transformers import pipeline
 from zsar_demo.app import launch
 
 pipe = pipeline(
-    "zero-shot-video-classification", model="{model}", revision="{revision}", trust_remote_code=True
+    "zero-shot-video-classification", model={model!r}, revision={revision!r}, trust_remote_code=True
 )
 launch(pipe, title={title!r}, host="0.0.0.0", port=7860)
 '''
@@ -88,8 +89,14 @@ def _model_state(api: HfApi, model: str) -> tuple[str, str | None]:
 
 
 def write_space(folder: Path, model: str, revision: str, title: str, licence: str | None = None) -> Path:
-    """Write the files of a Space into a folder."""
+    """Write the files of a Space into a folder.
+
+    Raises:
+        ValueError: `model` is no repository id.
+    """
     import gradio
+
+    validate_repo_id(model)  # it stands in code and Markdown
 
     card = SpaceCardData(
         title=title,

@@ -287,5 +287,5 @@ def _compare(api: HfApi, files: dict[str, Path], target: Target, commit: CommitI
 def _same(entry: Any, file: Path) -> bool:
     if entry.lfs is None:
         data = file.read_bytes()
-        return entry.blob_id == hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+        return entry.blob_id == hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
     return entry.lfs.sha256 == _sha256(file)

@@ -164,7 +164,7 @@ def run_clean(
         options = dict(cwd=scratch, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
         until_we_end, ours = os.pipe()
         try:
-            done = subprocess.run(command, stdin=until_we_end, **options)
+            done = subprocess.run(command, stdin=until_we_end, **options)  # noqa: S603 - this interpreter, our script, no shell
         except subprocess.TimeoutExpired as error:
             raise ExportError(f"{', '.join(sources)} did not load within {timeout:.0f} s.") from error
         finally:

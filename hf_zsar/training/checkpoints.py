@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from hf_zsar.files import filling_folder, put_folder, remove_folder, remove_leftovers
+from hf_zsar.processing.text_files import read_json
 
 from .setup import Run
 
@@ -80,7 +81,7 @@ def checkpoints(output: Path) -> list[Path]:
 
 def read_progress(folder: Path) -> Progress:
     """What a checkpoint says of itself."""
-    return Progress(**json.loads((folder / _PROGRESS).read_text(encoding="utf-8")))
+    return Progress(**read_json(folder / _PROGRESS))
 
 
 def clean_up(output: Path) -> None:

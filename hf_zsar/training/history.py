@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from hf_zsar.files import replacing, write_json
+from hf_zsar.processing.text_files import read_json
 
 
 BLUE, RED = "#4477aa", "#ee6677"
@@ -21,7 +21,7 @@ def write_history(records: list[dict[str, Any]], output: Path) -> None:
 def read_history(output: Path) -> list[dict[str, Any]]:
     """What `write_history` wrote into a folder; nothing where it did not."""
     path = output / "history.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return read_json(path) if path.is_file() else []
 
 
 def draw_history(records: list[dict[str, Any]], picture: Path) -> None:

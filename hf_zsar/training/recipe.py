@@ -175,7 +175,10 @@ def load_recipe(path: str | os.PathLike, overrides: Mapping[str, Any] | None = N
         *parents, last = name.split(".")
         target = content
         for parent in parents:
-            target[parent] = target = dict(target.get(parent) or {})
+            inner = target.get(parent) or {}
+            if not isinstance(inner, dict):
+                raise RecipeError(f"{parent}: expected fields and values, got {inner!r}, so {name} cannot be set.")
+            target[parent] = target = dict(inner)
         target[last] = value
     return recipe_from(content)
 

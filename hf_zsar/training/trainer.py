@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from transformers import Trainer
 from transformers.trainer_utils import rotate_checkpoints
 
 from hf_zsar.files import put_folder, workplace
+from hf_zsar.processing.text_files import read_json
 
 from .optimization import freeze, parameter_groups
 from .weight_averaging import average_checkpoints, averaging_weights
@@ -95,7 +95,7 @@ class ZSARTrainer(Trainer):
     def _load_average(self) -> None:
         folders = []
         for folder in Path(self.args.output_dir).glob("checkpoint-*"):
-            state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+            state = read_json(folder / "trainer_state.json")
             if round(state["epoch"]) >= self.average_from:
                 folders.append((round(state["epoch"]), folder))
         epochs, paths = zip(*sorted(folders), strict=True)

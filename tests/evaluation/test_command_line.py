@@ -14,7 +14,7 @@ from tests.evaluation.toy import write_clip
 from tests.tiny_models import tiny_folder
 
 
-LABELS = ["running", "swimming", "eating"]
+LABELS = ["running", "swimming", "eating", "reading"]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def manifest(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
     for i in range(6):
         write_clip(folder / f"{i}.avi", 30 * i, frames=6)
-    clips = [{"file": f"{i}.avi", "label": LABELS[i % 3]} for i in range(6)]
+    clips = [{"file": f"{i}.avi", "label": LABELS[i % 4]} for i in range(6)]
     path = folder / "manifest.json"
     path.write_text(json.dumps({"labels": LABELS, "clips": clips, "seen": LABELS[:1]}))
     return path
@@ -215,10 +215,10 @@ def class_folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("folders")
     rows = []
     for i in range(6):
-        name = f"{LABELS[i % 3]}/" + (os.fsdecode(b"caf\xe9.avi") if i == 5 else f"{i}.avi")
-        write_clip(root / LABELS[i % 3] / f"{i}.avi", 30 * i, frames=6)
-        os.rename(root / LABELS[i % 3] / f"{i}.avi", root / name)
-        rows.append((name, LABELS[i % 3]))
+        name = f"{LABELS[i % 4]}/" + (os.fsdecode(b"caf\xe9.avi") if i == 5 else f"{i}.avi")
+        write_clip(root / LABELS[i % 4] / f"{i}.avi", 30 * i, frames=6)
+        os.rename(root / LABELS[i % 4] / f"{i}.avi", root / name)
+        rows.append((name, LABELS[i % 4]))
     lists = {
         "l.csv": "".join(f"{a};{b}\n" for a, b in [("file", "label"), *rows]),
         "l.jsonl": "".join(json.dumps({"file": a, "label": b}) + "\n" for a, b in rows),

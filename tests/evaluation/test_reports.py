@@ -138,8 +138,10 @@ def test_model_index_makes_a_valid_card(full, gzsl, tmp_path):
 def test_no_number_no_card_entry(tmp_path):
     path = tmp_path / "empty.avi"
     path.touch()
-    (tmp_path / "manifest.json").write_text(json.dumps({"clips": [{"file": str(path), "label": "kick"}]}))
-    record = evaluate_zero_shot(*colour_pair(["kick"]), manifest=tmp_path / "manifest.json")
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({"labels": ["kick", "run"], "clips": [{"file": str(path), "label": "kick"}]})
+    )
+    record = evaluate_zero_shot(*colour_pair(["kick", "run"]), manifest=tmp_path / "manifest.json")
     for make in (lambda: model_index_results(record), lambda: eval_result_entries(record, "org/x")):
         with pytest.raises(ValueError, match="no clip was scored"):
             make()

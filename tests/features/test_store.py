@@ -335,6 +335,25 @@ def test_every_video_that_can_be_read_is_in_the_store_and_the_others_in_its_erro
     assert said == [f"error: {broken[clips[3].id]}"]
 
 
+@pytest.mark.parametrize("window", [None, 0.5])
+def test_a_video_whose_features_are_not_finite_costs_itself_and_is_named(tmp_path, clips, monkeypatch, window):
+    encode = encoding.encode_batch
+
+    def overflow(model, pixel_values):
+        found = encode(model, pixel_values)
+        if 50 in found.video_embeds:
+            raise FloatingPointError("the model gave NaN")
+        return found
+
+    monkeypatch.setattr(encoding, "encode_batch", overflow)
+    store, broken = run(tmp_path / "s", clips, window=window)
+    kept = {os.path.basename(row.id).split("#")[0] for row in store.rows}
+    assert kept == {f"{n}.avi" for n in range(10) if n not in (3, 5)}
+    assert list(broken) == [clips[3].id, clips[5].id]
+    assert broken[clips[5].id].endswith("5.avi: the model gave NaN")
+    assert [error["id"] for error in store.errors] == list(broken)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_what_was_encoded_before_an_interruption_is_kept_and_not_encoded_again(tmp_path, clips, error):
     calls = []

@@ -1,4 +1,4 @@
-"""Fuzz targets for a given time: `python -m tests.fuzz --seconds 600 [TARGET ...]`; needs `pip install atheris`.
+"""Fuzz targets for a given time: `python -m tests.fuzz --seconds 600 [TARGET ...]`; needs the extra `fuzz`.
 
 Each target runs in a process of its own. Each kind of finding is written once to `--out`; the exit status says whether
 there are any. An input that shall be read again by `tests/fuzz/test_corpus.py` is copied to `corpus/TARGET`.
@@ -35,7 +35,7 @@ def main() -> int:
     try:
         import atheris  # noqa: F401
     except ImportError:
-        print("Fuzzing needs atheris: pip install atheris", file=sys.stderr)
+        print("Fuzzing needs atheris: pip install 'hf-zsar[fuzz]'", file=sys.stderr)
         return 2
     from tests.fuzz.targets import TARGETS
 

@@ -26,6 +26,7 @@ from hf_zsar.hub.card_callback import log_rows, thinned
 from hf_zsar.hub.cards import TAGS, method_text
 from hf_zsar.hub.facts import TrainingFacts, architecture_of
 from hf_zsar.hub.method_cards import method_card
+from hf_zsar.markdown import code
 from tests.tiny_models import LABELS, tiny_inputs, tiny_model, tiny_processor
 
 
@@ -68,7 +69,7 @@ def full_facts() -> CardFacts:
         base_model=["org/backbone", "org/text-encoder"],
         base_model_relation="finetune",
         datasets=["org/clips"],
-        architecture={"Class": "ResTModel", "Parameters": "1,234", "`setting`": "`7`"},
+        architecture={"Class": "ResTModel", "Parameters": "1,234", code("setting"): code(7)},
         templates=["a video of {}.", "{}"],
         training=TrainingFacts(
             data="made-up clips",
