@@ -290,7 +290,7 @@ def _sample(tensor: torch.Tensor) -> torch.Tensor:
         sample = tensor.reshape(-1)
     else:
         # Odd and no simple fraction of the width of a row, so that the elements lie in different columns.
-        step = (count * 61 // (64 * SAMPLES)) | 1
+        step = min((count * 61 // (64 * SAMPLES)) | 1, (count - 1) // (SAMPLES - 1))
         if tensor.is_contiguous():
             sample = tensor.as_strided((SAMPLES,), (step,))
         else:

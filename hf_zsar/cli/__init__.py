@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Sequence
 
 from hf_zsar.errors import sentence
+from hf_zsar.processing.urls import redacted
 
 from .common import say
 
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not sys.stderr.isatty():  # of the libraries; read by them when they are imported
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    format_warning, warnings.formatwarning = warnings.formatwarning, lambda text, *_: f"warning: {text}\n"
+    format_warning, warnings.formatwarning = warnings.formatwarning, _warning
     try:
         status = module(args.command).run(args)
         sys.stdout.flush()
@@ -89,6 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     finally:
         warnings.formatwarning = format_warning
+
+
+def _warning(text: Warning | str, *_: object) -> str:
+    return f"warning: {redacted(str(text))}\n"
 
 
 def _prepare_streams() -> None:

@@ -261,11 +261,12 @@ def progress(items: Sequence[Item], unit: str = "video") -> Iterable[Item]:
 def say(message: str, file: TextIO | None = None) -> None:
     """Text above any progress bar: to the person at the keyboard (standard error), or to another stream.
 
-    What the stream cannot show comes out as escapes: a name of a file never ends a run.
+    What the stream cannot show comes out as escapes: a name of a file never ends a run. URLs lose their secrets.
     """
     from tqdm import tqdm
 
     stream = file or sys.stderr
+    message = "\n".join(map(redacted, message.split("\n")))
     tqdm.write(printable(message, encoding_of(stream)), file=stream)
 
 

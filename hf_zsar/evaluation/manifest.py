@@ -18,6 +18,7 @@ from typing import Any
 from hf_zsar.data.video_folders import warn
 from hf_zsar.data.video_lists import VideoDatasetError, check_names, labelled_files, locate, matching_lists
 from hf_zsar.processing.text_files import TextFileError, read_json
+from hf_zsar.processing.urls import is_url, redacted
 
 from .catalog import FoundClips
 from .protocols import Protocol, Split
@@ -64,6 +65,8 @@ def _clip_labels(path: Path, number: int, clip: Any) -> tuple[str, tuple[str, ..
     file = clip.get("file") if isinstance(clip, dict) else None
     if not isinstance(file, str) or not file:
         raise ManifestError(f"{path}: clip {number} has no 'file'.")
+    if is_url(file):
+        raise ManifestError(f"{path}: clip {number} is the URL {redacted(file)}: download it, clips are files here.")
     labels = clip["labels"] if "labels" in clip else [clip.get("label")]
     if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
         raise ManifestError(f"{path}: clip {file!r} needs a 'label' (a name, not a number), or a list 'labels'.")

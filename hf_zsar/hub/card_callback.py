@@ -7,6 +7,8 @@ ModelCardCallback(CardFacts(license="mit"), data="my clips").attach(trainer)
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,7 +106,15 @@ class ModelCardCallback(TrainerCallback):
         name = facts.model_name or (repo_id or str(Path(args.output_dir).resolve())).rsplit("/", 1)[-1]
         facts = dataclasses.replace(facts, repo_id=repo_id, model_name=name)
         training = self.training_facts(args, state, finished)
-        write_card(folder, dataclasses.replace(facts, training=training))
+        # A push may be reading the folder in the background, and a file that it has listed and then misses ends it. So
+        # the card is written where the Hub's client does not look, and moved from there.
+        work = Path(args.output_dir, ".cache", "huggingface", "card")
+        write_card(work, dataclasses.replace(facts, training=training))
+        for file in [path for path in work.rglob("*") if path.is_file()]:
+            target = Path(folder, file.relative_to(work))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
+        shutil.rmtree(work)
 
     def training_facts(self, args: TrainingArguments, state: TrainerState, finished: bool = True) -> TrainingFacts:
         """What the arguments and the state of a Trainer say about a run."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import math
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 
-from hf_zsar.files import filling_folder, put_folder, remove_folder, remove_leftovers
-from hf_zsar.processing.text_files import read_json
+from hf_zsar.files import filling_folder, put_folder, remove_folder, remove_leftovers, write_json
+from hf_zsar.processing.text_files import TextFileError, read_json
 
 from .setup import Run
 
@@ -59,7 +59,7 @@ def save_checkpoint(accelerator: Accelerator, model: torch.nn.Module, run: Run, 
     if accelerator.is_main_process:
         accelerator.unwrap_model(model).save_pretrained(temporary, state_dict=weights)
         run.processor.save_pretrained(temporary)
-        (temporary / _PROGRESS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
+        write_json(temporary / _PROGRESS, asdict(progress))
         put_folder(temporary, final)
         for older in checkpoints(output):
             if older != final and read_progress(older).batches:
@@ -80,8 +80,18 @@ def checkpoints(output: Path) -> list[Path]:
 
 
 def read_progress(folder: Path) -> Progress:
-    """What a checkpoint says of itself."""
-    return Progress(**read_json(folder / _PROGRESS))
+    """What a checkpoint says of itself.
+
+    Raises:
+        TextFileError: its file is damaged.
+    """
+    path = folder / _PROGRESS
+    content = read_json(path)
+    if not isinstance(content, dict) or content.keys() != {each.name for each in fields(Progress)}:
+        raise TextFileError(f"{path} does not say how far the run has come: remove the checkpoint.")
+    if content["loss_sum"] is None:  # JSON has no NaN
+        content["loss_sum"] = math.nan
+    return Progress(**content)
 
 
 def clean_up(output: Path) -> None:

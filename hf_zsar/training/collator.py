@@ -22,6 +22,7 @@ from hf_zsar.modeling.candidates import Candidates
 from hf_zsar.processing.frame_sampling import get_sampler
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 from hf_zsar.processing.video_reading import VideoReadError
+from hf_zsar.processing.video_sources import check_clip, check_size
 
 from .augmentation import ClipAugmentation
 from .candidates import Example, class_number, listed
@@ -75,6 +76,7 @@ class VideoTextCollator:
             raise ValueError(f"text must be per_sample, distinct or all, got {text!r}.")
         self.processor, self.text, self.augmentation = processor, text, augmentation
         self.label_names = None if label_names is None else tuple(label_names)
+        self._told: set[tuple[str, ...]] = set()
         self.video_options = {
             "sampling": sampling,
             "sampling_options": None if sampling is None else dict(sampling_options or {}),
@@ -83,6 +85,8 @@ class VideoTextCollator:
         self.seed, self.on_error = seed, on_error
         self._run = torch.zeros(2, dtype=torch.long)  # seed and epoch
         self._start()
+        if self.label_names:
+            self.tell(self.label_names)
 
     @classmethod
     def for_model(
@@ -128,6 +132,12 @@ class VideoTextCollator:
     def set_run(self, seed: int, epoch: int) -> None:
         """As `set_epoch`; `seed` counts where the collator was made without one."""
         self._run[0], self._run[1] = seed, epoch
+
+    def tell(self, names: tuple[str, ...]) -> None:
+        """Warn, once, of what of these names does not reach the model. Batches, many and in many workers, do not."""
+        if names not in self._told:
+            self._told.add(names)
+            self._tokens[names] = dict(self.processor.prepare_labels(list(names)))
 
     def __call__(self, rows: Sequence[Example | Mapping[str, Any]]) -> dict[str, Any]:
         """
@@ -226,7 +236,7 @@ class VideoTextCollator:
 
     def _all(self, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
         if names not in self._tokens:
-            self._tokens[names] = dict(self.processor.prepare_labels(list(names)))
+            self._tokens[names] = dict(self.processor.prepare_labels(list(names), warn=False))
         return self._tokens[names]
 
     def _contrasted(
@@ -241,7 +251,7 @@ class VideoTextCollator:
             drawn = [templates[int(generator.integers(len(templates)))] for generator in generators]
             tokens = self.processor.prepare_label_each(chosen, drawn)
         else:
-            tokens = self.processor.prepare_labels(chosen)
+            tokens = self.processor.prepare_labels(chosen, warn=False)
         return Candidates(dict(tokens), label_ids=torch.tensor(wanted))
 
 
@@ -276,13 +286,26 @@ def cached_frames(
         generator: draws the place in each segment; without it, the middle.
 
     Raises:
-        VideoReadError: bytes that are no picture.
+        VideoReadError: no frames, bytes that are no picture, or pictures beyond the limits of a video's.
     """
+    if not len(frames):
+        raise VideoReadError("a row has no cached frames")
     within = generator.random(num_frames) if generator is not None else 0.5
     places = (np.arange(num_frames) + within) * len(frames) / num_frames
+    return [_picture(frames[int(place)], num_frames) for place in places]
+
+
+def _picture(data: bytes, count: int) -> Image.Image:
+    """One of `count` pictures of a clip."""
     try:
-        return [Image.open(io.BytesIO(frames[int(place)])).convert("RGB") for place in places]
-    except OSError as error:
+        # Of the formats that pillow reads, some start other programs.
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as picture:
+            check_size("a cached frame", *picture.size)
+            check_clip("cached frames", count, picture.size[::-1])
+            return picture.convert("RGB")
+    except VideoReadError:
+        raise
+    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
         raise VideoReadError(f"a cached frame cannot be read: {error}") from error
 
 

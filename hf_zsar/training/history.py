@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_zsar.files import replacing, write_json
-from hf_zsar.processing.text_files import read_json
+from hf_zsar.processing.text_files import TextFileError, read_json
 
 
 BLUE, RED = "#4477aa", "#ee6677"
@@ -19,9 +19,16 @@ def write_history(records: list[dict[str, Any]], output: Path) -> None:
 
 
 def read_history(output: Path) -> list[dict[str, Any]]:
-    """What `write_history` wrote into a folder; nothing where it did not."""
+    """What `write_history` wrote into a folder; nothing where it did not.
+
+    Raises:
+        TextFileError: the file is damaged.
+    """
     path = output / "history.json"
-    return read_json(path) if path.is_file() else []
+    records = read_json(path) if path.is_file() else []
+    if not isinstance(records, list) or not all(isinstance(each, dict) and "epoch" in each for each in records):
+        raise TextFileError(f"{path} is no list of epochs: remove it.")
+    return records
 
 
 def draw_history(records: list[dict[str, Any]], picture: Path) -> None:

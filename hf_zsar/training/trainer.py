@@ -14,7 +14,7 @@ from transformers import Trainer
 from transformers.trainer_utils import rotate_checkpoints
 
 from hf_zsar.files import put_folder, workplace
-from hf_zsar.processing.text_files import read_json
+from hf_zsar.processing.text_files import TextFileError, read_json
 
 from .optimization import freeze, parameter_groups
 from .weight_averaging import average_checkpoints, averaging_weights
@@ -95,13 +95,27 @@ class ZSARTrainer(Trainer):
     def _load_average(self) -> None:
         folders = []
         for folder in Path(self.args.output_dir).glob("checkpoint-*"):
-            state = read_json(folder / "trainer_state.json")
-            if round(state["epoch"]) >= self.average_from:
-                folders.append((round(state["epoch"]), folder))
+            epoch = epoch_of(folder)
+            if epoch >= self.average_from:
+                folders.append((epoch, folder))
         epochs, paths = zip(*sorted(folders), strict=True)
         with workplace(self.args.output_dir) as work:
             average_checkpoints(paths, work / "average", averaging_weights(self.average_mode, epochs))
             self.model.load_state_dict(type(self.model).from_pretrained(work / "average").state_dict())
+
+
+def epoch_of(checkpoint: Path) -> int:
+    """How many epochs a checkpoint of a `Trainer` has seen.
+
+    Raises:
+        TextFileError: its state is damaged.
+    """
+    path = checkpoint / "trainer_state.json"
+    state = read_json(path)
+    epoch = state.get("epoch") if isinstance(state, dict) else None
+    if not isinstance(epoch, (int, float)):
+        raise TextFileError(f"{path} does not say its epoch: remove the checkpoint, or train again.")
+    return round(epoch)
 
 
 __all__ = ["ZSARTrainer"]

@@ -8,16 +8,19 @@ number would come out wrong.
 
 from __future__ import annotations
 
+import functools
 import weakref
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from accelerate.data_loader import DataLoaderDispatcher
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import DEFAULT_CALLBACKS
 from transformers.trainer_utils import has_length
 
 from hf_zsar.modeling.modeling_zsar import ZSARPreTrainedModel
 
+from .candidates import CandidateRows, CandidateStream
 from .launching import check_processes
 
 
@@ -72,6 +75,7 @@ class TrainerRules(TrainerCallback):
         Raises:
             ValueError: batches that one process makes for all.
         """
+        _tell(kwargs.get("train_dataloader"))
         if args.world_size > 1 and isinstance(kwargs.get("train_dataloader"), DataLoaderDispatcher):
             raise ValueError(
                 "With a data set without a length, accelerate joins and cuts the batches of one process for all, the "
@@ -93,6 +97,7 @@ class TrainerRules(TrainerCallback):
             ValueError: an evaluation that leaves videos out.
         """
         loader = kwargs.get("eval_dataloader")
+        _tell(loader)
         if not (args.dataloader_drop_last and is_ours(kwargs.get("model")) and has_length(loader.dataset)):
             return
         total, batch = len(loader.dataset), args.eval_batch_size * max(args.world_size, 1)
@@ -108,13 +113,39 @@ def is_ours(model: Any) -> bool:
     return isinstance(model.get_base_model() if hasattr(model, "get_base_model") else model, ZSARPreTrainedModel)
 
 
+def _tell(loader: Any) -> None:
+    """Have a collator say, once and not in every worker, what is wrong with the candidates of a loader."""
+    collate = getattr(loader, "collate_fn", None)
+    collator = getattr(collate, "data_collator", collate)  # `Trainer` wraps it
+    names = getattr(getattr(loader, "dataset", None), "candidates", None)
+    if names is not None and hasattr(collator, "tell"):
+        collator.tell(names)
+
+
 def listen(listener: Listener) -> None:
     """Have a `Trainer` tell `listener` its seed and every epoch, as long as the object lives."""
     LISTENERS.add(listener)
 
 
+def _of_its_own_data(get_loader: Callable[..., Any]) -> Callable[..., Any]:
+    """`Trainer.get_eval_dataloader` for our data sets. With workers that live on, the stock one keeps the loader of
+    the first data set that `evaluate` was given, and measures that one again when it is given another."""
+
+    @functools.wraps(get_loader)
+    def get_eval_dataloader(self: Trainer, eval_dataset: Any = None) -> Any:
+        wanted = self.eval_dataset if eval_dataset is None else eval_dataset
+        kept: dict[str, Any] = getattr(self, "_eval_dataloaders", {})
+        ours = isinstance(wanted, (CandidateRows, CandidateStream))
+        if ours and "eval" in kept and kept["eval"].dataset is not wanted:
+            del kept["eval"]
+        return get_loader(self, eval_dataset)
+
+    return get_eval_dataloader
+
+
 if TrainerRules not in DEFAULT_CALLBACKS:
     DEFAULT_CALLBACKS.append(TrainerRules)
+    Trainer.get_eval_dataloader = _of_its_own_data(Trainer.get_eval_dataloader)
 
 
 __all__ = ["TrainerRules", "listen"]

@@ -18,10 +18,11 @@ import torch
 import yaml
 from huggingface_hub import ModelCard, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
-from transformers import Trainer, TrainingArguments
+from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
+from transformers import Trainer, TrainerState, TrainingArguments
 
 from hf_zsar import METHODS
-from hf_zsar.hub import CardFacts, ModelCardCallback, render_card, write_card
+from hf_zsar.hub import CardFacts, ModelCardCallback, card_callback, render_card, write_card
 from hf_zsar.hub.card_callback import log_rows, thinned
 from hf_zsar.hub.cards import TAGS, method_text
 from hf_zsar.hub.facts import TrainingFacts, architecture_of
@@ -235,6 +236,24 @@ def test_the_callback_writes_the_card_while_training(tmp_path: Path) -> None:
     (tmp_path / "README.md").unlink()
     trainer.create_model_card()
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == final
+
+
+def test_a_push_in_the_background_lists_no_file_that_is_gone_when_it_is_sent(tmp_path: Path, monkeypatch) -> None:
+    args = TrainingArguments(str(tmp_path), report_to="none", use_cpu=True)
+    listed, write, state = [], card_callback.write_card, TrainerState(global_step=2, max_steps=2)
+
+    def listing(folder: Path, facts: CardFacts) -> Path:
+        path = write(folder, facts)
+        names = [str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*") if each.is_file()]
+        listed.append(list(filter_repo_objects(names, ignore_patterns=DEFAULT_IGNORE_PATTERNS)))
+        return path
+
+    monkeypatch.setattr(card_callback, "write_card", listing)
+    callback, model = ModelCardCallback(), tiny_model("stdd")
+    callback.on_save(args, state, None, model)
+    callback.on_train_end(args, state, None, model)
+    assert listed == [[], ["checkpoint-2/README.md"]], "the card appears when it is whole"
+    assert (tmp_path / "README.md").is_file()
 
 
 @pytest.mark.parametrize("method", METHODS)

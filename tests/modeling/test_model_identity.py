@@ -15,6 +15,7 @@ from torch import nn
 from transformers import AutoModel
 
 from hf_zsar import METHODS, LabelBank
+from hf_zsar.modeling.model_identity import SAMPLES, _sample
 from hf_zsar.modeling.modeling_zsar import ModelIdentity
 from tests.tiny_models import LABELS, TINY, tiny_inputs, tiny_model, tiny_processor, tiny_videos
 
@@ -392,3 +393,12 @@ def test_a_bank_that_is_not_finite_is_not_saved(tmp_path):
 def test_what_is_no_identity_is_said(text):
     with pytest.raises(ValueError, match="is not the identity"):
         ModelIdentity.parse(text)
+
+
+def test_a_tensor_of_any_size_is_sampled_within_its_bounds():
+    """Whatever its storage; from 65 elements on some are left out."""
+    for count in range(1, 400):
+        for tensor in (torch.arange(count), torch.arange(2 * count)[::2] // 2):
+            sample = _sample(tensor)
+            assert len(sample) == (SAMPLES if count > 64 else count)
+            assert sample.diff().gt(0).all() and sample[-1] < count

@@ -7,6 +7,8 @@ from dataclasses import asdict, fields
 import pytest
 
 from hf_zsar.processing.limits import Limits, hold_to, limits, set_limits
+from hf_zsar.processing.text_files import TextFileError, read_json, read_text
+from hf_zsar.yaml_files import read_yaml
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +56,24 @@ def test_wrong_changes_change_nothing(changes, words):
     with pytest.raises(ValueError, match=words):
         set_limits(**changes)
     assert limits() == Limits()
+
+
+FILES = {
+    "text_bytes": (read_text, "x" * 1000, 1000),
+    "json_depth": (read_json, '{"a": [' + "[" * 8 + "]" * 8 + "]}", 10),
+    "yaml_bytes": (read_yaml, "a: " + "x" * 997, 1000),
+    "yaml_depth": (read_yaml, "a: [" + "[" * 8 + "]" * 8 + "]", 10),
+    "yaml_values": (read_yaml, "a: &a [1, 2]\nb: [*a, *a]", 13),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_up_to_each_limit_are_read(name, tmp_path):
+    read, text, size = FILES[name]
+    path = tmp_path / "file"
+    path.write_text(text)
+    set_limits(**{name: size})
+    assert read(path)
+    set_limits(**{name: size - 1})
+    with pytest.raises(TextFileError, match=f"more than {name} allows"):
+        read(path)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from hf_zsar.processing import video_download
+from hf_zsar.processing.limits import set_limits
 from hf_zsar.processing.video_download import is_text
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
 from hf_zsar.processing.video_reading import VideoReadError, open_video
@@ -217,6 +219,12 @@ def test_too_large(server, length):
     server.routes["/clip.mp4"] = sends(b"\x00" * 300_000, length=length)
     with pytest.raises(VideoReadError, match="100000.*max_bytes"):
         fetch(server.url(), max_bytes=100_000)
+    before = set_limits(download_bytes=90_000)
+    try:
+        with pytest.raises(VideoReadError, match="90000"):
+            fetch(server.url())
+    finally:
+        set_limits(**asdict(before))
 
 
 def test_circles(server):

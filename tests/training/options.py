@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import datasets
 import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Video
-from transformers import AutoModel, EarlyStoppingCallback, Trainer, TrainingArguments
+from transformers import AutoModel, EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import integration_utils
 
 from hf_zsar.data import load_video_dataset
-from hf_zsar.hub.card_callback import ModelCardCallback
-from hf_zsar.hub.facts import CardFacts
 from hf_zsar.training import (
     ClipAugmentation,
     VideoTextCollator,
@@ -32,8 +32,9 @@ from hf_zsar.training import (
     parameter_counts,
     with_candidates,
 )
-from tests.hub.server import LoopbackHub
+from hf_zsar.training.dry_run import dry_run
 from tests.tiny_models import tiny_model, tiny_processor
+from tests.training.runs import start_of, tiny_recipe
 
 
 class Refused(Exception):
@@ -93,8 +94,8 @@ class Bench:
         named |= {"preprocess_logits_for_metrics", "processing_class"}
         parts = {name: options.pop(name) for name in named & set(options)}
         defaults = {"max_steps": 2, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "save_strategy": "no"}
-        quiet = {"report_to": "none", "disable_tqdm": True, "logging_steps": 1}
-        arguments = TrainingArguments(str(self.folder), use_cpu=True, **{**defaults, **quiet, **options})
+        quiet = {"report_to": "none", "disable_tqdm": True, "logging_steps": 1, "use_cpu": True}
+        arguments = TrainingArguments(str(self.folder), **{**defaults, **quiet, **options})
         return Trainer(
             model=model,
             args=arguments,
@@ -233,6 +234,14 @@ def missing_column(bench: Bench) -> None:
         bench.trainer(train_dataset=with_candidates(bench.dataset.rename_column("video", "clip"), training=True))
 
 
+@option("`remove_unused_columns`, at its default and `False`")
+def unused_columns(bench: Bench) -> None:
+    assert bench.trainer().args.remove_unused_columns
+    expected = bench.trainer().predict(with_candidates(bench.dataset)).predictions
+    kept = bench.trained(bench.trainer(remove_unused_columns=False))
+    assert kept.predict(with_candidates(bench.dataset)).predictions.shape == expected.shape
+
+
 @option("a data set without `with_candidates`")
 def bare_rows(bench: Bench) -> None:
     with expect_refusal("with_candidates", KeyError):
@@ -263,7 +272,18 @@ def workers(bench: Bench) -> None:
 def persistent_workers(bench: Bench) -> None:
     trainer = bench.trainer(dataloader_num_workers=1, dataloader_persistent_workers=True)
     bench.trained(trainer)
-    assert trainer.evaluate()["eval_top1"] == trainer.evaluate()["eval_top1"]
+    other = with_candidates(bench.dataset, [*bench.names, "blue rising"])
+    whole = bench.trainer(trainer.model)
+    for rows in (None, other, None, {"first": with_candidates(bench.dataset), "second": other}):
+        expected = {name: value for name, value in whole.evaluate(rows).items() if "loss" in name}
+        metrics = trainer.evaluate(rows)
+        assert {name: metrics[name] for name in expected} == expected
+
+
+@option('`dataloader_multiprocessing_context="fork"`, `"forkserver"`')
+def fork(bench: Bench) -> None:
+    for context in ("fork", "forkserver"):
+        bench.trained(bench.trainer(dataloader_num_workers=1, dataloader_multiprocessing_context=context))
 
 
 @option('`dataloader_multiprocessing_context="spawn"`')
@@ -339,13 +359,22 @@ def resumed_epochs(bench: Bench) -> None:
 # -- evaluation -------------------------------------------------------------------------------------------------------
 
 
+@option("`compute_metrics`, `label_names` and `keys_to_ignore_at_inference` at their defaults")
+def defaults(bench: Bench) -> None:
+    trainer = bench.trainer()
+    assert trainer.label_names == ["labels"]
+    given = trainer.predict(with_candidates(bench.dataset))
+    assert given.predictions.shape == (12, 4), "the logits alone"
+    assert given.label_ids.shape == (12,) and "test_top1" in given.metrics
+    assert {"eval_loss"} == {name for name in bench.trainer(compute_metrics=None).evaluate() if "loss" in name}
+
+
 @option("`evaluate`, `predict`, several evaluation sets")
 def several_sets(bench: Bench) -> None:
     more = [*bench.names, "blue rising"]
     trainer = bench.trainer(
         eval_dataset={"seen": with_candidates(bench.dataset), "all": with_candidates(bench.dataset, more)}
     )
-    assert trainer.label_names == ["labels"]
     metrics = trainer.evaluate()
     assert {
         f"eval_{name}_{key}" for name in ("seen", "all") for key in ("top1", "top5", "mean_class_accuracy", "loss")
@@ -407,7 +436,9 @@ def accumulation(bench: Bench) -> None:
 
 @option("`gradient_checkpointing`")
 def checkpointing(bench: Bench) -> None:
-    bench.trained(bench.trainer(activation_checkpointing=True))
+    for option in ("gradient_checkpointing", "activation_checkpointing"):
+        trainer = bench.trained(bench.trainer(**{option: True}))
+        assert any(getattr(module, "gradient_checkpointing", False) for module in trainer.model.modules()), option
 
 
 @option("`bf16`, `bf16_full_eval`")
@@ -425,10 +456,23 @@ def fp16(bench: Bench) -> None:
         bench.trainer(fp16=True)
 
 
-@option("`torch_compile`")
+@option("`torch_compile`, with the backend `eager`")
 def compiled(bench: Bench) -> None:
     trainer = bench.trained(bench.trainer(torch_compile=True, torch_compile_backend="eager"))
     assert np.isfinite(trainer.evaluate()["eval_loss"])
+
+
+@option("`report_to`, a string")
+def report(bench: Bench) -> None:
+    logged: list[dict[str, float]] = []
+
+    class Reporter(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            logged.append(dict(logs))
+
+    with mock.patch.dict(integration_utils.INTEGRATION_TO_CALLBACK, {"notebook": Reporter}):
+        bench.trained(bench.trainer(report_to="notebook")).evaluate()
+    assert any("loss" in each for each in logged) and any("eval_top1" in each for each in logged)
 
 
 @option("`label_smoothing_factor`")
@@ -532,36 +576,11 @@ def add_adapter(bench: Bench) -> None:
     assert np.allclose(bench.trainer(again).predict(with_candidates(bench.dataset)).predictions, tuned, atol=1e-5)
 
 
-# -- the Hub ----------------------------------------------------------------------------------------------------------
-
-
-@option("`push_to_hub`, `hub_strategy`, with our card")
-def push(bench: Bench) -> None:
-    import hf_zsar
-
-    with LoopbackHub() as hub, pytest.MonkeyPatch.context() as patch:
-        hub.become_default(patch, bench.folder / "cache")
-        patch.setenv("HF_TOKEN", hub.token)
-        for strategy in ("end", "every_save", "checkpoint", "all_checkpoints"):
-            trainer = bench.trainer(
-                push_to_hub=True,
-                hub_model_id=f"user/{strategy}",
-                hub_strategy=strategy,
-                save_strategy="steps",
-                save_steps=1,
-                processing_class=bench.processor,
-            )
-            ModelCardCallback(CardFacts(license="mit"), data="rendered clips", classes=4).attach(trainer)
-            trainer.train()
-            trainer.push_to_hub()
-            files = hub.files(f"user/{strategy}")
-            card = files["README.md"].decode()
-            assert f"\n# {strategy}\n" in card
-            assert "rendered clips" in card and f'pipeline("user/{strategy}")' in card
-            assert {"model.safetensors", "config.json", "tokenizer.json", "processor_config.json"} <= set(files)
-            kept = {name.split("/")[0] for name in files if "checkpoint" in name}
-            wanted = {"checkpoint": {"last-checkpoint"}, "all_checkpoints": {"checkpoint-1", "checkpoint-2"}}
-            assert kept == wanted.get(strategy, set())
-        classifier = hf_zsar.pipeline("user/end")
-        best = classifier(bench.dataset[0]["video"]["path"], candidate_labels=bench.names)[0]
-        assert best["label"] in bench.names
+@option("`hf-zsar train --dry-run`")
+def dry(bench: Bench) -> None:
+    """What it prints and draws is looked at by `test_the_dry_run_says_what_would_be_trained_and_draws_a_batch`."""
+    recipe = tiny_recipe(bench.method, bench.videos, start_of(bench.method, bench.folder / "start"), bench.folder)
+    lines = list(dry_run(recipe))
+    assert {"vision", "text", "scale"} <= {line.split()[0] for line in lines}
+    assert any(f"{recipe.optimization.epochs} epochs" in line for line in lines)
+    assert lines[-1].endswith("batch.png") and (bench.folder / "batch.png").is_file()

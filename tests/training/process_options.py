@@ -78,7 +78,7 @@ def torchrun(bench: Bench) -> None:
 @option("`torchrun` on CPUs without `use_cpu=True`")
 def torchrun_apart(bench: Bench) -> None:
     with started_by({"WORLD_SIZE": "2"}), expect_refusal("each would train for itself.*use_cpu"):
-        bench.trainer()
+        bench.trainer(use_cpu=False)
 
 
 @option("`accelerate launch --cpu --num_processes 2`")

@@ -60,7 +60,11 @@ def main(videos: str, output: str, *methods: str) -> None:
         bench = Bench(method, Path(videos), Path(output) / method)
         losses, weights = learned(bench, world)
         found = {"losses": losses, **measured(bench, (1, 3, 8))}
-        found["draws"] = recorded_draws(three_epochs(bench, per_device_train_batch_size=3))
+        found["draws"] = recorded_draws(
+            three_epochs(
+                bench, per_device_train_batch_size=3, dataloader_num_workers=1, dataloader_persistent_workers=True
+            )
+        )
         if rank == 0:
             save_file(weights, Path(output) / f"{method}.safetensors")
         (Path(output) / f"{method}-{rank}.json").write_text(json.dumps(found))

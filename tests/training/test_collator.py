@@ -6,14 +6,18 @@ import copy
 import io
 import pickle
 import random
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
+from transformers import Trainer, TrainingArguments
 
+from hf_zsar import LabelWarning
 from hf_zsar.data.video_datasets import load_video_dataset
+from hf_zsar.processing.limits import set_limits
 from hf_zsar.processing.video_decoding import default_threads
 from hf_zsar.processing.video_reading import VideoReadError
 from hf_zsar.training.augmentation import ClipAugmentation
@@ -143,6 +147,41 @@ def test_wrong_text_mode():
         collator_of(text="each")
 
 
+UNREADABLE = ["雪", "走", "cooking"]  # BERT's tiny vocabulary has no sign of the first two
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_labels_lose_is_said_once_and_not_with_every_batch(dataset, workers, tmp_path, recwarn):
+    """By a collator of its own labels, by a stock Trainer in training, and in evaluation."""
+
+    def told():
+        found = [str(each.message) for each in recwarn.list if issubclass(each.category, LabelWarning)]
+        recwarn.clear()
+        return found
+
+    rows = [{"video": row["video"]["path"], "label": row["label"] % 3} for row in dataset]
+    collator = VideoTextCollator(tiny_processor("rest"), UNREADABLE)
+    (message,) = told()
+    assert "'雪', '走'" in message
+    for _ in range(3):
+        collator([with_candidates(rows, UNREADABLE, training=True)[0]])
+    assert not told()
+    names = UNREADABLE[::-1]  # Python itself says the same words only once
+    model = tiny_model("rest", seen_class_names=names)
+    collator = VideoTextCollator(tiny_processor("rest"))
+    arguments = TrainingArguments(
+        str(tmp_path), max_steps=2, report_to="none", use_cpu=True, save_strategy="no", dataloader_num_workers=workers
+    )
+    trainer = Trainer(model, arguments, collator, with_candidates(rows[:4], names, training=True))
+    trainer.train()
+    (message,) = told()
+    assert "'走', '雪'" in message
+    for _ in range(2):
+        trainer.evaluate(with_candidates(rows[:4], ["雪", "水", "cooking"]))
+    (other,) = told()
+    assert "'雪', '水'" in other
+
+
 # -- frames ----------------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +222,41 @@ def test_cached_frames_one_of_each_segment():
         assert all(3 * i <= number < 3 * (i + 1) for i, number in enumerate(drawn))
     with pytest.raises(VideoReadError, match="cached frame"):
         cached_frames([b"no picture"], 2)
+
+
+def picture(size: tuple[int, int], kind: str) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", size).save(data, kind)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        ([], "no cached frames"),
+        ([picture((9000, 5000), "PNG")], "picture_pixels"),  # a few kilobytes
+        ([picture((20000, 2), "JPEG")], "picture_ratio"),
+        ([picture((16, 16), "EPS")], "cannot be read"),  # which another program would draw
+        ([picture((16, 16), "TIFF")], "cannot be read"),
+        ([picture((16, 16), "PNG")[:45]], "cannot be read"),
+        ([picture((64, 64), "JPEG")[:200]], "cannot be read"),
+        ([b""], "cannot be read"),
+        ([None], "cannot be read"),
+    ],
+)
+def test_cached_frames_of_strangers(frames, words):
+    with pytest.raises(VideoReadError, match=words):
+        cached_frames(frames, 2)
+
+
+def test_cached_frames_are_held_to_the_pixels_of_a_clip():
+    before = set_limits(clip_pixels=3 * 64 * 64)
+    try:
+        assert len(cached_frames([jpeg((1, 2, 3), (64, 64))], 3)) == 3
+        with pytest.raises(VideoReadError, match="clip_pixels"):
+            cached_frames([jpeg((1, 2, 3), (64, 64))], 4)
+    finally:
+        set_limits(**asdict(before))
 
 
 def test_examples_may_bring_cached_frames():

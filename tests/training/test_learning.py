@@ -49,7 +49,7 @@ RECIPES = {
     "actionclip": Recipe(steps=1200),
     "dasti": Recipe(steps=1000, processor=dict(descriptions={label: label.split() for label in LABELS})),
     "rest": Recipe(
-        steps=900,
+        steps=1300,
         rate=3e-3,
         model=dict(
             backbone_type="r2plus1d_18",

@@ -5,24 +5,28 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
 import re
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from transformers import AutoModel, AutoProcessor, Trainer, TrainingArguments
 
 from hf_zsar import METHODS
 from hf_zsar.cli import main
 from hf_zsar.data.video_datasets import load_video_dataset
+from hf_zsar.processing.text_files import TextFileError
 from hf_zsar.training import checkpoints as checkpoints_module
 from hf_zsar.training.collator import VideoTextCollator
 from hf_zsar.training.dry_run import as_pictures
+from hf_zsar.training.history import read_history, write_history
 from hf_zsar.training.loop import train
 from hf_zsar.training.optimization import parameter_counts
 from hf_zsar.training.recipe import RecipeError
 from hf_zsar.training.setup import prepare_run
-from hf_zsar.training.trainer import ZSARTrainer
+from hf_zsar.training.trainer import ZSARTrainer, epoch_of
 from hf_zsar.training.with_trainer import train_with_trainer
 from tests.tiny_models import tiny_folder, tiny_model, tiny_processor
 from tests.training.runs import WAYS, largest_difference, tiny_recipe, weights_of
@@ -245,6 +249,42 @@ def test_averaging_and_evaluation(rendered, start, tmp_path, way):
     assert all(0 <= record["top1"] <= 1 for record in history)
     assert all(record["loss"] > 0 for record in history[1:])
     assert (output / "curve.png").stat().st_size > 5000
+
+
+def strict(text):
+    """As JSON without NaN and infinities, which other readers refuse."""
+    return json.loads(text, parse_constant=pytest.fail)
+
+
+def test_a_loss_that_is_no_number_is_kept_as_strict_json_has_it(rendered, start, tmp_path):
+    recipe = tiny_recipe("actionclip", rendered, start("actionclip"), tmp_path)
+    history = [{"epoch": 1, "loss": math.nan}, {"epoch": 2, "loss": math.inf}]
+    accelerator, run = Accelerator(cpu=True), prepare_run(recipe)
+    progress = checkpoints_module.Progress(2, 1, 7, math.nan, history)
+    checkpoints_module.save_checkpoint(accelerator, run.model, run, progress)
+    (folder,) = checkpoints_module.checkpoints(tmp_path)
+    content = strict((folder / "progress.json").read_text())
+    assert [record["loss"] for record in content["history"]] == [None, None]
+    again = checkpoints_module.read_progress(folder)
+    assert (again.epoch, again.batches, again.step) == (2, 1, 7) and math.isnan(again.loss_sum)
+    write_history(again.history, tmp_path)
+    assert read_history(tmp_path) == strict((tmp_path / "history.json").read_text())
+
+
+@pytest.mark.parametrize("damage", ["", '{"epoch": 1', "[]", "3", '{"epoch": "two"}', '[{"loss": 1}]', "[1]", "{}"])
+def test_a_damaged_record_is_a_sentence_that_names_the_file(damage, tmp_path):
+    """Of how far a run has come, of its course, and of the epoch of a Trainer's checkpoint."""
+    readers = {
+        "progress.json": checkpoints_module.read_progress,
+        "history.json": read_history,
+        "trainer_state.json": epoch_of,
+    }
+    for name, read in readers.items():
+        (tmp_path / name).write_text(damage)
+        if (name, damage) == ("history.json", "[]"):
+            continue
+        with pytest.raises(TextFileError, match=name):
+            read(tmp_path)
 
 
 def test_the_command_trains(rendered, start, tmp_path, capsys):

@@ -106,6 +106,25 @@ def test_a_text_side_that_is_not_trained_is_encoded_once_for_the_whole_training(
     assert counts == {True: 3, False: 1}
 
 
+def test_workers_that_live_on_read_the_data_set_that_is_measured(bench):
+    """One given to `evaluate` after another, the Trainer's own after both, and several at once."""
+    two, three = (with_candidates(bench.dataset.select(range(count))) for count in (2, 3))
+    own = with_candidates(bench.dataset.select(range(4)))
+    counted = []
+
+    def count(prediction):
+        counted.append(len(prediction.label_ids))
+        return {}
+
+    persistent = {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}
+    trainer = bench.trainer(eval_dataset=own, compute_metrics=count, **persistent)
+    for rows in (two, three, None, {"a": two, "b": three}):
+        trainer.evaluate(rows)
+    assert counted == [2, 3, 4, 2, 3]
+    kept = trainer.get_eval_dataloader(three)
+    assert trainer.get_eval_dataloader(three) is kept, "its workers live on"
+
+
 def test_every_last_video_is_measured(bench):
     """12 videos in batches of 5."""
     seen = []

@@ -14,7 +14,7 @@ from transformers.trainer import DEFAULT_CALLBACKS
 
 from hf_zsar import METHODS
 from hf_zsar.training.trainer_rules import TrainerRules
-from tests.training import process_options  # noqa: F401 - adds its options
+from tests.training import hub_options, process_options  # noqa: F401 - add their options
 from tests.training.options import OPTIONS, Bench, Refused, expect_refusal, outcome
 from tests.training.process_options import ROOT
 
@@ -67,8 +67,6 @@ def test_the_table_is_what_happens(rendered, tmp_path):
     assert written() == cells
 
 
-# Slow while the page has no table: `bf16` of ResT fails, and so does the row of `torchrun` in its set-up.
-@pytest.mark.slow
 def test_the_table_has_every_option_and_method():
     text = README.read_text(encoding="utf-8")
     assert list(written()) == [*OPTIONS, *UNTESTED]
@@ -76,7 +74,6 @@ def test_the_table_has_every_option_and_method():
     assert table(written()) in text
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_an_option_does_what_the_table_says(name, rendered, tmp_path):
     cells = written()[TITLES[name]]
