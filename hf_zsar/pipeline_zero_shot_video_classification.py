@@ -383,11 +383,9 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
     def _encode_labels(
         self, model: Any, labels: Sequence[str], templates: Sequence[str] | None, descriptions: Any
     ) -> Any:
-        inputs = self.processor.prepare_labels(labels, templates=templates, descriptions=descriptions)
-        inputs = {name: value.to(self.device) for name, value in inputs.items()}
         try:
-            with torch.no_grad(), evaluation_mode(model):  # not inference_mode: a bank may take part in training
-                return model.encode_labels(**inputs, labels=list(labels))
+            with evaluation_mode(model):
+                return model.build_label_bank(self.processor, labels, templates=templates, descriptions=descriptions)
         except FloatingPointError as error:
             raise ValueError(f"None of the videos can be scored: {error}") from error
 

@@ -45,7 +45,7 @@ class VideoIndex:
         """Score every video against every text of a bank.
 
         Args:
-            bank: the texts, `model.encode_labels(**processor.prepare_labels(texts), labels=texts)`.
+            bank: the texts, `model.build_label_bank(processor, texts)`.
             batch_size: videos scored at once.
 
         Returns:

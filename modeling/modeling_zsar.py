@@ -176,6 +176,22 @@ class ZSARPreTrainedModel(PreTrainedModel):
         """
         raise NotImplementedError
 
+    @torch.no_grad()
+    def build_label_bank(self, processor: Any, labels: Sequence[str], **options: Any) -> LabelBank:
+        """Labels -> their bank, on the model's device.
+
+        Args:
+            processor: the model's own.
+            options: `templates`, `descriptions` and whatever else `processor.prepare_labels` takes.
+
+        Raises:
+            ValueError: see `prepare_labels`.
+            FloatingPointError, ValueError: see [`check_finite`].
+        """
+        labels = labels if isinstance(labels, str) else list(labels)  # a string is for the processor to refuse
+        inputs = processor.prepare_labels(labels, **options)
+        return self.encode_labels(**{name: each.to(self.device) for name, each in inputs.items()}, labels=labels)
+
     def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
         """What a method implements of [`score`]: `logits_per_video [B, K]` and whatever else its output shows."""
         raise NotImplementedError

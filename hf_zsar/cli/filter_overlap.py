@@ -77,5 +77,5 @@ def _embedder(args: argparse.Namespace, names: list[str]) -> Any:
         from hf_zsar.hub.loading import load_model
 
         model, processor = load_model(args.model)
-        return lambda labels: model.encode_labels(**processor.prepare_labels(labels))["text_embeds"].detach()
+        return lambda labels: model.build_label_bank(processor, labels)["text_embeds"]
     return None

@@ -144,10 +144,7 @@ def encode_candidates(
     """The text side of every candidate of any split, once, on the model's device."""
     used = {name for split in protocol.splits for name in split.candidates}
     labels = list(in_label_order(protocol.classes, used))
-    inputs = processor.prepare_labels(labels, templates=templates, descriptions=descriptions)
-    with torch.inference_mode():
-        inputs = {name: value.to(model.device) for name, value in inputs.items()}
-        return model.encode_labels(**inputs, labels=labels)
+    return model.build_label_bank(processor, labels, templates=templates, descriptions=descriptions)
 
 
 def resolve_protocol(

@@ -47,7 +47,7 @@ def scores(source):
     processor = AutoProcessor.from_pretrained(source, trust_remote_code=True)
     with torch.inference_mode():
         features = model.encode_videos(**processor(videos=videos))
-        bank = model.encode_labels(**processor.prepare_labels(labels), labels=labels)
+        bank = model.build_label_bank(processor, labels)
         probabilities = model.score(features, bank).softmax(-1)
     classify = pipeline(task, model=source, trust_remote_code=True, dtype=torch.float32, device="cpu")
     ranked = {entry["label"]: entry["score"] for entry in classify(videos[0], candidate_labels=labels)}
@@ -82,8 +82,7 @@ def scores_of(
     try:
         with torch.inference_mode():
             pixels = {name: value.to(model.device) for name, value in processor(videos=list(videos)).items()}
-            texts = {name: value.to(model.device) for name, value in processor.prepare_labels(list(labels)).items()}
-            bank = model.encode_labels(**texts, labels=list(labels))
+            bank = model.build_label_bank(processor, labels)
             return model.score(model.encode_videos(**pixels), bank).float().softmax(-1).cpu().numpy()
     finally:
         model.train(training)

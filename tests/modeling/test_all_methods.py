@@ -12,7 +12,7 @@ from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import AutoModel, PreTrainedModel
 
 from hf_zsar import METHODS
-from tests.tiny_models import TINY, tiny_config, tiny_inputs, tiny_model, tiny_videos
+from tests.tiny_models import LABELS, TINY, tiny_config, tiny_inputs, tiny_model, tiny_processor, tiny_videos
 
 
 VARIANTS = [(method, name) for method in METHODS for name in ("default", *TINY[method].variants)]
@@ -75,15 +75,38 @@ def test_gradient_checkpointing_changes_no_gradient(method, variant):
         torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-4, msg=name)
 
 
+@torch.no_grad()
+def sides(model: PreTrainedModel, method: str) -> dict[str, torch.Tensor]:
+    """What the scores are made of: every tensor of the features and of the bank."""
+    inputs = tiny_inputs(method)
+    videos = inputs.pop("pixel_values_videos").to(model.dtype)
+    torch.manual_seed(0)  # a variant may be random even in evaluation
+    features, bank = model.encode_videos(videos), model.encode_labels(**inputs)
+    found = {**features, **{f"bank {name}": tensor for name, tensor in bank.tensors.items()}}
+    return {name: tensor.float() for name, tensor in found.items() if tensor.is_floating_point()}
+
+
+def relative_error(value: torch.Tensor, reference: torch.Tensor) -> float:
+    return ((value - reference).norm() / reference.norm()).item()
+
+
 @every_method
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_keeps_the_scores(method, dtype):
-    reference = torch.softmax(score(build(method), method), dim=-1)
-    model = build(method).to(dtype)
-    videos = tiny_videos().to(dtype)
-    logits = score(model, method, pixel_values_videos=videos)
-    assert torch.isfinite(logits).all()
-    torch.testing.assert_close(torch.softmax(logits, dim=-1), reference, atol=0.15, rtol=0)
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.bfloat16, 0.05), (torch.float16, 0.01)])
+def test_half_precision_keeps_features_and_banks(method, dtype, limit):
+    reference, found = sides(build(method), method), sides(build(method).to(dtype), method)
+    assert {name: relative_error(found[name], reference[name]) for name in found} == {
+        name: pytest.approx(0, abs=limit) for name in reference
+    }
+
+
+@every_method
+def test_half_precision_keeps_the_differences_of_scores(method):
+    reference = score(build(method), method)
+    model = build(method).to(torch.float16)
+    logits = score(model, method, pixel_values_videos=tiny_videos().to(torch.float16))
+    # What labels have in common tells none of them from another.
+    centered = [each - each.mean(dim=-1, keepdim=True) for each in (logits, reference)]
+    assert relative_error(*centered) < 0.25
 
 
 @every_method
@@ -159,15 +182,20 @@ def test_autocast_trains_and_scores_as_float32_does(method, variant):
     assert torch.isfinite(loss) and gradients and all(torch.isfinite(each).all() for each in gradients)
 
     model = build(method, variant)
-    videos = inputs.pop("pixel_values_videos")
-
-    @torch.no_grad()
-    def probabilities() -> torch.Tensor:
-        torch.manual_seed(0)  # a variant may be random even in evaluation
-        return model.score(model.encode_videos(videos), model.encode_labels(**inputs)).softmax(dim=-1)
-
-    reference = probabilities()
+    reference = sides(model, method)
     with torch.autocast("cpu", torch.bfloat16):
-        found = probabilities()
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, reference, atol=0.05, rtol=0)
+        found = sides(model, method)
+        assert model(**tiny_inputs(method)).logits_per_video.dtype == torch.float32
+    assert {name: relative_error(found[name], reference[name]) for name in found} == {
+        name: pytest.approx(0, abs=0.05) for name in reference
+    }
+
+
+@every_method
+def test_a_label_bank_in_one_call_is_that_of_the_two_steps(method):
+    model, processor = build(method), tiny_processor(method)
+    bank = model.build_label_bank(processor, (label for label in LABELS), templates=["a video of {}"])
+    steps = model.encode_labels(**processor.prepare_labels(LABELS, templates=["a video of {}"]), labels=LABELS)
+    assert bank.labels == tuple(LABELS) and bank.fingerprint == steps.fingerprint
+    assert not any(tensor.requires_grad for tensor in bank.tensors.values())
+    assert {name: torch.equal(bank[name], steps[name]) for name in bank.tensors} == dict.fromkeys(steps.tensors, True)

@@ -372,6 +372,11 @@ def test_a_file_that_was_tampered_with_is_refused_by_name(fault, tmp_path):
         LabelBank.load(path)
 
 
+def test_labels_of_a_bank_are_strings():
+    with pytest.raises(ValueError, match="labels must be strings, got 3"):
+        LabelBank(("a", 3), {"text_embeds": torch.ones(2, 4)})
+
+
 def test_files_that_are_cut_or_missing(tmp_path):
     path = tmp_path / "bank.safetensors"
     bank_of(tiny_model("actionclip")).save(path)
