@@ -83,11 +83,6 @@ class Protocol:
         allowed = set(split.candidates)
         if len(allowed) != len(split.candidates):
             raise ValueError(f"{self.id}, {split.name}: a candidate stands twice.")
-        if len(allowed) < 2 and not self.multi_label:
-            raise ValueError(
-                f"{self.id}, {split.name}: with {len(allowed)} candidate class every clip would count as right: at "
-                "least two are needed."
-            )
         for clip in split.clips:
             if not allowed.issuperset(self.labels_of[clip]):
                 raise ValueError(f"{self.id}, {split.name}: clip {clip!r} is none of the candidates.")

@@ -86,12 +86,13 @@ def evaluate_zero_shot(
         broken, and all that the numbers stand on.
 
     Raises:
-        ValueError: unknown protocol, data set or split, or a broken manifest.
+        ValueError: unknown protocol, data set or split, a broken manifest, or a split with a single candidate.
         FileNotFoundError: no such folder, or none of the clips in it.
     """
     started, processes = time.monotonic(), Processes.current()
     protocol = resolve_protocol(protocol, dataset, manifest, videos)
     protocol = protocol.only(splits) if splits else protocol
+    _check_choices(protocol)
     workers = num_workers or _default_workers()
     options = EncodingOptions(dict(video_options or {}), batch_size=batch_size, num_workers=workers, progress=progress)
     with _evaluation_mode(model, processes.device), ExitStack() as stack:
@@ -119,6 +120,15 @@ def evaluate_zero_shot(
         "versions": library_versions(),
         "seconds": round(time.monotonic() - started, 2),
     }
+
+
+def _check_choices(protocol: Protocol) -> None:
+    for split in protocol.splits:
+        if len(split.candidates) < 2 and not protocol.multi_label:
+            raise ValueError(
+                f"{protocol.id}, {split.name}: {list(split.candidates)} is no choice, every clip would count as "
+                "right: at least two classes are needed."
+            )
 
 
 @contextmanager

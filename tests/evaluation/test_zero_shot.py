@@ -257,6 +257,13 @@ def test_manifest_with_several_labels_a_clip(tmp_path):
     assert metrics(record)["full"]["top1"] == 2 / 3
 
 
+def test_one_class_is_no_choice(tmp_path):
+    write_clip(tmp_path / "a.avi", 0)
+    (tmp_path / "m.json").write_text(json.dumps({"clips": [{"file": "a.avi", "label": "kick"}]}))
+    with pytest.raises(ValueError, match=r"\['kick'\] is no choice, every clip would count as right"):
+        evaluate_zero_shot(*colour_pair(["kick"]), manifest=tmp_path / "m.json")
+
+
 def test_the_record_says_what_a_number_stands_on(ucf, tmp_path):
     from hf_zsar.evaluation import ModelFacts
 
