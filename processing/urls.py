@@ -16,7 +16,8 @@ _PARTS = re.compile(
     re.DOTALL,
 )
 _HOST = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::\d*)?")
-_INNER = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://\S*")
+# A scheme of bounded length: else every letter of a long word is tried as the first of one, to the word's end.
+_INNER = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,40}://\S*")
 HIDDEN = "***"
 
 

@@ -30,6 +30,7 @@ from .video_sources import MediaSource, VideoReadError
 
 MAX_REDIRECTS = 5
 CHUNK = 256 * 1024
+_OPEN_FILES = "/proc/self/fd"
 # Bytes a second below which a download counts as stuck, framing and headers included.
 MIN_RATE = 1024
 # Bytes on the wire for each of the file, at most: chunks may be small and trailers long, but somewhere that ends.
@@ -65,29 +66,37 @@ def download(url: str, timeout: float, max_bytes: int | None = None, allow_priva
 
 
 def spool(file: Any, name: str, max_bytes: int) -> MediaSource:
-    """Copy a stream into a temporary file, which closing the source removes."""
-    folder = tempfile.TemporaryDirectory(prefix="hf-zsar-")
-    path = os.path.join(folder.name, "video")
+    """Copy a stream into a temporary file, which closing the source removes, and on Linux any end of the process."""
+    copy, path = _temporary_file()
     total, head = 0, b""
     try:
-        with open(path, "wb") as copy:
-            while chunk := file.read(CHUNK):
-                total += len(chunk)
-                if total > max_bytes:
-                    raise VideoReadError(f"{name}: more than the {max_bytes} bytes allowed (max_bytes).")
-                head = head or bytes(chunk[:512])
-                copy.write(chunk)
+        while chunk := file.read(CHUNK):
+            total += len(chunk)
+            if total > max_bytes:
+                raise VideoReadError(f"{name}: more than the {max_bytes} bytes allowed (max_bytes).")
+            head = head or bytes(chunk[:512])
+            copy.write(chunk)
+        copy.flush()
         if not total:
             raise VideoReadError(f"{name}: empty (0 bytes).")
         if is_text(head):
             raise VideoReadError(f"{name}: text, not a video (it starts with {head[:40].decode(errors='replace')!r}).")
     except OSError as error:
-        folder.cleanup()
+        copy.close()
         raise VideoReadError(f"{name}: reading failed ({error}).") from error
     except VideoReadError:
-        folder.cleanup()
+        copy.close()
         raise
-    return MediaSource(name, path=path, on_close=[folder.cleanup])
+    return MediaSource(name, path=path, on_close=[copy.close])
+
+
+def _temporary_file() -> tuple[Any, str]:
+    """A file to write that closing removes, and where it can be read. Linux gives a path to files without a name."""
+    if os.path.isdir(_OPEN_FILES):
+        copy = tempfile.TemporaryFile()  # noqa: SIM115 - whoever gets it closes it
+        return copy, f"{_OPEN_FILES}/{copy.fileno()}"
+    copy = tempfile.NamedTemporaryFile(prefix="hf-zsar-")  # noqa: SIM115
+    return copy, copy.name
 
 
 def is_text(head: bytes) -> bool:

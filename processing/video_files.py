@@ -206,7 +206,8 @@ class FileReader(MediaReader):
         if media.clock_jumps and self._timeline.times is None:
             self._timeline = read_through(media)
         if media.damage and media.last_shown is not None:
-            end = media.last_shown + self._timeline.step
+            # A frame before the first that is shown may be all that decodes.
+            end = max(media.last_shown, self._timeline.first) + self._timeline.step
             if end < self._timeline.end:
                 media.remark(f"the last {float((self._timeline.end - end) * media.time_base):,.2f} s do not decode")
                 self._timeline = self._timeline.cut(end)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from transformers.processing_utils import VideosKwargs
 from transformers.video_processing_utils import VideoProcessorMixin
 
 from .frame_sampling import Generator, get_sampler
+from .label_checks import shown
 from .video_reading import VideoClip, VideoReader, open_video
 from .video_sources import VideoReadError, is_one_video, source_name
 from .video_transforms import RESAMPLES, ROUNDINGS, channels_first, crop, normalize, resize, stack
@@ -247,27 +248,62 @@ def checked_options(options: Mapping[str, Any], known: Sequence[str]) -> dict[st
     if unknown:
         raise ValueError(f"Unknown video option {', '.join(unknown)}; known: {', '.join(known)}.")
     checked = dict(options)
-    checked["size"] = size_dict(options["size"], square=False)
-    checked["crop_size"] = size_dict(options["crop_size"], square=True)
-    for name, choices in (("resample", RESAMPLES), ("crop_rounding", ROUNDINGS), ("mode", ("exact", "keyframe"))):
-        if options[name] not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {options[name]!r}.")
-    checked["resample"] = RESAMPLES[options["resample"]]
-    for name in ("num_frames", "num_views"):
-        if isinstance(options[name], bool) or not isinstance(options[name], int) or options[name] < 1:
-            raise ValueError(f"{name} must be a positive whole number, got {options[name]!r}.")
-    if options["num_crops"] not in (1, 3):
-        raise ValueError(f"num_crops must be 1 or 3, got {options['num_crops']!r}.")
-    if options["fps"] is not None and not options["fps"] > 0:
-        raise ValueError(f"fps must be positive, got {options['fps']!r}.")
-    get_sampler(options["sampling"])
-    for name in ("image_mean", "image_std"):
-        values = [options[name]] * 3 if isinstance(options[name], (int, float)) else list(options[name])
-        if len(values) != 3:
-            raise ValueError(f"{name} must be one or three numbers, got {options[name]!r}.")
-        checked[name] = [float(value) for value in values]
-    checked["sampling_options"] = dict(options["sampling_options"])
+    for name, check in _CHECKS.items():
+        try:
+            checked[name] = check(name, options[name])
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"{name} cannot be {shown(options[name])}: {error}.") from error
     return checked
+
+
+def _size(name: str, value: Any) -> dict[str, int]:
+    return size_dict(value, square=name == "crop_size")
+
+
+def _chosen(*choices: Any) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {shown(value)}.")
+        return value
+
+    return check
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a positive whole number, got {shown(value)}.")
+    return value
+
+
+def _rate(name: str, value: Any) -> float | None:
+    if value is not None and not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be positive, got {shown(value)}.")
+    return value
+
+
+def _channels(name: str, value: Any) -> list[float]:
+    values = [value] * 3 if isinstance(value, (int, float)) else list(value)
+    if len(values) != 3:
+        raise ValueError(f"{name} must be one or three numbers, got {shown(value)}.")
+    return [float(each) for each in values]
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "size": _size,
+    "crop_size": _size,
+    "resample": lambda name, value: RESAMPLES[_chosen(*RESAMPLES)(name, value)],
+    "crop_rounding": _chosen(*ROUNDINGS),
+    "mode": _chosen("exact", "keyframe"),
+    "num_frames": _count,
+    "num_views": _count,
+    "num_crops": _chosen(1, 3),
+    "fps": _rate,
+    "sampling": lambda name, value: get_sampler(value).name,
+    "rescale_factor": lambda name, value: None if value is None else float(value),
+    "image_mean": _channels,
+    "image_std": _channels,
+    "sampling_options": lambda name, value: dict(value),
+}
 
 
 def read_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -322,7 +358,7 @@ def size_dict(size: Any, square: bool) -> dict[str, int]:
         size = {"height": size[0], "width": size[1]}
     plain = {name: int(value) for name, value in dict(size).items() if value is not None}
     if set(plain) not in ({"height", "width"}, {"shortest_edge"}) or min(plain.values()) < 1:
-        raise ValueError(f"A size is {{'shortest_edge'}} or {{'height', 'width'}} in pixels, got {size!r}.")
+        raise ValueError(f"A size is {{'shortest_edge'}} or {{'height', 'width'}} in pixels, got {shown(size)}.")
     if square and set(plain) == {"shortest_edge"}:
         plain = {"height": plain["shortest_edge"], "width": plain["shortest_edge"]}
     return plain

@@ -9,7 +9,9 @@ from __future__ import annotations
 import glob
 import io
 import logging
+import multiprocessing
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -108,8 +110,18 @@ def _claim(folder: Path, index: dict[str, Any]) -> None:
 def _decode_all(rows: Sequence[dict[str, Any]], settings: tuple[int, int, int], workers: int) -> list[Any]:
     if not workers:
         return [candidate_frames(row["video"], *settings) for row in rows]
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=_end_with_parent) as pool:
         return list(pool.map(candidate_frames, [row["video"] for row in rows], *([s] * len(rows) for s in settings)))
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent is killed would wait for work for ever."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def candidate_frames(video: dict[str, Any], num_frames: int, short_side: int, quality: int) -> list[bytes] | str:

@@ -43,7 +43,10 @@ def parse_table(text: str, name: str) -> tuple[list[str], list[tuple[int, dict[s
     first, _, rest = text.partition("\n")
     match = re.fullmatch(r"\s*\"?sep=(.)\"?\s*", first)
     text, skipped = (rest, 1) if match else (text, 0)
-    delimiter = match[1] if match else max(_DELIMITERS, key=lambda mark: _cells(first, mark))
+    try:
+        delimiter = match[1] if match else max(_DELIMITERS, key=lambda mark: _cells(first, mark))
+    except csv.Error as error:
+        raise TextFileError(f"{name}, line {1 + skipped}: {error}.") from error
     # Strict: else a quote that is never closed swallows the rest of the file.
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
@@ -55,7 +58,7 @@ def parse_table(text: str, name: str) -> tuple[list[str], list[tuple[int, dict[s
 
 
 def _cells(line: str, delimiter: str) -> int:
-    return len(next(csv.reader([line], delimiter=delimiter), []))
+    return len(next(csv.reader(io.StringIO(line, newline=""), delimiter=delimiter), []))
 
 
 def _record(header: list[str], row: list[str], name: str, number: int) -> dict[str, str]:

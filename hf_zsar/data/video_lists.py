@@ -199,11 +199,13 @@ def _activitynet(database: dict[str, Any], path: Path, root: Path, split: str) -
     try:
         labels = {name: [each["label"] for each in entry.get("annotations", ())] for name, entry in database.items()}
         wanted = [name for name, entry in database.items() if entry.get("subset") == subset and labels[name]]
+        classes = sorted({label for of_video in labels.values() for label in of_video})
+        check_names(classes, str(path), "annotations")
     except (TypeError, AttributeError, KeyError) as error:
         raise VideoDatasetError(f"{path}: not in the form of ActivityNet ({error!r}).") from error
     there = _by_stem(root)
     rows = [(_found(there, [f"v_{name}", name]), labels[name][0]) for name in wanted]
-    return rows, sorted({label for of_video in labels.values() for label in of_video})
+    return rows, classes
 
 
 def _by_stem(root: Path) -> dict[str, str]:
@@ -238,7 +240,7 @@ def _kinetics(
             try:
                 name, label = record["youtube_id"], record["label"]
                 times = "_".join(f"{int(float(record[key])):06d}" for key in ("time_start", "time_end"))
-            except (KeyError, ValueError) as error:
+            except (KeyError, OverflowError, ValueError) as error:
                 raise VideoDatasetError(f"{path}, entry {number}: not in the form of Kinetics ({error!r}).") from error
             rows.append((_found(there, [f"{name}_{times}", name]), label))
     return rows, sorted({record["label"] for _, record in records if record.get("label")})

@@ -7,10 +7,8 @@ import importlib
 import logging
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -23,7 +21,7 @@ from starlette.middleware import Middleware
 from . import charts
 from .answers import MOST_CHARACTERS, Refusal, answers, ask
 from .explanations import DESCRIBED
-from .guard import Guard, keep_clean
+from .guard import Guard, keep_clean, upload_folder
 from .turns import Turns
 
 
@@ -234,13 +232,12 @@ def launch(
         The app and its address. Uploads lie in a folder of their own, which is removed when the process ends.
     """
     lower_limits(pipe)
-    uploads = tempfile.TemporaryDirectory(prefix="hf-zsar-demo-")
-    folder = Path(uploads.name).resolve()
+    folder, remove_uploads = upload_folder()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     if block and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _leave)
     app = build_app(pipe, title, concurrency)
-    app.uploads = uploads  # lives as long as the app
+    app.uploads, app.remove_uploads = folder, remove_uploads
     keep_clean(folder, app.over)
     most = max_mb * 1024 * 1024
     guard = Middleware(Guard, folder, most, KEPT * most, lambda *question: admit(app, *question))

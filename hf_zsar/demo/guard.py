@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -14,6 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from .answers import Refusal
+
+
+try:
+    import fcntl
+except ImportError:  # Windows: what a killed server left stays there
+    fcntl = None
 
 
 ALIAS = "/uploads"  # what the page knows the folder of uploads as
@@ -29,6 +37,8 @@ API = (
     "info app_id startup-events heartbeat/ queue/join queue/data queue/status upload upload_progress file=/uploads/ "
     "cancel reset run/ user login_check token theme.css"
 ).split()
+
+_PREFIX = "hf-zsar-demo-"
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -198,6 +208,29 @@ async def respond(send: Send, status: int, sentence: str) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def upload_folder() -> tuple[Path, Callable[[], None]]:
+    """A folder for uploads, removed when the process ends, and what removes it sooner. What killed servers have left
+    goes first: they held a lock, which the system frees, whereas that of a living one cannot be taken."""
+    for rest in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # somebody else's, or gone by now
+            if fcntl and not rest.is_symlink() and rest.stat().st_uid == os.getuid():
+                with (rest / "lock").open("rb") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(rest)
+    made = tempfile.TemporaryDirectory(prefix=_PREFIX)
+    lock = Path(made.name, "lock").open("wb")  # noqa: SIM115 - held as long as the folder
+    if fcntl:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = Path(made.name, "uploads").resolve()
+    folder.mkdir()
+
+    def remove() -> None:
+        lock.close()
+        made.cleanup()
+
+    return folder, remove
 
 
 def stored(folder: Path) -> int:

@@ -136,7 +136,8 @@ def _pairs_of_json(data: Any, name: str) -> Iterator[tuple[str, str]]:
 
 def _pairs_of_mapping(data: Mapping[str, Any], name: str) -> Iterator[tuple[str, str]]:
     if isinstance(data.get("classes"), Mapping) and "schema" in data:  # one of our own files: its source texts
-        data = {key: entry.get("descriptions", []) for key, entry in data["classes"].items()}
+        entries = ((key, entry) for key, entry in data["classes"].items() if isinstance(entry, Mapping))
+        data = {key: entry.get("descriptions", []) for key, entry in entries}
     for label, value in data.items():
         for text in _texts_of(value, f"{name}: {label!r}"):
             yield str(label), text

@@ -52,6 +52,8 @@ def import_stdd_yaml(
     parts = _read_parts(paths)
     label_file = parts.get("labels", {})
     labels = list(labels or label_file.get("classes", ()))
+    if odd := [label for label in labels if not isinstance(label, str)]:
+        raise DescriptionError(f"classes must be names, got {odd[0]!r:.80}.")
     graphs, clauses = parts.get("graphs", {}), parts.get("clauses", {})
     if not graphs and not clauses:
         raise DescriptionError("No graph (obj_en_li ...) and no prompt file (xprompt_oo ...) among the given files.")

@@ -95,6 +95,7 @@ def read_rows(path: Path) -> tuple[list[Row], dict[str, Any]]:
             about = _about(file, path)
             columns = file.read(list(_MINE)).to_pydict()
         rows = [Row(*values[:-1], tuple(values[-1])) for values in zip(*(columns[n] for n in _MINE), strict=True)]
+        _check_texts(columns["id"], columns["source"], columns["signature"])
         return rows, {**about, "shapes": _shapes(file.schema_arrow, about["dtypes"])}
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:  # Arrow's errors are among them
         raise ShardError(f"{path} cannot be read as features of videos: {_first_line(error)}") from error
@@ -117,8 +118,16 @@ def read_features(path: Path) -> VideoFeatures:
         raise ShardError(f"{path} cannot be read as features of videos: {_first_line(error)}") from error
 
 
-def _about(file: pq.ParquetFile, path: Path) -> Any:
-    return parse_json(decode(file.schema_arrow.metadata[_ABOUT], str(path)), str(path))
+def _about(file: pq.ParquetFile, path: Path) -> dict[str, Any]:
+    about = parse_json(decode(file.schema_arrow.metadata[_ABOUT], str(path)), str(path))
+    _check_texts(about.get("complete", ()), about["dtypes"])
+    about["dtypes"]["video_embeds"]  # of every model
+    return about
+
+
+def _check_texts(*columns: Any) -> None:
+    if odd := [value for column in columns for value in column if not isinstance(value, str)]:
+        raise TypeError(f"{odd[0]!r:.80} stands where a text is expected")
 
 
 def _column(tensor: torch.Tensor) -> pa.Array:

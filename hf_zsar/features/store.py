@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_zsar.errors import sentence
 from hf_zsar.files import append_line, check_folder, is_empty, remove_leftovers, write_json, write_text
 from hf_zsar.markdown import code
 from hf_zsar.modeling.modeling_zsar import ModelIdentity, VideoFeatures, ZSARPreTrainedModel, fingerprint_of
@@ -308,11 +309,11 @@ def _read_header(folder: Path) -> Header:
         value = read_json(path)
         header = Header(value["model"], value["encoding"], value["format"])
         header.model["identity"].strip()
-        dict(header.encoding)
+        _flat(header.encoding), _flat(header.model)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} is no header of a store of features ({error!r}).") from error
+        raise StoreError(f"{path} is no header of a store of features ({sentence(error)}).") from error
     if header.format != FORMAT:
-        raise StoreError(f"{path} has the format {header.format!r}; this version reads {FORMAT!r}.")
+        raise StoreError(f"{path} has the format {header.format!r:.80}; this version reads {FORMAT!r}.")
     return header
 
 

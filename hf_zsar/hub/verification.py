@@ -29,6 +29,12 @@ PROBE_LABELS = ("riding a bike", "playing guitar", "walking a dog", "cooking an 
 TOLERANCE = 1e-5
 TIMEOUT = 600.0
 
+# Standard input ends when the process that asked does, however it ends: nobody waits for the answer then.
+_UNTIL_INPUT_ENDS = """
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+"""
+
 # Runs where `hf_zsar` cannot be imported: what somebody without the package would do with a folder or repository.
 CLEAN_SCRIPT = """
 import json, sys
@@ -151,15 +157,18 @@ def run_clean(
     with scratch_folder() as scratch:
         probe, answer = scratch / "probe.npz", scratch / "answer.json"
         np.savez(probe, videos=videos, labels=np.array(labels))
-        command = [sys.executable, "-c", CLEAN_SCRIPT, str(probe), TASK, str(answer), *sources]
+        command = [sys.executable, "-c", _UNTIL_INPUT_ENDS + CLEAN_SCRIPT, str(probe), TASK, str(answer), *sources]
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         environment |= {"HF_HOME": str(scratch), "HF_MODULES_CACHE": str(scratch / "modules"), **variables}
+        options = dict(cwd=scratch, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+        until_we_end, ours = os.pipe()
         try:
-            done = subprocess.run(  # noqa: S603 - this interpreter, our script, no shell
-                command, cwd=scratch, env=environment, capture_output=True, text=True, timeout=timeout, check=False
-            )
+            done = subprocess.run(command, stdin=until_we_end, **options)  # noqa: S603 - this interpreter, our script, no shell
         except subprocess.TimeoutExpired as error:
             raise ExportError(f"{', '.join(sources)} did not load within {timeout:.0f} s.") from error
+        finally:
+            os.close(until_we_end)
+            os.close(ours)
         if done.returncode != 0 or not answer.is_file():
             last = "\n".join(done.stderr.strip().splitlines()[-15:])
             raise ExportError(f"{', '.join(sources)} does not load without this package:\n{last}")

@@ -61,9 +61,7 @@ def save_checkpoint(accelerator: Accelerator, model: torch.nn.Module, run: Run, 
         run.processor.save_pretrained(temporary)
         write_json(temporary / _PROGRESS, asdict(progress))
         put_folder(temporary, final)
-        for older in checkpoints(output):
-            if older != final and read_progress(older).batches:
-                remove_folder(older)
+        _make_room(output)
     accelerator.wait_for_everyone()
 
 
@@ -96,9 +94,17 @@ def read_progress(folder: Path) -> Progress:
 
 def clean_up(output: Path) -> None:
     """Take away what a killed run was about to write or to delete."""
+    _make_room(output)
     for folder in (*output.glob(f".{PREFIX}*"), output / "average"):
         shutil.rmtree(folder, ignore_errors=True)
     remove_leftovers(output)
+
+
+def _make_room(output: Path) -> None:
+    """Delete the checkpoints within an epoch that a later one has replaced."""
+    for older in checkpoints(output)[:-1]:
+        if read_progress(older).batches:
+            remove_folder(older)
 
 
 def save_final(model: Any, processor: Any, output: Path) -> None:

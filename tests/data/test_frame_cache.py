@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -126,3 +130,29 @@ def test_broken_videos_and_the_command(videos, tmp_path, capsys):
     assert "bad.mp4" in shown.err and "frames of 1 videos" in shown.out
     assert len(load_video_dataset(tmp_path / "cache")) == 1
     assert main(["cache", str(videos), str(tmp_path / "whole")]) == 0
+
+
+SLOW = """
+import time
+from hf_zsar.data import frame_cache
+
+def slow(*_):
+    time.sleep(60)
+
+frame_cache.candidate_frames = slow
+frame_cache._decode_all([{"video": "a"}] * 3, (2, 32, 90), 3)
+"""
+
+
+def test_workers_end_with_a_killed_parent():
+    parent = subprocess.Popen([sys.executable, "-c", SLOW])
+    deadline = time.monotonic() + 60
+    while len(workers := psutil.Process(parent.pid).children()) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    for worker in alive:
+        worker.kill()
+    assert len(workers) == 3 and alive == []

@@ -80,7 +80,7 @@ def serve(pipe: Any) -> Iterator[Callable[..., Any]]:
     for app, _ in running.values():
         app.over.set()
         app.close()
-        app.uploads.cleanup()
+        app.remove_uploads()
     set_limits(**before)
 
 
@@ -234,7 +234,7 @@ def test_a_file_that_is_too_large_is_refused_in_words(open_page: Callable, serve
     page = open_page(max_mb=1)
     page.page.set_input_files("#video input[type=file]", str(large))
     page.wait_for(lambda: "exceed the maximum" in page.page.inner_text("body").lower())
-    uploads = Path(serve(max_mb=1)[0].uploads.name)
+    uploads = serve(max_mb=1)[0].uploads
     assert not [file for file in uploads.rglob("*.mp4") if file.stat().st_size > 1_100_000]
 
 

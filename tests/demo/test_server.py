@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import urllib.error
@@ -53,7 +56,7 @@ def running(pipe: Any) -> Iterator[tuple[Any, str]]:
     yield app, address.rstrip("/")
     app.over.set()
     app.close()
-    app.uploads.cleanup()
+    app.remove_uploads()
     set_limits(**before)
 
 
@@ -107,7 +110,7 @@ def test_no_answer_names_a_path_of_the_server(running: tuple[Any, str], clip: Pa
         assert request(f"{address}/gradio_api/file={urllib.request.quote(path)}")[0] == 200
     assert '<div class=\\"scores\\">' in told[6]
     assert "This video cannot be read" in told[-1]
-    secrets = [app.uploads.name, tempfile.gettempdir() + "/", str(ROOT), str(Path.home()) + "/", sys.prefix]
+    secrets = [str(app.uploads), tempfile.gettempdir() + "/", str(ROOT), str(Path.home()) + "/", sys.prefix]
     for text in told:
         assert [secret for secret in secrets if secret in text] == []
 
@@ -183,7 +186,7 @@ def test_sizes_are_bounded(running: tuple[Any, str], clip: Path, tmp_path: Path,
     monkeypatch.setattr(guard, "stored", lambda folder: 0)
     monkeypatch.setattr(guard, "MOST_UPLOADS", 0)
     assert upload(address, clip)[0] == 503
-    left = [file for file in Path(app.uploads.name).rglob("*") if file.is_file()]
+    left = [file for file in app.uploads.rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in left) < 1_200_000, "nothing of what was refused is kept"
 
 
@@ -264,3 +267,30 @@ def test_a_failure_is_told_and_ends(pipe: Any, clip: Path, monkeypatch: pytest.M
     assert "Reading" in first[0]
     assert "Something went wrong on the server" in last[0] and str(ROOT) not in last[0]
     assert list(server.updates(pipe, (str(clip), LABELS, "", 0.0), lambda: False)) == []
+
+
+def test_uploads_of_killed_servers_go_when_the_next_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os, signal; from hf_zsar.demo.guard import upload_folder; folder, _ = upload_folder()\n"
+            "(folder / 'clip.mp4').write_bytes(b'video'); os.kill(os.getpid(), signal.SIGKILL)",
+        ],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        cwd=ROOT,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.rglob("clip.mp4")] == ["clip.mp4"]
+    living, remove = guard.upload_folder()
+    (living / "other.mp4").write_bytes(b"video")
+    _, remove_another = guard.upload_folder()
+    assert not list(tmp_path.rglob("clip.mp4")), "left by the killed one"
+    assert (living / "other.mp4").is_file(), "of a server that runs"
+    remove()
+    remove_another()
+    assert list(tmp_path.iterdir()) == []

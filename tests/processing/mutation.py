@@ -43,8 +43,8 @@ ALLOWED = ("read", "read with a warning", "refused")
 def mutated(data: bytes, other: bytes, rng: random.Random) -> bytes:
     """`data` with one to three random faults; `other` is another clip, to take parts of."""
     for _ in range(rng.choice([1, 1, 2, 3])):
-        data = rng.choice(MUTATIONS)(bytearray(data), other, rng)
-    return data or b"\0"
+        data = rng.choice(MUTATIONS)(bytearray(data), other, rng) or b"\0"
+    return data
 
 
 def _place(data: bytes, rng: random.Random) -> int:

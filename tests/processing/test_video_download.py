@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -86,7 +87,8 @@ def test_a_video_is_fetched_and_the_copy_removed(server, synthetic, length, tmp_
     with fetch(server.url() + "?token=a%20b") as reader:
         assert [frame_number(picture) for picture in reader.read_at([0.0, 1.0]).frames] == [0, 24]
         assert reader.info.name == server.url() + "?token=***"
-        assert len(list(tmp_path.iterdir())) == 1
+        # Where the system reads files that have no name, a kill of this process leaves none either.
+        assert len(list(tmp_path.iterdir())) == (0 if sys.platform == "linux" else 1)
     assert list(tmp_path.iterdir()) == [], "the temporary copy is gone"
     assert server.requests == ["/clip.mp4?token=a%20b"]
 

@@ -198,7 +198,7 @@ def test_keyframe_mode(processor, synthetic):
         ({"num_frames": 0}, "num_frames must be a positive whole number"),
         ({"num_frames": 2.5}, "num_frames must be a positive whole number"),
         ({"num_views": -1}, "num_views must be a positive whole number"),
-        ({"num_crops": 2}, "num_crops must be 1 or 3"),
+        ({"num_crops": 2}, "num_crops must be one of 1, 3"),
         ({"resample": "lanczos"}, "resample must be one of"),
         ({"mode": "fast"}, "mode must be one of exact, keyframe"),
         ({"crop_rounding": "up"}, "crop_rounding must be one of"),

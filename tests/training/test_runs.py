@@ -407,3 +407,14 @@ def test_a_picture_of_a_batch_shows_the_frames_as_they_were():
     processor = tiny_processor("actionclip").video_processor
     frames = torch.randint(0, 256, (2, 4, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(as_pictures(processor.normalize(frames), processor), frames)
+
+
+def test_a_checkpoint_that_a_kill_kept_makes_room(tmp_path):
+    """A process may die between the next checkpoint and the removal of this one, with nothing left to do."""
+    for step, batches in ((2, 0), (3, 1), (4, 0), (5, 1)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        progress = checkpoints_module.Progress(step=step, batches=batches)
+        (folder / "progress.json").write_text(json.dumps(dataclasses.asdict(progress)))
+    checkpoints_module.clean_up(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-2", "checkpoint-4", "checkpoint-5"]

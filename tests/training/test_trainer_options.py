@@ -69,7 +69,7 @@ def test_the_table_is_what_happens(rendered, tmp_path):
 
 def test_the_table_has_every_option_and_method():
     text = README.read_text(encoding="utf-8")
-    assert list(written()) == [*OPTIONS, *UNTESTED]
+    assert written().keys() == {*OPTIONS, *UNTESTED}  # in which order depends on who imported options before
     assert {cell for row in written().values() for cell in row} == {"yes", "refused", "–", "untested"}
     assert table(written()) in text
 
