@@ -85,6 +85,13 @@ def _strict(yaml: Any, base: type) -> type:
                     seen.add(key.value)
             return super().construct_mapping(node, deep=deep)
 
+    def integer(loader: Any, node: Any) -> int:
+        value = loader.construct_yaml_int(node)
+        str(value)  # a hexadecimal number may be read that no message could show
+        return value
+
+    if issubclass(base, yaml.constructor.SafeConstructor):
+        Loader.add_constructor("tag:yaml.org,2002:int", integer)
     return Loader
 
 

@@ -19,12 +19,14 @@ import os
 import random
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -62,12 +64,35 @@ def cli(*words: str) -> Callable[[Path, Path], int]:
 
 
 def export(inputs: Path, out: Path) -> int:
-    """`hf_zsar.hub.export`, which has no command of its own; checked in a process of its own, as by default."""
+    """`hf_zsar.hub.export`, which has no command of its own; checked as by default, but in a forked process."""
     from hf_zsar.hub import export as export_model
+    from hf_zsar.hub import verification
     from hf_zsar.hub.loading import load_model
 
+    verification.subprocess = SimpleNamespace(run=run_forked, TimeoutExpired=subprocess.TimeoutExpired)
     export_model(*load_model(inputs / "model"), out / "export")
     return 0
+
+
+def run_forked(command: list[str], *, stdin: int, cwd: Path, env: dict[str, str], **options: Any) -> Any:
+    """`subprocess.run` of a script of Python, which finds imported what is imported here."""
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            os.dup2(stdin, 0)
+            os.closerange(3, 256)  # the other end of standard input, for one
+            os.chdir(cwd)
+            from transformers import dynamic_module_utils
+
+            dynamic_module_utils.HF_MODULES_CACHE = env["HF_MODULES_CACHE"]
+            sys.argv = ["-c", *command[3:]]
+            exec(compile(command[2], "-c", "exec"), {})  # noqa: S102 - the script of the package
+            status = 0
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return subprocess.CompletedProcess(command, status, "", "see above")
 
 
 def train(inputs: Path, out: Path) -> int:

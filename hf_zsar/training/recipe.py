@@ -262,7 +262,7 @@ def _build(kind: type, content: Any, where: str) -> Any:
     if not isinstance(content, Mapping):
         raise RecipeError(f"{where or 'recipe'}: expected fields and values, got {content!r}.")
     hints = typing.get_type_hints(kind)
-    unknown = sorted(set(content) - set(hints))
+    unknown = sorted(set(content) - set(hints), key=repr)  # a stranger's names are not all text
     if unknown:
         raise RecipeError(f"{where or 'recipe'}: unknown fields {unknown}; there are {sorted(hints)}.")
     values = {name: _value(hints[name], value, f"{where}.{name}".lstrip(".")) for name, value in content.items()}
@@ -276,6 +276,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in options:
         return None
+    if isinstance(value, (int, float)) and not abs(value) < 2**63:
+        raise RecipeError(f"{where}: this number is infinite, too large, or none.")
     for option in options:
         if dataclasses.is_dataclass(option):
             return _build(option, value, where)
@@ -284,7 +286,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             return float(value)
         if origin is dict and isinstance(value, dict):
             kinds = typing.get_args(option)
-            return {k: _value(kinds[1], v, f"{where}.{k}") for k, v in value.items()} if kinds else value
+            if not kinds:
+                return value
+            return {_value(kinds[0], k, f"{where}: a name"): _value(kinds[1], v, f"{where}.{k}") for k, v in value.items()}
         if origin is list and isinstance(value, list):
             (kind,) = typing.get_args(option) or (Any,)
             return [_value(kind, v, f"{where}[{i}]") for i, v in enumerate(value)]
