@@ -87,7 +87,7 @@ def run_forked(command: list[str], *, stdin: int, cwd: Path, env: dict[str, str]
 
             dynamic_module_utils.HF_MODULES_CACHE = env["HF_MODULES_CACHE"]
             sys.argv = ["-c", *command[3:]]
-            exec(compile(command[2], "-c", "exec"), {})  # noqa: S102 - the script of the package
+            exec(compile(command[2], "-c", "exec"), {})
             status = 0
         finally:
             os._exit(status)

@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
+from hf_zsar.files import replacing_folder
 from tests.killed_commands import COMMANDS
 
 
@@ -35,11 +37,6 @@ def killed(work: Path, kills: int, *commands: str) -> list[dict]:
 def check(figures: dict, kills: int) -> None:
     assert figures["faults"] == [] and figures["living on"] == []
     assert figures["kills"] == kills and figures["runs to the end"] > 0
-
-
-def test_two_kills_of_a_quick_command(tmp_path: Path) -> None:
-    (figures,) = killed(tmp_path, 2, "convert")
-    check(figures, 2)
 
 
 @pytest.mark.slow
@@ -64,22 +61,38 @@ def write_plainly(inputs: Path, out: Path) -> int:
     return 0
 
 
+def write_whole(inputs: Path, out: Path) -> int:
+    """Writes a folder as this package does, slowly."""
+    with replacing_folder(out / "folder") as folder:
+        (folder / "first").write_text("begin")
+        time.sleep(0.2)
+        (folder / "last").write_text("end")
+    return 0
+
+
 SCRIPT = """
 import json, random, sys
 from pathlib import Path
-from tests import killed_commands
-from tests.test_killed_commands import write_plainly
-killed_commands.COMMANDS["plain"] = killed_commands.Command(write_plainly, killed_commands.files, redo=True)
-print(json.dumps(killed_commands.Trial("plain", Path(sys.argv[1]), Path(sys.argv[1])).run(4, random.Random(0))))
+from tests import killed_commands, test_killed_commands
+work = Path(sys.argv[1])
+killed_commands.COMMANDS["it"] = killed_commands.Command(
+    getattr(test_killed_commands, work.name), killed_commands.files, redo=True
+)
+print(json.dumps(killed_commands.Trial("it", work, work).run(4, random.Random(0))))
 """
 
 
-def test_a_command_that_writes_plainly_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("writer", [write_plainly, write_whole])
+def test_a_writer_that_is_killed(writer: Callable[[Path, Path], int], tmp_path: Path) -> None:
+    (work := tmp_path / writer.__name__).mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", SCRIPT, str(work)], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    faults = json.loads(done.stdout.splitlines()[-1])["faults"]
-    assert any("ended with 3" in fault for fault in faults)
+    figures = json.loads(done.stdout.splitlines()[-1])
+    if writer is write_plainly:
+        assert any("ended with 3" in fault for fault in figures["faults"])
+    else:
+        check(figures, 4)
 
 
 def test_a_check_of_an_export_ends_with_who_asked_for_it(tmp_path: Path) -> None:

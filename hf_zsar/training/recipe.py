@@ -288,7 +288,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             kinds = typing.get_args(option)
             if not kinds:
                 return value
-            return {_value(kinds[0], k, f"{where}: a name"): _value(kinds[1], v, f"{where}.{k}") for k, v in value.items()}
+            return {
+                _value(kinds[0], k, f"{where}: a name"): _value(kinds[1], v, f"{where}.{k}") for k, v in value.items()
+            }
         if origin is list and isinstance(value, list):
             (kind,) = typing.get_args(option) or (Any,)
             return [_value(kind, v, f"{where}[{i}]") for i, v in enumerate(value)]

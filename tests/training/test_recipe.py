@@ -95,7 +95,10 @@ def test_defaults_and_overrides(tmp_path):
         (dict(data__classes=[1, 2]), r"data.classes\[0\]: expected str"),
         (dict(data__workers=-1), "data.workers"),
         (dict(model={None: 1, "pretrain": 2}), r"model: unknown fields \['pretrain', None\]"),
-        (dict(optimization__learning_rates={None: 1.0, "head": 1.0}), "learning_rates: a name: expected str, got None"),
+        (
+            dict(optimization__learning_rates={None: 1.0, "head": 1.0}),
+            "learning_rates: a name: expected str, got None",
+        ),
         (dict(augmentation={1: 2}), "augmentation: a name: expected str, got 1"),
         (dict(optimization__learning_rates={"default": 10**400}), "learning_rates.default: this number is"),
         (dict(optimization__betas=[0.9, float("nan")]), r"betas\[1\]: this number is"),
