@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from hf_zsar.processing import video_timeline
 from hf_zsar.processing.video_clock import Clock
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
-from hf_zsar.processing.video_reading import VideoReader, open_video
+from hf_zsar.processing.video_reading import VideoReader, VideoReadError, open_video
+from hf_zsar.processing.video_streams import IteratorReader
 from tests.processing.conftest import X265
 from tests.processing.test_video_sources import BareFile
 from tests.videos import frame_number, write_video
@@ -127,6 +129,28 @@ def test_clocks_that_differ_from_part_to_part(tmp_path, warned, starts, closed):
         for way, read in ways_to_read(path).items():
             assert read(reader, times) == expected, way
     assert any((closed or "one after the other") in each for each in warned)
+
+
+def test_a_jump_of_a_live_stream_is_told_when_it_is_there(tmp_path, warned):
+    """A stream without end never comes to the word at its end."""
+    path = joined(tmp_path, "ts", (0, 24 * HOUR, 48))
+    with open_video(BareFile(path.read_bytes())) as stream:
+        seen = [time for time, _ in takewhile(lambda _: not warned, stream.iter_frames())]
+    assert seen[-1] < 2.9 and "the parts are shown one after the other" in warned[0]
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        ([], "no frames"),
+        (["frame.png"], "PIL pictures or arrays, got str"),
+        ([(float("nan"), np.zeros((4, 4, 3), np.uint8))], "nan is not a time"),
+        ([(0.0, np.zeros((4, 4, 3), np.uint8)), (float("inf"), np.zeros((4, 4, 3), np.uint8))], "inf is not a time"),
+    ],
+)
+def test_an_iterator_gives_pictures_at_times(frames, message):
+    with pytest.raises(VideoReadError, match=message):
+        list(IteratorReader(iter(frames)).windows(1.0))
 
 
 def test_a_clock_that_overflows_is_no_jump(tmp_path, warned):
