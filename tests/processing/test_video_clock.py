@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hf_zsar.processing import video_timeline
@@ -341,19 +341,24 @@ def run(clock: Clock, times: Sequence[tuple[int, int | None, bool]]) -> list[int
     return [clock.place(shown, decoded, 40, is_key)[0] for shown, decoded, is_key in times]
 
 
+@example(starts=[0, 740], length=20, container="mpegts")
 @given(
     starts=st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=6),
     length=st.integers(20, 60),
     container=st.sampled_from(["mpegts", "matroska"]),
 )
 def test_parts_with_any_clocks_follow_each_other(starts, length, container):
-    """Unless a part starts where a recording with a real gap would go on."""
+    """Unless a part starts where a recording with a real gap would go on, or half a frame before the last picture:
+    key frames of cameras jitter as much."""
     parts = [[(start + 40 * k, start + 40 * k, k == 0) for k in range(length)] for start in starts]
     gap = (10 if container == "mpegts" else 12 * HOUR) * 1000
     real = any(0 <= b - (a + 40 * length) <= gap for a in starts for b in starts)
+    jitter = any(0 <= a + 40 * (length - 1) - b <= 20 for a in starts for b in starts)
     mended = run(Clock(1000, container), [time for part in parts for time in part])
     assert len(mended) == len(starts) * length
-    if not real:
+    if jitter:
+        assert (np.diff(mended) >= -20).all()
+    elif not real:
         assert (np.diff(mended) == 40).all()
 
 
