@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from hf_zsar.features.shards import Row, ShardError, read_features, read_rows, w
 from hf_zsar.features.store import FeatureStore, Header, StoreError, VideoFile, check_place, file_signature
 from hf_zsar.files import append_line
 from hf_zsar.modeling.modeling_zsar import VideoFeatures
+from hf_zsar.processing.video_reading import VideoReadWarning
 from tests.evaluation.toy import colour_pair, write_clip
 from tests.videos import write_video
 
@@ -259,9 +261,10 @@ def test_errors_are_lines_of_json_that_survive_a_kill(tmp_path):
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["id"] for line in lines] == ["a\\udce9.avi", "b"]
     assert lines == FeatureStore.open(tmp_path / "s").errors
-    path.write_text("no json\n")
-    with pytest.raises(StoreError, match=r"errors\.jsonl is damaged"):
-        FeatureStore.open(tmp_path / "s")
+    for damage in ("no json", "[]", '{"id": "a"}'):
+        path.write_text(f"{damage}\n")
+        with pytest.raises(StoreError, match=r"errors\.jsonl is damaged"):
+            FeatureStore.open(tmp_path / "s")
 
 
 def test_lines_of_several_writers_are_whole_and_a_full_disk_adds_none(tmp_path, monkeypatch):
@@ -352,6 +355,12 @@ def test_a_video_whose_features_are_not_finite_costs_itself_and_is_named(tmp_pat
     assert list(broken) == [clips[3].id, clips[5].id]
     assert broken[clips[5].id].endswith("5.avi: the model gave NaN")
     assert [error["id"] for error in store.errors] == list(broken)
+
+
+def test_warnings_of_other_kinds_are_shown_once_encoding_is_over(tmp_path, clips):
+    with pytest.warns(DeprecationWarning, match="old") as caught:
+        run(tmp_path / "s", clips, lambda: warnings.warn("old", DeprecationWarning, stacklevel=1))
+    assert not [each for each in caught if issubclass(each.category, VideoReadWarning)]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

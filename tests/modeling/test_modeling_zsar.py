@@ -87,6 +87,8 @@ def test_subset_and_order_of_labels_are_a_selection_of_the_bank(method):
     torch.testing.assert_close(model.score(features, by_name), model.score(features, fresh), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(model.score(features, by_name), model.score(features, by_position))
     assert by_name.labels == tuple(picked)
+    with pytest.raises(KeyError, match="labels not in this bank: .'juggling'"):
+        bank.select([picked[0], "juggling"])
     assert by_name.fingerprint not in ("", bank.fingerprint)
 
 

@@ -140,8 +140,10 @@ def test_the_generator_is_the_callers_own(method):
 def test_wrong_options_are_refused(method):
     processor = tiny_processor(method)
     video = np.zeros((9, 40, 50, 3), dtype=np.uint8)
-    with pytest.raises(ValueError, match="num_frame"):
+    with pytest.raises(ValueError, match="Unknown option num_frame: "):
         processor(videos=video, num_frame=2)
+    with pytest.raises(ValueError, match="Unknown option num_frame: "):
+        processor(text="surfing", num_frame=2)
     with pytest.raises(ValueError, match="max_length is for the tokenizer"):
         processor(videos=video, labels=["surfing"], max_length=20)
 

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from hf_zsar.processing.video_clips import copy_picture
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
 from hf_zsar.processing.video_reading import VideoReadError, VideoReadWarning, open_video
 from tests.processing.test_video_sources import BareFile
@@ -102,6 +103,11 @@ def test_colors_that_cannot_be_converted_are_told(tmp_path):
     path = write_video(tmp_path / "a.mp4", 6, options={"x264-params": "colormatrix=smpte2085"})
     with pytest.warns(VideoReadWarning, match="colors cannot be converted"), open_video(path) as reader:
         assert [frame_number(picture) for picture in reader.read_at([0.0, 0.2]).frames] == [0, 4]
+
+
+def test_a_picture_of_another_size_has_no_place():
+    with pytest.raises(VideoReadError, match=r"a.mp4: the picture size changes from \(4, 6, 3\) to \(1, 1, 3\)"):
+        copy_picture("a.mp4", np.ones((1, 1, 3), np.uint8), np.zeros((4, 6, 3), np.uint8))
 
 
 def test_a_file_of_one_size_is_not_warned_of(tmp_path):
