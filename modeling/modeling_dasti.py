@@ -89,7 +89,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
                 config,
                 dim,
                 num_layers=config.temporal_num_layers,
-                num_heads=config.temporal_num_heads or self.backbone.text_width // 64,
+                num_heads=config.temporal_num_heads or max(self.backbone.text_width // 64, 1),
                 num_positions=config.temporal_max_positions,
                 layer_norm_eps=config.temporal_layer_norm_eps,
             )
