@@ -42,7 +42,7 @@ class VideoIndex:
         return len(self.videos)
 
     def search(self, model: ZSARPreTrainedModel, bank: LabelBank, batch_size: int = 64) -> torch.Tensor:
-        """Score every video against every text of a bank.
+        """Score every video against every text of a bank, each text by itself.
 
         Args:
             bank: the texts, `model.build_label_bank(processor, texts)`.
@@ -95,6 +95,10 @@ def search_store(
 
 @torch.inference_mode()
 def _logits(model: ZSARPreTrainedModel, bank: LabelBank, batches: Iterable[VideoFeatures]) -> torch.Tensor:
-    bank = bank.to(model.device)
-    parts = [model.score(features.to(model.device), bank).float().cpu() for features in batches]
+    # A method may score a label by its share among all that are asked for; here each is asked for by itself.
+    texts = [bank.select([row]).to(model.device) for row in range(len(bank))]
+    identity, parts = model.identity(), []
+    for features in batches:
+        features = features.to(model.device)
+        parts.append(torch.cat([model.score(features, text, identity).float().cpu() for text in texts], dim=1))
     return torch.cat(parts).T if parts else torch.zeros(len(bank), 0)

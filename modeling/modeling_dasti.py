@@ -89,7 +89,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
                 config,
                 dim,
                 num_layers=config.temporal_num_layers,
-                num_heads=config.temporal_num_heads or self.backbone.text_width // 64,
+                num_heads=config.temporal_num_heads or max(self.backbone.text_width // 64, 1),
                 num_positions=config.temporal_max_positions,
                 layer_norm_eps=config.temporal_layer_norm_eps,
             )
@@ -228,7 +228,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
     def _mix(self, parts: dict[str, torch.Tensor]) -> torch.Tensor:
         weight = self.config.class_score_weight
         score = weight * parts["class_scores"] + (1 - weight) * parts["attribute_scores"]
-        if self.config.bike_compat:
+        if self.config.bike_compat and score.shape[-1] > 1:  # the share of a single label says nothing
             return score.softmax(dim=-1).mean(dim=1)
         return self.backbone.similarity_scale(score) * score.mean(dim=1)
 

@@ -194,8 +194,6 @@ class IteratorReader(VideoReader):
         for number, item in enumerate(self._source):
             time, picture = item if isinstance(item, tuple) else (number / self._rate, item)
             frames = as_frames([picture])
-            if frames is None:
-                raise VideoReadError(f"{self.name}: not a picture ({type(picture).__name__}).")
             if not math.isfinite(time):
                 raise VideoReadError(f"{self.name}: {time} is not a time.")
             ticks, _ = clock.place(round(time * MICROSECOND), None, length, True)

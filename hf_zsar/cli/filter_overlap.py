@@ -39,13 +39,14 @@ def distance(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
-    if args.threshold and not (args.word_vectors or args.model):
+    if args.threshold is not None and not (args.word_vectors or args.model):
         raise common.CommandError("--threshold needs something to measure by: --word-vectors or --model")
     common.check_output(args.out)
     from hf_zsar.data.overlap import THRESHOLD, filter_overlap
 
     train, test = _classes(args.train), [name for source in args.test for name in _classes(source)]
-    overlap = filter_overlap(train, test, _embedder(args, [*train, *test]), args.threshold or THRESHOLD)
+    threshold = THRESHOLD if args.threshold is None else args.threshold
+    overlap = filter_overlap(train, test, _embedder(args, [*train, *test]), threshold)
     if args.out:
         overlap.save(args.out)
     for name, (closest, distance) in overlap.dropped.items():

@@ -164,6 +164,10 @@ def test_parquet(folder, tmp_path):
         assert sum(1 for _ in dataset) == 9
     with pytest.raises(VideoDatasetError, match="label_names"):
         load_video_dataset(shards)
+    (shards / "part-0.parquet").unlink()
+    datasets.Dataset.from_dict({"clip": ["a"], "label": ["x"]}).to_parquet(shards / "part-0.parquet")
+    with pytest.raises(VideoDatasetError, match=r"columns \['clip', 'label'\]: none for the video"):
+        load_video_dataset(shards, label_names=["x"])
 
 
 def test_webdataset(folder, tmp_path):

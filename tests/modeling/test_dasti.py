@@ -467,3 +467,12 @@ def test_memory_of_the_similarities_is_bounded(monkeypatch):
 def test_every_variant_is_built():
     assert {"residual", "softmax", "add", "none"} <= TINY["dasti"].variants.keys()
     assert math.isfinite(model_of().backbone.logit_scale.item())
+
+
+def test_the_share_of_a_single_label_is_no_score():
+    model, inputs = tiny_model("dasti", bike_compat=True), tiny_inputs("dasti")
+    with torch.no_grad():
+        features = model.encode_videos(inputs.pop("pixel_values_videos"))
+        bank = model.encode_labels(**inputs)
+        alone = torch.cat([model.score(features, bank.select([row])) for row in range(len(bank))], dim=1)
+    assert len(alone.unique()) == alone.numel()

@@ -147,6 +147,12 @@ def test_an_open_decoder(channels_first):
         assert [window.clip.indices for window in windows] == [[1, 3], [5, 7], [8, 8]]
 
 
+def test_an_empty_file_is_called_empty(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(VideoReadError, match=r"a\.mp4: empty \(0 bytes\)"):
+        open_video(tmp_path / "a.mp4")
+
+
 def test_torchcodec_itself(synthetic):
     decoders = pytest.importorskip("torchcodec.decoders", exc_type=(ImportError, RuntimeError, OSError))
     with open_video(synthetic("h264.mp4")) as ours, open_video(decoders.VideoDecoder(synthetic("h264.mp4"))) as theirs:

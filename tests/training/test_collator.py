@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 import random
+import shutil
 from dataclasses import asdict
 
 import numpy as np
@@ -64,7 +65,18 @@ def test_a_clip_depends_on_seed_epoch_and_index_alone(dataset):
     assert not torch.equal(collator_of(seed=4)(rows)["pixel_values_videos"], whole)
 
 
-def test_without_an_index_path_or_bytes_tell_examples_apart(dataset):
+@pytest.mark.parametrize("options", [{"augmentation": None}, {"sampling": None}], ids=["frames", "crops"])
+def test_frames_and_crops_are_each_drawn_anew(dataset, options):
+    drawn = []
+    for seed, epoch in ((3, 0), (3, 1), (4, 0), (3, 0)):
+        collator = collator_of(**{**options, "seed": seed})
+        collator.set_epoch(epoch)
+        drawn.append(collator([dataset[i] for i in range(4)])["pixel_values_videos"])
+    assert torch.equal(drawn[0], drawn[3])
+    assert not torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+def test_an_index_a_path_or_bytes_tell_examples_apart_even_of_one_video(dataset, tmp_path):
     collator, path = collator_of(), dataset[0]["video"]["path"]
     with open(path, "rb") as file:
         data = file.read()
@@ -74,8 +86,10 @@ def test_without_an_index_path_or_bytes_tell_examples_apart(dataset):
 
     assert torch.equal(pixels(path), pixels({"path": path, "bytes": None}))
     assert torch.equal(pixels({"path": None, "bytes": data}), pixels({"path": None, "bytes": data}))
-    other = dataset[1]["video"]["path"]
-    assert not torch.equal(pixels(path), pixels(other))
+    copied = shutil.copy(path, tmp_path / "same.mp4")
+    assert not torch.equal(pixels(path), pixels(str(copied)))
+    first, second = (collator([{"video": path, "label": 0, "index": i}])["pixel_values_videos"] for i in (0, 1))
+    assert not torch.equal(first, second)
 
 
 def test_workers_change_nothing(dataset):

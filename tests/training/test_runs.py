@@ -355,7 +355,7 @@ def test_both_ways_clip_and_warm_up_alike(rendered, start, tmp_path):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_video_is_evaluated_whatever_the_batch(way, rendered, start, tmp_path, monkeypatch):
+def test_every_video_is_evaluated_and_every_epoch_drawn_anew(way, rendered, start, tmp_path, monkeypatch):
     data = {"eval_source": str(rendered)}
     recipe = tiny_recipe(
         "actionclip",
@@ -363,18 +363,20 @@ def test_every_video_is_evaluated_whatever_the_batch(way, rendered, start, tmp_p
         start("actionclip"),
         tmp_path / "out",
         data=data,
-        optimization={"batch_size": 5, "epochs": 1},
+        optimization={"batch_size": 5},
     )
-    measured, collate = [], VideoTextCollator.__call__
+    measured, epochs, collate = [], [], VideoTextCollator.__call__
 
     def counting(self, rows):
         measured.extend(str(row.row["video"]["path"]) for row in rows if not row.training)
+        epochs.extend(self.run[1] for row in rows if row.training)
         return collate(self, rows)
 
     monkeypatch.setattr(VideoTextCollator, "__call__", counting)
     RUN[way](recipe)
     videos = sorted(str(path) for path in rendered.rglob("*.mp4"))
-    assert sorted(measured[:12]) == videos == sorted(measured[12:])
+    assert all(sorted(measured[start : start + 12]) == videos for start in (0, 12, 24)) and len(measured) == 36
+    assert epochs == [0] * 10 + [1] * 10
 
 
 def test_the_dry_run_says_what_would_be_trained_and_draws_a_batch(rendered, start, tmp_path, capsys):

@@ -8,7 +8,7 @@ import torch
 from transformers import EvalPrediction
 
 from hf_zsar import METHODS
-from hf_zsar.data import VideoDatasetError
+from hf_zsar.data import VideoDatasetError, load_video_dataset
 from hf_zsar.training import VideoTextCollator, class_accuracy, with_candidates
 from tests.tiny_models import tiny_model, tiny_processor
 from tests.training.options import Bench, accuracies, lively, measured_sets
@@ -118,15 +118,16 @@ def test_workers_that_live_on_read_the_data_set_that_is_measured(bench):
 
     persistent = {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}
     trainer = bench.trainer(eval_dataset=own, compute_metrics=count, **persistent)
-    for rows in (two, three, None, {"a": two, "b": three}):
+    stream = with_candidates(load_video_dataset(bench.videos, streaming=True))
+    for rows in (two, three, stream, None, {"a": two, "b": three}):
         trainer.evaluate(rows)
-    assert counted == [2, 3, 4, 2, 3]
+    assert counted == [2, 3, 12, 4, 2, 3]
     kept = trainer.get_eval_dataloader(three)
     assert trainer.get_eval_dataloader(three) is kept, "its workers live on"
 
 
 def test_every_last_video_is_measured(bench):
-    """12 videos in batches of 5."""
+    """12 videos in batches of 5; of a stream, whatever the option says that would leave the last batch out."""
     seen = []
 
     def collect(prediction):
@@ -134,7 +135,9 @@ def test_every_last_video_is_measured(bench):
         return class_accuracy(prediction)
 
     bench.trainer(compute_metrics=collect, per_device_eval_batch_size=5).evaluate()
-    assert seen == [bench.dataset["label"][:]]
+    stream = with_candidates(load_video_dataset(bench.videos, streaming=True))
+    bench.trainer(compute_metrics=collect, per_device_eval_batch_size=5, dataloader_drop_last=True).evaluate(stream)
+    assert seen == [bench.dataset["label"][:]] * 2
 
 
 def test_rows_for_training_and_for_evaluation_are_not_confused(bench):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Sequence
 from types import SimpleNamespace
 
+import peft
 import pytest
 import torch
 from accelerate.data_loader import DataLoaderDispatcher
@@ -102,8 +104,10 @@ def test_collators_are_told_seed_and_epoch_by_whatever_trainer_runs(rendered, tm
 def test_one_process_on_several_gpus_is_refused(rendered, tmp_path):
     model = Bench("actionclip", rendered, tmp_path).new_model()
     settings = {"train_sampling_strategy": "random", "label_smoothing_factor": 0.0, "fp16": False, "world_size": 1}
-    with pytest.raises(ValueError, match="2 GPUs.*torchrun"):
-        TrainerRules().on_init_end(SimpleNamespace(n_gpu=2, **settings), None, None, model=model)
+    adapted = peft.get_peft_model(copy.deepcopy(model), peft.LoraConfig(target_modules=list(model.lora_targets)))
+    for each in (model, adapted):
+        with pytest.raises(ValueError, match="2 GPUs.*torchrun"):
+            TrainerRules().on_init_end(SimpleNamespace(n_gpu=2, **settings), None, None, model=each)
 
 
 class Endless(torch.utils.data.IterableDataset):
