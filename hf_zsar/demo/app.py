@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 MAX_MB = 200
 KEPT = 20  # uploads of the largest size that may lie on the disk at once
+SESSIONS = 256  # pages whose state Gradio keeps, some 75 KB each; one that was let go gets a new one
 QUEUE = 64  # questions that may wait at once
 MOST_WAITING = 32, 8  # of them from one address, behind which there may be many people, and of one page
 # What a stranger's video may take here, through the limits that hold for every reader (see `processing/limits.py`).
@@ -246,6 +247,7 @@ def launch(
         server_name=host,
         server_port=port,
         max_file_size=most,
+        state_session_capacity=SESSIONS,
         prevent_thread_lock=not block,
         quiet=not block,
         show_error=False,
