@@ -214,8 +214,11 @@ class FileReader(MediaReader):
 
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
         self._media.rewind()
+        time = None
         for time, _, picture in self._shown(self._media.frames()):
             yield time, torch.from_numpy(np.ascontiguousarray(picture))
+        if time is None:
+            raise self._nothing()
         self._warn()
 
     def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:

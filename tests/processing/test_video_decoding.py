@@ -19,6 +19,7 @@ from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
 from hf_zsar.processing.video_reading import VideoReadError, VideoReadWarning, open_video
 from hf_zsar.processing.video_sources import media_source
 from tests.processing.conftest import SYNTHETIC
+from tests.processing.test_video_sources import BareFile
 from tests.videos import frame_number, repeat_video, sequential_frames, write_video
 
 
@@ -446,3 +447,28 @@ def test_hostile_sizes_do_not_hang_or_crash(synthetic, tmp_path):
         except VideoReadError:
             outcomes.add("error")
     assert outcomes == {"frames", "error"}
+
+
+WAYS_TO_READ = {
+    "facts": lambda source: open_video(source).info,
+    "at once": lambda source: open_video(source).read_at([0.0, 0.5]),
+    "key frames": lambda source: open_video(source).read_at([0.0], mode="keyframe"),
+    "windows": lambda source: list(open_video(source).windows(0.5)),
+    "iteration": lambda source: list(open_video(source).iter_frames()),
+    "live windows": lambda source: list(open_video(BareFile(source.read_bytes())).windows(0.5)),
+    "live iteration": lambda source: list(open_video(BareFile(source.read_bytes())).iter_frames()),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_READ)
+@pytest.mark.parametrize("suffix", ["mkv", "avi"])
+def test_a_file_of_which_no_frame_decodes_is_no_empty_video(tmp_path, suffix, way):
+    path = write_video(tmp_path / f"a.{suffix}", 12, fps=12, codec="mpeg4")
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    content = path.read_bytes()
+    for packet in packets:
+        content = content.replace(packet, bytes(len(packet)))
+    path.write_bytes(content)
+    with pytest.raises(VideoReadError, match="no frame can be decoded"):
+        WAYS_TO_READ[way](path)
