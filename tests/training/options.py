@@ -244,6 +244,8 @@ def unused_columns(bench: Bench) -> None:
 
 @option("a data set without `with_candidates`")
 def bare_rows(bench: Bench) -> None:
+    with pytest.raises(ValueError, match="judged against.*with_candidates"):
+        bench.trainer(train_dataset=bench.dataset, remove_unused_columns=False).train()
     with expect_refusal("with_candidates", KeyError):
         bench.trainer(train_dataset=bench.dataset).train()
 

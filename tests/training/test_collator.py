@@ -217,8 +217,9 @@ def test_a_processor_of_many_views_trains_on_one(dataset):
 
 
 def test_number_and_sampler_of_frames_can_be_chosen(dataset):
-    batch = collator_of(num_frames=2)([dataset[0]])
-    assert batch["pixel_values_videos"].shape[1] == 2
+    cached = {"frames": [jpeg((200, 0, 0))] * 6, "label": 1}
+    for row in (dataset[0], with_candidates(dataset)[0], cached, with_candidates([cached], NAMES)[0]):
+        assert collator_of(num_frames=2)([row])["pixel_values_videos"].shape[1] == 2
     with pytest.raises(ValueError, match="Unknown sampling"):
         collator_of(sampling="nonsense")([dataset[0]])
 

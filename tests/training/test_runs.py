@@ -212,6 +212,8 @@ def test_the_collator_says_why_columns_are_missing():
     collator = VideoTextCollator(tiny_processor("rest"), ["a", "b"])
     with pytest.raises(KeyError, match="remove_unused_columns=False"):
         collator([{"label": 1}])
+    with pytest.raises(KeyError, match="no 'label'"):
+        collator([{"video": "a.mp4"}])
 
 
 def test_accumulation_equals_the_large_batch(rendered, start, tmp_path):
@@ -225,6 +227,13 @@ def test_accumulation_equals_the_large_batch(rendered, start, tmp_path):
     )
     large = tiny_recipe("stdd", rendered, config, tmp_path / "large", optimization=options)
     assert largest_difference(train(small), train(large)) < 1e-5
+
+
+@pytest.mark.parametrize("options", [{"save_strategy": "no"}, {"save_strategy": "epoch", "save_total_limit": 1}])
+def test_an_average_of_checkpoints_that_are_not_kept_is_refused(options, tmp_path):
+    arguments = TrainingArguments(str(tmp_path), report_to="none", use_cpu=True, **options)
+    with pytest.raises(ValueError, match="average_from needs"):
+        ZSARTrainer(model=tiny_model("actionclip"), args=arguments, average_from=1)
 
 
 @pytest.mark.parametrize("way", WAYS)
