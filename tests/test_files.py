@@ -478,7 +478,10 @@ BARE_WRITERS = {
         "processing/processing_zsar.py": {"save_pretrained"},
     },
     "appends, forced to the disk line by line": {"hf_zsar/files.py": {"append_line"}},
-    "temporary files": {"processing/video_download.py": {"spool"}, "hf_zsar/demo/app.py": {"launch"}},
+    "temporary files": {
+        "processing/video_download.py": {"_temporary_file"},
+        "hf_zsar/demo/guard.py": {"upload_folder"},
+    },
     "opens the null device": {"hf_zsar/cli/__init__.py": {"_prepare_streams"}},
     "makes this repository's own files": {"hf_zsar/hub/method_cards.py": {"main"}},
 }
