@@ -14,7 +14,7 @@ from transformers import initialization as init
 
 
 class TemporalConvolution(nn.Conv3d):
-    """Kernel 3x1x1 as a 2D convolution over time and place: the same numbers, at least as fast.
+    """Kernel 3x1x1 as a 2D convolution over time and place, which gives the same numbers.
 
     On CPUs with AVX-512 torch's 3D convolution returns wrong gradients of the weights, now and then NaN, for bfloat16
     clips of two frames (2.13; found by `test_autocast_trains_and_scores_as_float32_does`). The last stage of this
