@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import os
 import signal
@@ -206,6 +208,21 @@ def test_an_upload_must_say_how_long_it_is(running: tuple[Any, str]) -> None:
     with socket.create_connection((host, int(port)), timeout=30) as raw:
         raw.sendall(b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         assert b" 411 " in raw.recv(1000)
+
+
+def test_an_upload_that_a_full_disk_cannot_hold(tmp_path: Path) -> None:
+    async def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    sent: list[dict[str, Any]] = []
+    scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "headers": [(b"content-length", b"9")]}
+    guarding = guard.Guard(full, tmp_path, 10, 100, lambda *question: None)
+    asyncio.run(guarding(scope, full, send))
+    assert sent[0]["status"] == 507 and b"no room for uploads" in sent[1]["body"]
+    assert not guarding._uploading, "its place is free again"
 
 
 def test_a_slow_upload_is_given_up(running: tuple[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
