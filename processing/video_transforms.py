@@ -6,7 +6,7 @@ Each step is a function on `[T, H, W, 3]` or `[N, 3, H, W]`, so that training au
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from .limits import hold_to
 RESAMPLES = {"bicubic": "bicubic", "bilinear": "bilinear", 2: "bilinear", 3: "bicubic"}
 # Grey levels up to which frames become floats all at once, 4 bytes each.
 FLOAT_AT_ONCE = 2**26
-ROUNDINGS = {"round": round, "floor": math.floor, "ceil": math.ceil}
+ROUNDINGS: dict[str, Callable[[float], int]] = {"round": round, "floor": math.floor, "ceil": math.ceil}
 
 
 def channels_first(frames: torch.Tensor) -> torch.Tensor:
@@ -120,21 +120,19 @@ def normalize(
         float32, contiguous, never sharing memory with `frames`.
     """
     # A division: of grey levels by 255 it rounds as transformers' multiplication in float64 does.
-    divisor = 1.0 if rescale_factor is None else 1 / rescale_factor
-    channels = frames.shape[-3]
-    mean, std = ([0.0] * channels, [1.0] * channels) if mean is None else (mean, std)
+    divisor, channels = 1.0 if rescale_factor is None else 1 / rescale_factor, frames.shape[-3]
+    centers, spreads = ([0.0] * channels, [1.0] * channels) if mean is None or std is None else (mean, std)
     if frames.device.type != "cpu" or frames.requires_grad:
-        mean, std = (
-            torch.tensor(each, dtype=torch.float32, device=frames.device).view(-1, 1, 1) for each in (mean, std)
-        )
-        return (frames.to(torch.float32, memory_format=torch.contiguous_format) / divisor - mean) / std
+        grey = frames.to(torch.float32, memory_format=torch.contiguous_format) / divisor
+        center, spread = (torch.tensor(each, dtype=torch.float32, device=frames.device) for each in (centers, spreads))
+        return (grey - center.view(-1, 1, 1)) / spread.view(-1, 1, 1)
     # numpy, because waking torch's threads takes longer than this, and many readers may be doing it at once.
     source, out = frames.numpy(), np.empty(frames.shape, dtype=np.float32)
     for channel in range(channels):
         plane = out[..., channel, :, :]
         np.divide(source[..., channel, :, :], np.float32(divisor), out=plane, dtype=np.float32, casting="unsafe")
-        plane -= np.float32(mean[channel])
-        plane /= np.float32(std[channel])
+        plane -= np.float32(centers[channel])
+        plane /= np.float32(spreads[channel])
     return torch.from_numpy(out)
 
 
