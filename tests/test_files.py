@@ -471,7 +471,6 @@ BARE_WRITERS = {
         "hf_zsar/training/checkpoints.py": {"save_checkpoint"},
         "hf_zsar/training/weight_averaging.py": {"write"},
     },
-    "moves finished files into place, one by one": {"hf_zsar/hub/card_callback.py": {"_write"}},
     "the method of transformers that fills a folder of the caller's": {
         "hf_zsar/pipeline_zero_shot_video_classification.py": {"save_pretrained"},
         "modeling/modeling_zsar.py": {"save_pretrained"},

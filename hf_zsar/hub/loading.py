@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,16 +122,20 @@ def check_folder(source: Any) -> None:
 
 
 def complete(loaded: Any) -> Any:
-    """A model, or a pipeline, as it is.
+    """A model of ours, or a pipeline, as it is; errors as [`check_missing`]."""
+    model = getattr(loaded, "model", loaded)
+    check_missing(model, getattr(model, "missing_weights", ()))
+    return loaded
 
+
+def check_missing(model: PreTrainedModel, missing: Collection[str]) -> None:
+    """
     Raises:
         ValueError: the file that it was loaded from lacks weights, of which transformers warns and makes random ones.
     """
-    model = getattr(loaded, "model", loaded)
-    if missing := getattr(model, "missing_weights", ()):
+    if missing:
         name = getattr(model.config, "_name_or_path", "") or type(model).__name__
-        raise ValueError(f"{name} lacks {len(missing)} of its weights, such as {missing[0]}: its file is not whole.")
-    return loaded
+        raise ValueError(f"{name} lacks {len(missing)} of its weights, such as {min(missing)}: its file is not whole.")
 
 
 @contextmanager
