@@ -1,4 +1,4 @@
-"""`hf-zsar models` and the table of the README."""
+"""`hf-zsar models` and the table of its page."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.conftest import REPO_ROOT
 def test_the_list_is_complete_and_each_figure_has_its_source(capsys):
     assert main(["models"]) == 0
     printed = capsys.readouterr().out
-    readme = (REPO_ROOT / "README.md").read_text(encoding="utf-8")
+    page = (REPO_ROOT / "modeling/README.md").read_text(encoding="utf-8")
     for spec in ENCODERS.values():
         assert (
             f"{spec.name}  [{spec.model_type}]" in printed
             and f"--model {spec.example}\n" * bool(spec.example) in printed
         )
-        assert all(name in readme for name in spec.name.split(", ")), f"the README does not name {spec.name}"
+        assert all(name in page for name in spec.name.split(", ")), f"the page does not name {spec.name}"
         assert not spec.figures or "(" in spec.figures, "a figure without its source"
 
 
