@@ -83,6 +83,8 @@ class ZSARPreTrainedModel(PreTrainedModel):
     # What the training loss contrasts a video with: "per_sample", the text of every video of the batch (a class may
     # stand twice); "distinct", every class of the batch once; "all", all classes.
     text_candidates: str = "distinct"
+    # Whether the sigmoid of a logit is a probability, whatever the other labels are.
+    scores_each_label: bool = False
     # role -> prefixes of the names of its parameters; see `role_of`.
     parameter_roles: dict[str, tuple[str, ...]] = {}
     # Linear layers of the towers that low-rank adapters go to, as `target_modules` of peft's `LoraConfig`.

@@ -465,7 +465,7 @@ BARE_WRITERS = {
     "fills a temporary folder, or draws a temporary file, of its caller": {
         "hf_zsar/conversion/checkpoint_files.py": {"_write"},
         "hf_zsar/explanation.py": {"_draw_gif"},
-        "hf_zsar/hub/exporting.py": {"_update_json", "_write_readme"},
+        "hf_zsar/hub/exporting.py": {"_add_adapter", "_update_json", "_write_readme"},
         "hf_zsar/hub/pushing.py": {"_name_repository", "_take_along"},
         "hf_zsar/hub/space.py": {"write_space"},
         "hf_zsar/training/checkpoints.py": {"save_checkpoint"},
