@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -145,8 +145,13 @@ class LiveReader(MediaReader):
         elif self._media.format in JOIN_MARKS and taken - read > taken / 10 + 2048:
             self._media.remark(f"the last {taken - read:,} of {taken:,} bytes are not looked at")
 
+<<<<<<< HEAD:processing/video_reader_streams.py
     def _ending(self) -> tuple[float, TimedFrame]:
         return self.duration, next(self._shown([self._last]))
+=======
+    def _ending(self) -> tuple[float, Shown]:
+        return self.duration, next(self._shown([self._last] if self._last else []))
+>>>>>>> main:processing/video_streams.py
 
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
         for frame in self._shown(self._frames()):
@@ -186,14 +191,15 @@ class IteratorReader(VideoReader):
 
     @property
     def timestamps(self) -> np.ndarray:
-        return self.read_at([]).timestamps
+        return np.asarray(self.read_at([]).timestamps)  # which refuses, as there is no way back
 
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
-        clock, start = Clock(MICROSECOND), None
+        clock = Clock(MICROSECOND)
+        start: int | None = None
         length = MICROSECOND / self._rate
         for number, item in enumerate(self._source):
             time, picture = item if isinstance(item, tuple) else (number / self._rate, item)
-            frames = as_frames([picture])
+            frames = cast(torch.Tensor, as_frames([picture]))
             if not math.isfinite(time):
                 raise VideoReadError(f"{self.name}: {time} is not a time.")
             ticks, _ = clock.place(round(time * MICROSECOND), None, length, True)
@@ -203,7 +209,7 @@ class IteratorReader(VideoReader):
                 self._warned = True
                 what = "the clock starts anew or jumps; the parts are shown one after the other"
                 warnings.warn(f"{self.name}: {what}.", VideoReadWarning, stacklevel=2)
-            self._shape = tuple(frames.shape[1:3])
+            self._shape = (frames.shape[1], frames.shape[2])
             self._end = seconds + 1 / self._rate
             yield seconds, frames[0]
 
@@ -221,8 +227,13 @@ class IteratorReader(VideoReader):
                 return
             yield self._last
 
+<<<<<<< HEAD:processing/video_reader_streams.py
     def _ending(self) -> tuple[float, TimedFrame]:
         return self._end, self._last
+=======
+    def _ending(self) -> tuple[float, Shown]:
+        return self._end, cast(Shown, self._last)  # a window is open
+>>>>>>> main:processing/video_streams.py
 
 
 __all__ = ["IteratorReader", "LiveReader", "StreamReader"]

@@ -54,9 +54,11 @@ def draw_transfer(parts: Mapping[str, Sequence[Mapping[str, Any]]], path: str) -
     heights = [max(len(rows), 1) for rows in parts.values()]
     figure = new_figure(8, 0.6 * len(parts) + 0.3 * sum(heights))
     axes = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
+    largest = max((row["weight"] for rows in parts.values() for row in rows), default=1.0)
     for each, (label, rows) in zip(axes, parts.items(), strict=True):
         names, weights = [row["seen_class"] for row in rows], [row["weight"] for row in rows]
         draw_bars(each, names, weights, title=f"{label}: share of each seen class")
+        each.set_xlim(0, 1.15 * largest)
     save(figure, path)
 
 

@@ -62,7 +62,9 @@ def draw_bars(
     plain_axes(axes, "bottom", "left", title=title)
     name_rows(axes, names)
     axes.set_xticks([])
-    axes.set_xlim(min(0, 1.25 * min(values, default=0)), 1.15 * max(1e-9, *values, 1e-9))
+    low, high = min(0, *values, 0), max(1e-9, *values, 1e-9)
+    room = 0.15 * (high - low)  # for the values
+    axes.set_xlim(low - room * (low < 0), high + room)
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:

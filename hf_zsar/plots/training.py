@@ -26,7 +26,8 @@ def draw_history(records: Sequence[Mapping[str, Any]], path: str | os.PathLike) 
     _draw_line(axes, records, "loss", 1, BLUE)
     if any("top1" in record for record in records):
         right = axes.twinx()
-        plain_axes(right, ylabel="top-1 on the evaluation set (%)", ylim=(0, 100))
+        plain_axes(right, "left", ylabel="top-1 on the evaluation set (%)", ylim=(0, 100))
+        right.spines["right"].set_visible(True)
         _draw_line(right, records, "top1", 100, ORANGE)
     save(figure, path)
 

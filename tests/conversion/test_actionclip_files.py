@@ -122,7 +122,7 @@ def test_convolution_of_the_official_code_keeps_its_layout_unless_told(tmp_path)
 def test_files_that_are_refused(tmp_path):
     official = official_file(tmp_path / "official.pt")
     ported = mmaction2_file(tmp_path / "ported.pth")
-    with pytest.raises(ConversionError, match="no checkpoint of the official ActionCLIP code"):
+    with pytest.raises(ConversionError, match="not a checkpoint of the official ActionCLIP code"):
         convert(ported)
     with pytest.raises(ConversionError, match="no 'state_dict'"):
         convert_mmaction2(official)

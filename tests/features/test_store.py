@@ -218,7 +218,7 @@ def test_what_is_no_store_is_refused_and_left_as_it_is(tmp_path):
         FeatureStore.open(tmp_path / "none")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(StoreError, match="no store of features"):
+    with pytest.raises(StoreError, match="not a store of features"):
         FeatureStore.open(tmp_path / "mine")
     for call in (check_place, lambda folder: FeatureStore.claim(folder, header())):
         with pytest.raises(StoreError, match="not empty and no store"):

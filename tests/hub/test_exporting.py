@@ -114,7 +114,7 @@ def test_only_an_earlier_export_is_replaced_and_only_when_asked_to(draft: Path) 
     precious = draft.parent / "thesis"
     precious.mkdir()
     (precious / "config.json").write_text("{}")
-    with pytest.raises(FileExistsError, match="no earlier export"):
+    with pytest.raises(FileExistsError, match="not an earlier export"):
         export(model, processor, precious, verify=False, overwrite=True)
 
 
