@@ -67,12 +67,8 @@ class ZSARVideoProcessor(VideoProcessorMixin):
     """
 
     model_input_names = ["pixel_values_videos"]
-<<<<<<< HEAD
     is_one_video = staticmethod(is_one_video)
-    valid_kwargs = ZSARVideoProcessorKwargs
-=======
     valid_kwargs = ZSARVideoProcessorKwargs  # type: ignore[assignment]
->>>>>>> main
 
     do_resize = True
     size = {"shortest_edge": 256}

@@ -145,13 +145,8 @@ class LiveReader(MediaReader):
         elif self._media.format in JOIN_MARKS and taken - read > taken / 10 + 2048:
             self._media.remark(f"the last {taken - read:,} of {taken:,} bytes are not looked at")
 
-<<<<<<< HEAD:processing/video_reader_streams.py
     def _ending(self) -> tuple[float, TimedFrame]:
-        return self.duration, next(self._shown([self._last]))
-=======
-    def _ending(self) -> tuple[float, Shown]:
         return self.duration, next(self._shown([self._last] if self._last else []))
->>>>>>> main:processing/video_streams.py
 
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
         for frame in self._shown(self._frames()):
@@ -227,13 +222,8 @@ class IteratorReader(VideoReader):
                 return
             yield self._last
 
-<<<<<<< HEAD:processing/video_reader_streams.py
     def _ending(self) -> tuple[float, TimedFrame]:
-        return self._end, self._last
-=======
-    def _ending(self) -> tuple[float, Shown]:
-        return self._end, cast(Shown, self._last)  # a window is open
->>>>>>> main:processing/video_streams.py
+        return self._end, cast(TimedFrame, self._last)  # a window is open
 
 
 __all__ = ["IteratorReader", "LiveReader", "StreamReader"]

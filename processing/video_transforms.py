@@ -106,8 +106,8 @@ def normalize(
         scale, shift = scale / np.asarray(std), -np.asarray(mean, dtype=float) / np.asarray(std)
     if frames.device.type != "cpu" or frames.requires_grad:
         term, factor = (torch.as_tensor(each, dtype=torch.float32, device=frames.device) for each in (shift, scale))
-        grey = frames.to(torch.float32, memory_format=torch.contiguous_format)
-        return torch.addcmul(term.view(-1, 1, 1), grey, factor.view(-1, 1, 1))
+        gray = frames.to(torch.float32, memory_format=torch.contiguous_format)
+        return torch.addcmul(term.view(-1, 1, 1), gray, factor.view(-1, 1, 1))
     # numpy, because waking torch's threads takes longer than this, and many readers may be doing it at once.
     source, out = frames.numpy(), np.empty(frames.shape, dtype=np.float32)
     for channel in range(len(scale)):
