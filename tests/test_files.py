@@ -70,7 +70,7 @@ def draw_result(path: Path) -> None:
 def draw_parts(path: Path) -> None:
     from hf_zsar.plots.scores import draw_transfer
 
-    draw_transfer({"a": [{"seen_class": "b", "weight": 0.5}]}, path)
+    draw_transfer({name: [{"seen_class": "b", "weight": 0.5}] for name in "abcdef"}, path)
 
 
 def draw_a_graph(path: Path) -> None:
