@@ -27,7 +27,7 @@ class MediaReader(VideoReader):
         self.name = media.name
         self._media = media
         self._as_stored = as_stored
-        self._told: set[str] = set()
+        self._said: set[str] = set()
         self._shape: tuple[int, int, int] | None = None  # of the first picture, once one is known
         self._timeline: Timeline
 
@@ -97,9 +97,9 @@ class MediaReader(VideoReader):
 
     def _warn(self) -> None:
         media = self._media
-        news = [each for each in (*media.damage, *media.remarks) if each not in self._told]
+        news = [each for each in (*media.damage, *media.remarks) if each not in self._said]
         if news:
-            self._told.update(news)
+            self._said.update(news)
             rest = " The readable frames are used." if media.damage else ""
             warnings.warn(f"{self.name}: {'; '.join(news)}.{rest}", VideoReadWarning, stacklevel=3)
 
