@@ -1,8 +1,14 @@
 """Space-time cross attention of STDD: window masks, channel mixing and the block, as pure functions.
 
+<<<<<<< HEAD
+Source: arXiv 2412.09895 and its specification, 2.1. A second pass of a block's *own* attention runs over some of the
+patches, after channels have been exchanged with neighboring frames; its outputs replace those patches in the
+shortcut. Nothing is learned here. All mixing happens outside `layer.self_attn`, so every attention implementation
+=======
 Source: arXiv 2412.09895 and its code (card of STDD, S3 to S5). A second pass of a block's *own* attention runs over
 some of the patches, after channels have been exchanged with neighboring frames; its outputs replace those patches in
 the shortcut. Nothing is learned here. All mixing happens outside `layer.self_attn`, so every attention implementation
+>>>>>>> main
 serves.
 """
 
@@ -132,7 +138,7 @@ def mix_channels(tokens: torch.Tensor, channel_fold: int, scale: int) -> torch.T
     """Exchange channels between frames up to `scale` apart ("continual mixing").
 
     With `f = W // channel_fold`, the first f channels come from earlier and the next f from later frames: all f from
-    the direct neighbour, then half as many from two frames away (overwriting), and so on. Frames outside give zeros;
+    the direct neighbor, then half as many from two frames away (overwriting), and so on. Frames outside give zeros;
     the other channels stay.
 
     Args:

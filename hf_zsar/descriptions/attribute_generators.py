@@ -1,4 +1,8 @@
+<<<<<<< HEAD
+"""Generators of description attributes (specification of DA-STI, 4.5): a bank is built by asking one label by label.
+=======
 """Generators of description attributes (card of DA-STI, S1 and R5): given ones, a language model, a chain.
+>>>>>>> main
 
 The extractor for given texts is `hf_zsar.descriptions.keywords.KeywordExtractor`. The prompt and the choice of the
 model are ours: the paper's were not available to us.
@@ -11,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from hf_zsar.processing.descriptions import Descriptions, canonical_key
+from hf_zsar.processing.descriptions import canonical_key
 
 from .journal import Journal, cache_key
 from .keywords import KeywordExtractor, keep_distinct
@@ -43,6 +47,8 @@ class AttributeGenerator(Protocol):
         ...
 
 
+<<<<<<< HEAD
+=======
 class StaticAttributes:
     """Attributes that somebody wrote: a `Descriptions` value, a mapping or a file."""
 
@@ -86,6 +92,7 @@ class ChainGenerator:
         return []
 
 
+>>>>>>> main
 @dataclass
 class _Answer:
     attributes: list[str]
