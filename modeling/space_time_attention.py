@@ -1,14 +1,8 @@
 """Space-time cross attention of STDD: window masks, channel mixing and the block, as pure functions.
 
-<<<<<<< HEAD
-Source: arXiv 2412.09895 and its specification, 2.1. A second pass of a block's *own* attention runs over some of the
-patches, after channels have been exchanged with neighboring frames; its outputs replace those patches in the
-shortcut. Nothing is learned here. All mixing happens outside `layer.self_attn`, so every attention implementation
-=======
 Source: arXiv 2412.09895 and its code (card of STDD, S3 to S5). A second pass of a block's *own* attention runs over
 some of the patches, after channels have been exchanged with neighboring frames; its outputs replace those patches in
 the shortcut. Nothing is learned here. All mixing happens outside `layer.self_attn`, so every attention implementation
->>>>>>> main
 serves.
 """
 

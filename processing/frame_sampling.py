@@ -104,11 +104,7 @@ def actionclip_train(
 
 
 def mmaction(total: int, num_frames: int, num_views: int = 1) -> np.ndarray:
-<<<<<<< HEAD
-    """mmaction2's evaluation sampler, one clip: floor of the segment center (spec actionclip 4)."""
-=======
     """mmaction2's evaluation sampler, one clip: floor of the segment center (card of ActionCLIP, S1)."""
->>>>>>> main
     _one_view("mmaction", num_views)
     return ((2 * np.arange(num_frames) + 1) * total // (2 * num_frames))[None]
 

@@ -1,10 +1,6 @@
 """Checkpoints and text features in the layout of the official STDD code, as a user has trained or computed them.
 
-<<<<<<< HEAD
-No weights of STDD were published, and its repository has no license (specification 5): nothing of it ships here, and
-=======
 No weights of STDD were published, and its repository has no license: nothing of it ships here, and
->>>>>>> main
 what is converted is marked (`config.source_license = "none"`) so that it is not pushed unless told. Epoch files hold
 the student (`model.`), sometimes the frozen teacher (`raw_model.`), and the projector of the distillation loss
 (`projector_v.`); averaged files hold the student alone.

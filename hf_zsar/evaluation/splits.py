@@ -48,11 +48,7 @@ def source_group(dataset: str, clip: str) -> str:
 def held_out_clips(
     dataset: str, videos_by_class: Mapping[str, Sequence[str]], share: float = 0.2, seed: int = 0
 ) -> dict[str, list[str]]:
-<<<<<<< HEAD
-    """Clips of every class to keep out of training for generalized zero-shot evaluation (our reading, section 7).
-=======
     """Clips of every class to keep out of training for generalized zero-shot evaluation (our reading).
->>>>>>> main
 
     UCF101 is drawn by group, so that no source video lies on both sides; the others by clip. The draw of a class
     depends on its own clips and the seed alone, so a class is cut the same way in every seen/unseen split.
