@@ -1,9 +1,9 @@
 """ResT: zero-shot action recognition by semantic transfer among visual prototypes.
 
-Re-implementation of the idea of arXiv 2205.01657, whose architecture and losses are not fully published (see the
-specification of ResT; all that is not stated there is our reading). One transformer reads videos, label texts, or
-both. Training pairs a video with its label; at inference the video goes in alone. Candidates are never compared with a
-video through text: their visual prototypes are composed out of those of seen classes, by how related the labels are.
+Re-implementation of the idea of arXiv 2205.01657, whose architecture and losses are not fully published (card of ResT:
+what is not stated in S1 to S7 is our reading). One transformer reads videos, label texts, or both. Training pairs a
+video with its label; at inference the video goes in alone. Candidates are never compared with a video through text:
+their visual prototypes are composed out of those of seen classes, by how related the labels are.
 """
 
 from __future__ import annotations
@@ -326,7 +326,7 @@ class ResTModel(ZSARPreTrainedModel):
         parts: dict[str, torch.Tensor] | None = None,
         **inputs: Any,
     ) -> torch.Tensor:
-        """Sum of the three losses, weighted (specification 3.1): classification of the video pass over the seen
+        """Sum of the three losses, weighted (card of ResT, R3): classification of the video pass over the seen
         classes, alignment of the video with the text pass, matching in the joint pass. In evaluation mode, and without
         `cross_modal`, cross-entropy over the candidates.
 

@@ -1,7 +1,7 @@
 """What is known about labels beyond their names: a file per label set, made offline, read when prompts are built.
 
-Two kinds: `"attributes"`, the keyword lists of DA-STI (arXiv 2510.27255; file format and loading rules: specification
-4.2 and 4.3), and `"graph"`, the action graphs of STDD (arXiv 2412.09895). Making such files is `hf-zsar describe`.
+Two kinds: `"attributes"`, the keyword lists of DA-STI (arXiv 2510.27255; card of DA-STI, S1 and R5), and `"graph"`,
+the action graphs of STDD (arXiv 2412.09895; card of STDD, S6). Making such files is `hf-zsar describe`.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def at_fps(
 
 
 def actionclip(total: int, num_frames: int, num_views: int = 1) -> np.ndarray:
-    """ActionCLIP's evaluation sampler (spec actionclip 4); one view."""
+    """ActionCLIP's evaluation sampler (card of ActionCLIP, S1); one view."""
     _one_view("actionclip", num_views)
     steps = np.arange(num_frames)
     if num_frames == 1:
@@ -92,8 +92,8 @@ def actionclip(total: int, num_frames: int, num_views: int = 1) -> np.ndarray:
 def actionclip_train(
     total: int, num_frames: int, num_views: int = 1, generator: Generator | None = None
 ) -> np.ndarray:
-    """ActionCLIP's training sampler (spec actionclip 4): one random frame per segment; a video with no more frames
-    than asked for gives all of them and random repeats, sorted."""
+    """ActionCLIP's training sampler (card of ActionCLIP, S1): one random frame per segment; a video with no more
+    frames than asked for gives all of them and random repeats, sorted."""
     _one_view("actionclip_train", num_views)
     random = numpy_generator(generator)
     if total <= num_frames:
@@ -104,12 +104,12 @@ def actionclip_train(
 
 
 def mmaction(total: int, num_frames: int, num_views: int = 1) -> np.ndarray:
-    """mmaction2's evaluation sampler, one clip: floor of the segment centre (spec actionclip 4)."""
+    """mmaction2's evaluation sampler, one clip: floor of the segment center (card of ActionCLIP, S1)."""
     _one_view("mmaction", num_views)
     return ((2 * np.arange(num_frames) + 1) * total // (2 * num_frames))[None]
 
 
-# By index: BIKE, which DA-STI follows (spec da_sti 3.4) --------------------------------------------------------------
+# By index: BIKE, which DA-STI follows (card of DA-STI, S7) -----------------------------------------------------------
 
 BIKE_WINDOW = 128
 
@@ -165,7 +165,7 @@ def bike_dense_train(
     return ((start + BIKE_WINDOW // num_frames * np.arange(num_frames)) % total)[None]
 
 
-# By index: SlowFast, which STDD follows (spec stdd 4) ----------------------------------------------------------------
+# By index: SlowFast, which STDD follows (card of STDD, S1) -----------------------------------------------------------
 
 
 def slowfast(
@@ -213,7 +213,7 @@ def _slowfast_clip(
     return first + np.minimum(max(last - first, 0), np.floor(steps).astype(int))
 
 
-# By index: E2E, which ResT's 3D preset follows (spec rest 4.1) -------------------------------------------------------
+# By index: E2E, which ResT's 3D preset follows (card of ResT, S7) ----------------------------------------------------
 
 
 def consecutive(total: int, num_frames: int, num_views: int = 1) -> np.ndarray:

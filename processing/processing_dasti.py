@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 # Groups of tokens that are no words, and of those that are kept as words though they belong to no attribute.
 NO_WORD, CONTEXT = -1, -2
 
-# How BIKE reads labels (specification 2.4, 2.5 and 6.1).
+# How BIKE reads labels (card of DA-STI, S6).
 BIKE_TEXT = dict(word_source="class", word_mask_mode="all", text_pad_token_id=0, clean_labels=False)
 
 # A text and the character spans of the words in it, one per attribute.
@@ -30,7 +30,7 @@ Row = tuple[str, tuple[tuple[int, int], ...]]
 
 
 class DASTIProcessor(ZSARProcessor):
-    """Videos and labels for DA-STI (arXiv 2510.27255; specification 2.4, 2.6, 4.4).
+    """Videos and labels for DA-STI (arXiv 2510.27255; card of DA-STI, S1, S6 and R3).
 
     Args:
         attribute_encoding: `"sentence"`, all attributes of a class in one row, or `"per_attribute"`, one row each,

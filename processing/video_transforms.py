@@ -82,8 +82,8 @@ def crop_offsets(
 ) -> list[tuple[int, int]]:
     """Top-left corners `(y, x)` of the centre crop, or of three crops along the longer side: first, centre, last.
 
-    The three crops stand at 0, 2 and 4 quarters of the spare room, in whole steps (spec da_sti 3.5). The half pixel of
-    the single crop is rounded as `rounding` says: `round` (to even, as torchvision), `floor` (as transformers) or
+    The three crops stand at 0, 2 and 4 quarters of the spare room, in whole steps (card of DA-STI, S8). The half pixel
+    of the single crop is rounded as `rounding` says: `round` (to even, as torchvision), `floor` (as transformers) or
     `ceil` (as SlowFast).
     """
     spare_y, spare_x = height - crop[0], width - crop[1]

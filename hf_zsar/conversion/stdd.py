@@ -1,6 +1,6 @@
 """Checkpoints and text features in the layout of the official STDD code, as a user has trained or computed them.
 
-No weights of STDD were published, and its repository has no licence (specification 5): nothing of it ships here, and
+No weights of STDD were published, and its repository has no license: nothing of it ships here, and
 what is converted is marked (`config.source_license = "none"`) so that it is not pushed unless told. Epoch files hold
 the student (`model.`), sometimes the frozen teacher (`raw_model.`), and the projector of the distillation loss
 (`projector_v.`); averaged files hold the student alone.
@@ -96,7 +96,7 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
 
 
 def official_video_options(clip: CLIPConfig, num_frames: int) -> dict[str, Any]:
-    """How the official evaluation samples, resizes and crops one view (specification 4)."""
+    """How the official evaluation samples, resizes and crops one view (card of STDD, S1 and S2)."""
     size = clip.vision_config.image_size
     return {
         "num_frames": num_frames,
@@ -156,7 +156,7 @@ def _settings(cfg: Any, source: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def _as_list(scales: Any) -> list[int] | None:
-    # The official ViT-L/14 configuration writes a bare number (specification 6, 6).
+    # The official ViT-L/14 configuration writes a bare number.
     return [scales] if isinstance(scales, int) else scales
 
 

@@ -1,4 +1,4 @@
-"""Generators of description attributes (specification of DA-STI, 4.5): given ones, a language model, a chain.
+"""Generators of description attributes (card of DA-STI, S1 and R5): given ones, a language model, a chain.
 
 The extractor for given texts is `hf_zsar.descriptions.keywords.KeywordExtractor`. The prompt and the choice of the
 model are ours: the paper's were not available to us.
@@ -44,7 +44,7 @@ class AttributeGenerator(Protocol):
 
 
 class StaticAttributes:
-    """Attributes that somebody wrote: a `Descriptions` value, a mapping or a file (specification 4.2)."""
+    """Attributes that somebody wrote: a `Descriptions` value, a mapping or a file."""
 
     kind = "manual"
     name = "static"

@@ -1,4 +1,4 @@
-"""Description attributes out of given texts, without a language model (specification of DA-STI, 4.5 B).
+"""Description attributes out of given texts, without a language model (card of DA-STI, R5).
 
 Candidates are noun phrases and verb phrases; a scorer orders them: `"rake"` (built in), `"yake"` (the YAKE package),
 or any function of yours. Optionally a text tower re-ranks them by what it thinks of the label.

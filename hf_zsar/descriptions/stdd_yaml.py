@@ -1,4 +1,4 @@
-"""Import of action graphs in the three-file YAML layout of the released STDD code (specification 2.5 and 6.10).
+"""Import of action graphs in the three-file YAML layout of the released STDD code (card of STDD, S6).
 
 The files of a data set are keyed by class name and *meant* to be aligned by position, because names differ between
 them ("fall floor" / "falling to the floor"). We match names first, in any spelling, and use the position for the rest.

@@ -1,7 +1,7 @@
 """What a protocol is: splits of clips and candidates, resolved to names, with the rule and the lists it stands on.
 
 The protocols themselves are built in `protocol_builders.py` out of packaged lists, and in `manifest.py` out of a
-user's own. Source of every rule: the specification of the protocols, sections 2 to 8; papers are named at each.
+user's own; each names the paper or code that its rule is from.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _GROUPS = {"ucf101": _UCF_GROUP, "hmdb51": _HMDB_GROUP}
 
 
 def half_classes(names: Sequence[str], seed: int) -> list[str]:
-    """The half of the classes that E2E, BIKE and Text4Vis draw for one seed (specs: protocols, section 3).
+    """The half of the classes that E2E, BIKE and Text4Vis draw for one seed.
 
     numpy's *legacy* generator, whose stream never changes: `permutation(C)[:C // 2]`. E2E passes the names sorted as
     ASCII, BIKE in the order of its label file; for UCF101 the two differ.
@@ -77,7 +77,7 @@ def source_group(dataset: str, clip: str) -> str:
 def held_out_clips(
     dataset: str, videos_by_class: Mapping[str, Sequence[str]], share: float = 0.2, seed: int = 0
 ) -> dict[str, list[str]]:
-    """Clips of every class to keep out of training for generalised zero-shot evaluation (our reading, section 7).
+    """Clips of every class to keep out of training for generalized zero-shot evaluation (our reading).
 
     UCF101 is drawn by group, so that no source video lies on both sides; the others by clip. The draw of a class
     depends on its own clips and the seed alone, so a class is cut the same way in every seen/unseen split.

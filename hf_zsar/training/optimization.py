@@ -1,4 +1,4 @@
-"""Parameter groups: which learning rate, which weight decay, and what stays frozen (recipe sections of the specs)."""
+"""Parameter groups: which learning rate, which weight decay, and what stays frozen."""
 
 from __future__ import annotations
 

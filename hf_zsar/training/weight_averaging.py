@@ -1,6 +1,6 @@
 """Averages of weights: over the checkpoints of a run, and between a fine-tuned model and the CLIP it started from.
 
-The recipe that STDD is evaluated with (specification 3, after Open-VCLIP and FROSTER): the mean of the epochs'
+The recipe that STDD is evaluated with (card of STDD, S10; after Open-VCLIP and FROSTER): the mean of the epochs'
 weights, then, if wanted, some way back towards CLIP ("patching"). Works on modules, on state dicts and on saved
 folders; folders are read tensor by tensor, so that memory does not grow with the number of checkpoints.
 """

@@ -22,7 +22,7 @@ VECTORS = {
 }
 
 
-def test_same_words_find_the_twins_of_the_specification():
+def test_same_words_find_the_known_twins():
     train = load_class_names("kinetics700")
     for name, twins in (("ucf101", 21), ("hmdb51", 1)):
         assert len(filter_overlap(train, load_class_names(name)).dropped) == twins

@@ -1,4 +1,4 @@
-"""The three-file YAML layout, with the quirks of the released data (specification 6.10). All content here is ours."""
+"""The three-file YAML layout, with the quirks of the released data (card of STDD, S6). All content here is ours."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_rank_one_is_the_argmax_and_ranks_are_a_permutation(seed, levels):
 
 @given(st.integers(0, 10_000))
 def test_restricting_candidates_never_lowers_accuracy(seed):
-    """Accuracy among the candidates of a subset >= that of the same clips among all (specification, section 3)."""
+    """Accuracy among the candidates of a subset >= that of the same clips among all."""
     scores, targets = table(seed, clips=40, classes=9)
     subset = np.random.default_rng(seed).permutation(9)[:5]
     rows = np.isin(targets, subset)

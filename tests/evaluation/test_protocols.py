@@ -22,7 +22,7 @@ def sizes(protocol: str, dataset: str) -> list[int]:
     return [len(split.clips) for split in load_protocol(protocol, dataset).splits]
 
 
-def test_the_protocols_of_the_specification_are_there():
+def test_the_protocols_of_the_field_are_there():
     wanted = "full half_e2e half_bike test_splits k600_er_test k600_val xu2017 truze base2novel gzsl".split()
     wanted += [f"fewshot_{k}" for k in (2, 4, 8, 16)]
     assert set(wanted) <= set(PROTOCOLS)

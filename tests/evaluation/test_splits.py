@@ -56,7 +56,7 @@ def test_half_openvclip_is_reproduced(dataset):
     ],
 )
 def test_check_values_of_the_generator(count, seed, first, total):
-    """Published check values of the rule (specification: DA-STI, section 8)."""
+    """Published check values of the rule (card of DA-STI, S9)."""
     chosen = [int(name) for name in half_classes([str(i) for i in range(count)], seed)]
     assert set(first) <= set(chosen)
     assert sum(chosen) == total

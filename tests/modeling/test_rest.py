@@ -1,4 +1,4 @@
-"""ResT: backbone, passes, losses, prototypes, and that it learns (specification of ResT, 6.3)."""
+"""ResT: backbone, passes, losses, prototypes, and that it learns."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_temporal_convolution_is_the_3d_one_and_so_are_its_gradients(dtype, nu
         ),
     ],
 )
-def test_presets_have_the_size_of_the_specification(preset, tokens, parameters):
+def test_presets_have_the_known_size(preset, tokens, parameters):
     config = ResTConfig(num_seen_classes=664, text_config=BertConfig(), **preset)
     with torch.device("meta"):
         model = ResTModel(config)
