@@ -8,6 +8,9 @@ their visual prototypes are composed out of those of seen classes, by how relate
 
 from __future__ import annotations
 
+import html
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,6 +39,8 @@ from .visual_backbone import backbone_width, build_backbone, grid_size
 
 
 logger = logging.get_logger(__name__)
+
+_SEPARATORS = re.compile(r"[\s_/'’‘\"“”-]+")
 
 
 @dataclass
@@ -186,7 +191,7 @@ class ResTModel(ZSARPreTrainedModel):
         return normalize((hidden.float() * mask).sum(1) / mask.sum(1))
 
     def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
-        """Video pass: clips alone -> unit-norm `view_embeds`; views are averaged after normalisation.
+        """Video pass: clips alone -> unit-norm `view_embeds`; views are averaged after normalization.
 
         Without `cross_modal`, the mean over time (and grid) of the backbone's feature, and `frame_embeds`.
         """
@@ -296,9 +301,9 @@ class ResTModel(ZSARPreTrainedModel):
             top_k=config.transfer_top_k,
             ridge_lambda=config.transfer_ridge_lambda,
         )
-        seen = {plain_name(name): i for i, name in enumerate(config.seen_class_names)}
+        seen = {class_key(name): i for i, name in enumerate(config.seen_class_names)}
         for row, label in enumerate(labels or ()):
-            match = seen.get(plain_name(label))
+            match = seen.get(class_key(label))
             if match is not None and known[match]:
                 is_seen[row] = True
                 if config.exact_match_uses_seen_prototype:
@@ -377,7 +382,7 @@ class ResTModel(ZSARPreTrainedModel):
     def set_prototypes(
         self, prototypes: torch.Tensor, text_embeds: torch.Tensor, counts: torch.Tensor, names: Sequence[str]
     ) -> None:
-        """Replace the seen classes: prototypes `[S, d]` (normalised here), text embeddings `[S, D]`, counts `[S]`.
+        """Replace the seen classes: prototypes `[S, d]` (normalized here), text embeddings `[S, D]`, counts `[S]`.
 
         Raises:
             ValueError: the lengths differ, or the class head was trained for other classes.
@@ -402,7 +407,7 @@ class ResTModel(ZSARPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
     ) -> None:
-        """Compute the seen prototypes: the mean of the unit-norm video embeddings of each class, normalised.
+        """Compute the seen prototypes: the mean of the unit-norm video embeddings of each class, normalized.
 
         The model is put into evaluation mode for it (and back). Resumable and sharded: `hf_zsar.training.prototypes`.
 
@@ -431,9 +436,9 @@ class ResTModel(ZSARPreTrainedModel):
         self.train(training)
 
 
-def plain_name(label: str) -> str:
-    """Where spellings of one class name meet: case, underscores and white space do not count."""
-    return " ".join(label.replace("_", " ").split()).casefold()
+def class_key(name: str) -> str:
+    """Where the spellings of one class name meet, as in `processing/prompts.py`, which a model cannot import."""
+    return _SEPARATORS.sub("", unicodedata.normalize("NFKC", html.unescape(name)).casefold())
 
 
 __all__ = ["ResTModel", "ResTVideoFeatures"]

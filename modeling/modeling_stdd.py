@@ -107,7 +107,7 @@ class STDDModel(DualEncoderPreTrainedModel):
         patch_masks: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> VideoFeatures:
-        """Frames -> one embedding per frame; neighbouring frames have seen each other.
+        """Frames -> one embedding per frame; neighboring frames have seen each other.
 
         Args:
             pixel_values_videos: `[B, T, 3, H, W]` or `[B, V, T, 3, H, W]`. A window must tile the patch grid.

@@ -132,7 +132,7 @@ def mix_channels(tokens: torch.Tensor, channel_fold: int, scale: int) -> torch.T
     """Exchange channels between frames up to `scale` apart ("continual mixing").
 
     With `f = W // channel_fold`, the first f channels come from earlier and the next f from later frames: all f from
-    the direct neighbour, then half as many from two frames away (overwriting), and so on. Frames outside give zeros;
+    the direct neighbor, then half as many from two frames away (overwriting), and so on. Frames outside give zeros;
     the other channels stay.
 
     Args:

@@ -42,7 +42,7 @@ def numpy_generator(generator: Generator | None) -> Any:
 
 
 def uniform(duration: float, num_frames: int, num_views: int = 1) -> np.ndarray:
-    """Centres of `num_frames` equal segments, in seconds.
+    """Centers of `num_frames` equal segments, in seconds.
 
     View v of V stands at (v + 1/2) / V of each segment, so that the views interleave and mirror each other in time.
     """
@@ -57,7 +57,7 @@ def tsn_random(duration: float, num_frames: int, num_views: int = 1, generator: 
 
 
 def dense(duration: float, num_frames: int, num_views: int = 1, clip_seconds: float = 2.56) -> np.ndarray:
-    """`num_views` clips of `clip_seconds`, evenly spread, each sampled at its own segment centres, in seconds.
+    """`num_views` clips of `clip_seconds`, evenly spread, each sampled at its own segment centers, in seconds.
 
     A clip longer than the video is the video.
     """
@@ -69,7 +69,7 @@ def dense(duration: float, num_frames: int, num_views: int = 1, clip_seconds: fl
 def at_fps(
     duration: float, num_frames: int, num_views: int = 1, fps: float = 1.0, max_frames: int = 256
 ) -> np.ndarray:
-    """Segment centres, as many as `fps` frames a second give (1 to `max_frames`); `num_frames` is not used."""
+    """Segment centers, as many as `fps` frames a second give (1 to `max_frames`); `num_frames` is not used."""
     count = max(1, round(min(duration * fps, max_frames)))
     hold_to("clip_frames", count * num_views, f"{fps:g} frames a second of {duration:,.1f} s, frames")
     return uniform(duration, count, num_views)

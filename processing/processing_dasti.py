@@ -19,7 +19,7 @@ from .video_processing_zsar import ZSARVideoProcessor
 
 logger = logging.getLogger(__name__)
 
-# Groups of tokens that are no words, and of those that are kept as words though they belong to no attribute.
+# Groups of tokens that are not words, and of those that are kept as words though they belong to no attribute.
 NO_WORD, CONTEXT = -1, -2
 
 # How BIKE reads labels (card of DA-STI, S6).
@@ -95,8 +95,8 @@ class DASTIProcessor(ZSARProcessor):
 
         Returns:
             As [`ZSARProcessor.prepare_labels`], and `attribute_index [K, A]`, `word_index [K, A]` (rows of each label,
-            -1 for none) and `word_groups [R, L]`: which attribute of its row each token belongs to; -1 is no word, -2
-            a word of no attribute.
+            -1 for none) and `word_groups [R, L]`: which attribute of its row each token belongs to; -1 is not a
+            word, -2 a word of no attribute.
 
         Raises:
             ValueError: see the base class; a class without attributes if `on_missing="error"`.

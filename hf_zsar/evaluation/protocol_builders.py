@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from hf_zsar.clips.layouts import dataset_info
 from hf_zsar.data import load_class_list, load_protocol_file, resource_sha256
 
-from .catalog import dataset_info
 from .protocols import Protocol, Split, in_label_order
 from .splits import held_out_clips
 
@@ -370,38 +370,3 @@ def load_protocol(protocol: str, dataset: str | None = None) -> Protocol:
     if info.name not in spec.datasets:
         raise ValueError(f"Protocol {protocol!r} is not defined on {info.title}, but on {', '.join(spec.datasets)}.")
     return spec.build(_Lists(info.name), protocol)
-
-
-def training_clips(protocol: str, dataset: str) -> dict[str, dict[str, list[str]]]:
-    """What a model may be trained on before it is scored by a protocol that trains on the same data set.
-
-    Returns:
-        list name -> class name -> clip ids: one list for `fewshot_K`, one per seed for `base2novel`, one per split for
-        `gzsl` (seen classes without the held-out clips).
-
-    Raises:
-        ValueError: a protocol that has no training list.
-    """
-    spec, info = protocol_spec(protocol), dataset_info(dataset)
-    lists = _Lists(info.name)
-    if info.name not in spec.datasets:
-        raise ValueError(f"Protocol {protocol!r} is not defined on {info.title}.")
-    if protocol.startswith("fewshot_"):
-        entries = lists.protocol(f"{info.name}_fewshot_vifi")["splits"]
-        shots = int(protocol.removeprefix("fewshot_"))
-        return {entry["name"]: entry["videos_by_class"] for entry in entries if entry["shots"] == shots}
-    if protocol == "base2novel":
-        entries = lists.protocol(f"{info.name}_base2novel_vifi")["splits"]
-        return {entry["name"]: entry["videos_by_class"] for entry in entries if "train" in entry["name"]}
-    if protocol == "gzsl":
-        videos, _ = lists.full()
-        held_out = {name: set(clips) for name, clips in held_out_clips(info.name, videos).items()}
-        return {
-            split.name: {
-                name: [clip for clip in videos[name] if clip not in held_out[name]] for name in sorted(split.seen)
-            }
-            for split in load_protocol(protocol, info.name).splits
-        }
-    raise ValueError(
-        f"Protocol {protocol!r} has no training list: it trains on {load_protocol(protocol, dataset).training}."
-    )

@@ -6,15 +6,13 @@ HammerThrow), so an index is only ever a position in a list of names that the ca
 
 from __future__ import annotations
 
-import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 
 HALF_SEEDS = tuple(range(10))
-OPENVCLIP_SEED = 2023
 
 _UCF_GROUP = re.compile(r"^(v_.+_g\d+)_c\d+$")
 _HMDB_GROUP = re.compile(r"^(.+)_[a-z]_[a-z]{2}_np\d+_[a-z]{2}_[a-z]{3}_\d+$")
@@ -34,33 +32,6 @@ def half_classes(names: Sequence[str], seed: int) -> list[str]:
     count = len(names)
     chosen = np.random.RandomState(seed).permutation(count)[: count // 2]
     return [names[i] for i in sorted(chosen)]
-
-
-def half_classes_openvclip(names: Sequence[str], subsets: int = 10, seed: int = OPENVCLIP_SEED) -> list[list[str]]:
-    """The ten half-class subsets that Open-VCLIP publishes: Python's `random`, one shuffle of 0..C-1 per subset.
-
-    Returns:
-        `subsets` lists of floor(C / 2) names, each in the order of `names` (the data set's official order).
-    """
-    generator = random.Random(seed)  # noqa: S311 - these very draws are what was published
-    halves = []
-    for _ in range(subsets):
-        order = list(range(len(names)))
-        generator.shuffle(order)
-        halves.append([names[i] for i in sorted(order[: len(names) // 2])])
-    return halves
-
-
-def new_classes(larger: Iterable[str], smaller: Iterable[str], renamed: Mapping[str, str]) -> list[str]:
-    """Classes of a data set's larger edition that the smaller one lacks, renamed ones left out, sorted.
-
-    With Kinetics-600, Kinetics-400 and the 12 renames of the packaged `kinetics600_new220` list this gives the 220
-    classes of ER-ZSAR (arXiv 2108.02833).
-
-    Args:
-        renamed: name in the smaller edition -> name in the larger one.
-    """
-    return sorted(set(larger) - set(smaller) - set(renamed.values()))
 
 
 def source_group(dataset: str, clip: str) -> str:

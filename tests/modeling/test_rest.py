@@ -266,6 +266,21 @@ def test_a_seen_candidate_uses_its_own_prototype_and_may_be_held_back():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(
+    "label", ["RidingABike", "riding_a_bike", "Riding-a-bike", "riding / a bike", " riding  a Bike"]
+)
+def test_a_seen_class_is_known_in_every_spelling_that_makes_its_prompt(label):
+    """Else its offset and its own prototype are lost without a word."""
+    model, *_ = fitted_model(gzsl_offset=0.2)
+    model.config.seen_class_names = ["riding a bike", *model.config.seen_class_names[1:]]
+    tokens = tiny_processor("rest").prepare_labels([label])
+    bank = model.encode_labels(**tokens, labels=[label])
+    assert bank["is_seen"].tolist() == [True]
+    torch.testing.assert_close(bank["prototypes"][0], model.seen_prototypes[0])
+    assert model.encode_labels(**tokens, labels=["riding a horse"])["is_seen"].tolist() == [False]
+
+
+@torch.no_grad()
 def test_classes_without_clips_take_no_part():
     model, *_ = fitted_model()
     model.seen_counts[2] = 0
