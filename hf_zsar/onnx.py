@@ -40,6 +40,7 @@ AXES = {
     "attribute_index": ("labels", "attributes"),
     "word_index": ("labels", "word_rows"),
     "prompt_embeds": ("labels", "prompts"),
+    "prompt_outputs": ("labels", "prompts"),
     "prompt_mask": ("labels", "prompts"),
     "word_embeds": ("labels", "words"),
     "word_groups": ("labels", "words"),
