@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from hf_zsar import METHODS, LabelBank
-from hf_zsar.modeling.examples import FIXED, METHODS as TERMS, RIDGES, SHARPNESSES, Examples, Term, kernel
+from hf_zsar.modeling.examples import FIXED, RIDGES, SHARPNESSES, Examples, Term, kernel
+from hf_zsar.modeling.examples import METHODS as TERMS
 from tests.tiny_models import tiny_model, tiny_processor, tiny_videos
 
 
