@@ -9,7 +9,7 @@ The terms are functions of the pooled, L2-normalised `video_embeds` alone, so th
 - `"linear"`: a linear head on the frozen features (scikit-learn).
 
 Strength and sharpness are chosen on the examples alone: each is scored by all the others, and those of a label that
-has no other example are left out. Where no label has two, `FIXED` holds.
+has no other example are left out. Where those are more than half, `FIXED` holds.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class Examples:
         )
         some = self._few()
         repeated = torch.bincount(some.targets, minlength=len(self.named))[some.targets] > 1
-        if not repeated.any() or self.method == "linear":
+        if 2 * repeated.sum() < len(repeated) or self.method == "linear":
             return fixed
         targets, logits = some.targets[repeated], some.logits[repeated].double()
         best = (float("inf"), fixed)

@@ -146,8 +146,10 @@ def test_the_choice_looks_at_labels_with_two_examples_only():
     single = bank_of().with_examples(videos, LABELS)
     assert single.examples.chosen == Term(**FIXED)
     assert bank_of().with_examples(videos, LABELS, strength=3.0).examples.chosen == Term(**{**FIXED, "strength": 3.0})
-    twice = bank_of().with_examples(torch.cat([videos, videos[:1]]), [*LABELS, LABELS[0]])
-    assert twice.examples.chosen.sharpness in SHARPNESSES
+    few = bank_of().with_examples(torch.cat([videos, videos[:1]]), [*LABELS, LABELS[0]])
+    assert few.examples.chosen == Term(**FIXED)  # two of five say too little of the others
+    more = bank_of().with_examples(torch.cat([videos, videos[:2]]), [*LABELS, *LABELS[:2]], ridge=0.03)
+    assert more.examples.chosen.sharpness in SHARPNESSES and more.examples.chosen.ridge == 0.03
 
 
 def test_many_examples_are_chosen_on_the_first_of_each_label(monkeypatch):
