@@ -30,6 +30,7 @@ COMMANDS = (
     "adapt",
     "embed",
     "search",
+    "models",
     "evaluate",
     "train",
     "cache",
