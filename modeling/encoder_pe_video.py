@@ -14,7 +14,7 @@ from .outputs import VideoFeatures
 class PeVideoEncoder(Encoder):
     """The model has no functions for the features of one side, so its parts are called.
 
-    The score is no cosine: the embeddings of both sides keep their length, and the scale is no logarithm.
+    The score is not a cosine: the embeddings of both sides keep their length, and the scale is not a logarithm.
     """
 
     keeps_prompts = True
@@ -40,7 +40,7 @@ class PeVideoEncoder(Encoder):
         return self.both.text_video_head(output.last_hidden_state[:, 0])
 
     def compare(self, features: VideoFeatures, bank: LabelBank, factor: float) -> torch.Tensor:
-        labels = masked_mean(bank["prompt_embeds"].float(), bank["prompt_mask"][..., None], dim=1)
+        labels = masked_mean(bank["prompt_outputs"].float(), bank["prompt_mask"][..., None], dim=1)
         return self.logits_of(features["view_embeds"].float().mean(dim=1) @ labels.t())
 
 
