@@ -12,7 +12,7 @@ import operator
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +20,11 @@ from typing import Any
 import torch
 from transformers import Pipeline, PreTrainedModel
 
+
+try:  # its name here, beside the package; where this file stands alone, the processor is asked
+    from hf_zsar.processing.video_sources import is_one_video
+except ImportError:
+    is_one_video = None
 
 # The options of a call, by the step that takes them, and those that are whole numbers above zero.
 PREPROCESS = ("num_frames", "num_views", "num_crops", "sampling", "window", "stride", "on_error")
@@ -59,6 +64,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
 
     # Label sets kept in memory.
     max_label_banks = 16
+    # Makes a model and processor of the contract out of those of other classes; set where there are adapters.
+    take_over: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
     def __init__(self, *args: Any, precision: str = "auto", compile: bool = False, **kwargs: Any) -> None:
         """
@@ -72,6 +79,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             args, kwargs: as any pipeline's, and defaults of the options of a call.
         """
         asked_for = kwargs.get("dtype") not in (None, "auto")
+        if self.take_over is not None:
+            kwargs = self.take_over(kwargs)
         super().__init__(*args, **kwargs)
         if precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"precision must be 'auto', 'fp32' or 'bf16', got {precision!r}.")
@@ -101,12 +110,13 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             top_k (`int`, *optional*): give only the k best.
             function_to_apply (`"softmax"`, `"sigmoid"` or `"none"`): default softmax over the labels.
             multi_label (`bool`): several labels may be true: each is weighed against the mean of the others, a single
-                one against the label `"something else"`, and scores no longer sum to 1.
+                one against the label `"something else"`, and scores no longer sum to 1. A model whose sigmoid is a
+                probability by itself (SigLIP) is asked for that.
             num_frames, num_views, num_crops, sampling (*optional*): instead of the processor's.
             window, stride (`float`, seconds, *optional*): score windows of a long video; memory does not grow with its
                 length. `stride` defaults to `window`.
             return_saliency (`bool`): add `saliency` to each label, for methods that explain themselves.
-            on_error (`"raise"` or `"return"`): a video that cannot be read, or whose scores are no finite numbers,
+            on_error (`"raise"` or `"return"`): a video that cannot be read, or whose scores are not finite numbers,
                 raises, or its error stands in place of its result while the others are scored.
             batch_size (`int`): videos (or windows) per forward pass.
             num_workers (`int`): decoding threads for many videos.
@@ -124,7 +134,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         """
         if candidate_labels is not None:
             kwargs["candidate_labels"] = candidate_labels
-        if is_one_video(videos):
+        if self.processor.video_processor.is_one_video(videos):
             return next(self.stream([videos], **kwargs))
         results = self.stream(videos, **kwargs)
         return list(results) if isinstance(videos, (list, tuple)) or hasattr(videos, "shape") else results
@@ -214,7 +224,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         labels = self.processor.check_candidates(labels if bank is None else bank.labels, shares)
         if bank is None:
             forward["candidate_labels"] = labels
-        if multi_label and len(labels) == 1:
+        if multi_label and len(labels) == 1 and not self.model.scores_each_label:
             forward["against"] = NEUTRAL_LABEL
         return preprocess, forward, postprocess
 
@@ -242,7 +252,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             elif name in POSTPROCESS:
                 postprocess[name] = value
             else:
-                raise ValueError(f"{name!r} is no option of this pipeline; did you mean {nearest_option(name)}?")
+                raise ValueError(f"{name!r} is not an option of this pipeline; did you mean {nearest_option(name)}?")
         if "candidate_labels" in forward:
             forward["candidate_labels"] = split_labels(forward["candidate_labels"])
         if preprocess.get("on_error", "raise") not in ("raise", "return"):
@@ -254,7 +264,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         return preprocess, forward, postprocess
 
     def preprocess(self, video: Any, window: float | None = None, stride: float | None = None, **options: Any) -> dict:
-        """Decode, sample and normalise the frames of one video."""
+        """Decode, sample and normalize the frames of one video."""
         options = {name: value for name, value in options.items() if value is not None}
         values = dict(self.processor.video_processor(video, return_tensors="pt", **options))
         if len(values["pixel_values_videos"]) != 1:
@@ -402,9 +412,10 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         """Logits of one video -> `[{"score", "label"}]`, best first."""
         logits = model_outputs["logits"].float()
         if multi_label:
+            function_to_apply = function_to_apply or "sigmoid"
+        if multi_label and not self.model.scores_each_label:
             others = model_outputs.get("others")
-            others = (logits.sum() - logits) / (len(logits) - 1) if others is None else others.float()
-            logits, function_to_apply = logits - others, function_to_apply or "sigmoid"
+            logits = logits - ((logits.sum() - logits) / (len(logits) - 1) if others is None else others.float())
         if function_to_apply == "sigmoid":
             scores = logits.sigmoid()
         else:
@@ -483,7 +494,7 @@ def bf16_copy(model: torch.nn.Module) -> torch.nn.Module:
     would shift) and buffers stay float32."""
     memo: dict[int, Any] = {}  # what the copy has instead, so that float32 weights are never there twice
     for parameter in model.parameters():
-        if parameter.ndim > 0 and parameter.dtype == torch.float32:
+        if parameter.numel() > 1 and parameter.dtype == torch.float32:
             memo[id(parameter)] = torch.nn.Parameter(parameter.detach().to(torch.bfloat16), requires_grad=False)
     for value in vars(model).values():
         if isinstance(value, torch.nn.Module):  # not a part of the model, such as a teacher
@@ -531,32 +542,6 @@ def nearest_option(name: str) -> str:
     names = (*PREPROCESS, *FORWARD, *POSTPROCESS)
     inside = [option for option in names if name in option or option in name]
     return (inside or difflib.get_close_matches(name, names, 1, cutoff=0))[0]
-
-
-def is_one_video(videos: Any) -> bool:
-    """Whether this is a single video, not a collection of them. A list of pictures is one video.
-
-    Raises:
-        ValueError: it is neither: None, a number, a single picture, a table.
-    """
-    if isinstance(videos, (str, bytes, bytearray, memoryview, os.PathLike, Mapping)):
-        return True
-    if any(hasattr(videos, name) for name in ("read", "read_at", "get_frames_played_at")):
-        return True  # an open file, reader or decoder
-    if isinstance(videos, (list, tuple)):
-        first = videos[0] if videos else None
-        return type(first).__module__.startswith("PIL.") or getattr(first, "ndim", 0) == 3
-    kind = type(videos).__name__
-    shape = getattr(videos, "shape", None)
-    if shape is None:
-        if hasattr(videos, "__iter__") or hasattr(videos, "__getitem__"):
-            return False
-        raise ValueError(f"{kind}: neither a video nor a collection of videos.")
-    numbers = isinstance(videos, torch.Tensor) or getattr(getattr(videos, "dtype", None), "kind", "O") in "biufc"
-    if len(shape) in (4, 5) or (len(shape) == 1 and not numbers):
-        return len(shape) == 4  # else a batch, or a column of anything
-    hint = "; pass one of its columns" if len(shape) == 2 and not numbers else ""
-    raise ValueError(f"{kind} of shape {tuple(shape)}: neither a video nor a collection of videos{hint}.")
 
 
 def select_row(outputs: dict, row: int) -> dict:

@@ -46,13 +46,14 @@ class ZSARVideoProcessorKwargs(VideosKwargs, total=False):
 
 
 class ZSARVideoProcessor(VideoProcessorMixin):
-    """Samples frames of videos and turns them into normalised pixel values.
+    """Samples frames of videos and turns them into normalized pixel values.
 
     Every option can be set here and overridden in each call. The three steps are there alone, too: [`sample`],
     [`resize_crop`] and [`normalize`], for training code that puts augmentation between them.
 
     Args:
-        do_resize, size: resize to `{"shortest_edge": 256}` (ratio kept) or `{"height", "width"}`.
+        do_resize, size: resize to `{"shortest_edge": 256}` (ratio kept), `{"height", "width"}`, or sides that are
+            multiples within a range of areas, `{"min_pixels", "max_pixels", "multiple"}`.
         resample: `bicubic` or `bilinear`.
         antialias: filter as Pillow does when shrinking; off reproduces STDD and E2E.
         do_center_crop, crop_size: `{"height": 224, "width": 224}`.
@@ -67,6 +68,7 @@ class ZSARVideoProcessor(VideoProcessorMixin):
     """
 
     model_input_names = ["pixel_values_videos"]
+    is_one_video = staticmethod(is_one_video)
     valid_kwargs = ZSARVideoProcessorKwargs  # type: ignore[assignment]
 
     do_resize = True
@@ -165,7 +167,7 @@ class ZSARVideoProcessor(VideoProcessorMixin):
         return self._resize_crop(frames, self._options(options))
 
     def normalize(self, frames: torch.Tensor, **options: Any) -> torch.Tensor:
-        """Grey levels `[..., 3, H, W]` in 0..255 -> float32, rescaled and normalised."""
+        """Gray levels `[..., 3, H, W]` in 0..255 -> float32, rescaled and normalized."""
         return self._normalize(frames, self._options(options))
 
     def iter_windows(
@@ -176,7 +178,7 @@ class ZSARVideoProcessor(VideoProcessorMixin):
         Args:
             source: a video in any form, also a stream that can be read only once.
             window, stride: in seconds; `stride` defaults to `window`.
-            num_frames: frames per window, taken at segment centres.
+            num_frames: frames per window, taken at segment centers.
             options: as in `__call__`; also `live=True` for a URL that never ends.
 
         Yields:
@@ -351,13 +353,14 @@ def metadata(clip: VideoClip, views: int) -> dict[str, Any]:
 
 
 def size_dict(size: Any, square: bool) -> dict[str, int]:
-    """A size given as number, (height, width) or mapping, as `{"shortest_edge"}` or `{"height", "width"}`."""
+    """A size given as number, (height, width) or mapping as one of the mappings that a processor takes."""
     if isinstance(size, int):
         size = {"height": size, "width": size} if square else {"shortest_edge": size}
     elif isinstance(size, (list, tuple)) and len(size) == 2:
         size = {"height": size[0], "width": size[1]}
     plain = {name: int(value) for name, value in dict(size).items() if value is not None}
-    if set(plain) not in ({"height", "width"}, {"shortest_edge"}) or min(plain.values()) < 1:
+    kinds = ({"height", "width"}, {"shortest_edge"}, {"min_pixels", "max_pixels", "multiple"})
+    if set(plain) not in kinds[: 2 if square else 3] or min(plain.values()) < 1:
         raise ValueError(f"A size is {{'shortest_edge'}} or {{'height', 'width'}} in pixels, got {shown(size)}.")
     if square and set(plain) == {"shortest_edge"}:
         plain = {"height": plain["shortest_edge"], "width": plain["shortest_edge"]}

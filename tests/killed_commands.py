@@ -6,7 +6,7 @@ it does, not what importing costs. A script, because it must not share a process
 prints a line of JSON for each command. A command is killed by SIGKILL, its whole run long, again and again on what the
 kill before has left; now and then it runs to its end. Looked for are: a run that fails where another was killed, one
 that does not end, results unlike those of a run that was let alone, files that nobody will use, processes that live
-on. Moments are drawn evenly over the time that a run takes; a drawn moment that comes after the end is no kill.
+on. Moments are drawn evenly over the time that a run takes; a drawn moment that comes after the end is not kill.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ def export(inputs: Path, out: Path) -> int:
     """`hf_zsar.hub.export`, which has no command of its own; checked as by default, but in a forked process."""
     from hf_zsar.hub import export as export_model
     from hf_zsar.hub import verification
-    from hf_zsar.hub.loading import load_model
+    from hf_zsar.hub.loading import load
 
     verification.subprocess = SimpleNamespace(run=run_forked, TimeoutExpired=subprocess.TimeoutExpired)
-    export_model(*load_model(inputs / "model"), out / "export")
+    export_model(*load(inputs / "model"), out / "export")
     return 0
 
 

@@ -27,8 +27,10 @@ from .common import say
 COMMANDS = (
     "classify",
     "demo",
+    "adapt",
     "embed",
     "search",
+    "models",
     "evaluate",
     "train",
     "cache",

@@ -1,4 +1,4 @@
-"""`hf-zsar evaluate`: a model by a protocol of the field, or on your own labelled clips."""
+"""`hf-zsar evaluate`: a model by a protocol of the field, or on your own labeled clips."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "evaluate",
         help="score a model by a protocol of the field or on your own clips",
-        description="Score a model by a protocol of the field, or on your own labelled clips.",
+        description="Score a model by a protocol of the field, or on your own labeled clips.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -54,6 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     group.add_argument("--num-crops", type=int, choices=(1, 3), help="crops in space")
     group.add_argument("--template", action="append", metavar="TEXT", help="prompt with {}; repeat for an ensemble")
     group.add_argument("--descriptions", metavar="FILE", help="what the method knows about the labels, JSON")
+    common.add_bank_argument(group)
     group.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="number type of the model")
     group.add_argument("--batch-size", type=common.positive, default=8, metavar="N", help="videos at a time (8)")
     group.add_argument("--workers", type=common.positive, metavar="N", help="decoding threads (default: up to 4)")
@@ -66,7 +67,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate; see the exit status in `hf_zsar.cli`."""
+    """Run `hf-zsar evaluate`."""
     if args.list:
         print(protocol_list())
         return 0
@@ -79,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         args.device = str(processes.device)
     if processes.count > 1 and processes.is_main:
         common.say(f"{processes.count} processes, this one on {processes.device}")
+    bank = common.read_bank(args)
     pipe = common.load_pipeline(args)
     if args.dtype:
         import torch
@@ -94,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         manifest=args.manifest,
         templates=args.template,
         descriptions=args.descriptions,
+        bank=bank,
         video_options={**common.sampling_options(args), **crops},
         store=store,
         batch_size=args.batch_size,
@@ -147,7 +150,7 @@ def report(record: dict[str, Any], args: argparse.Namespace) -> None:
     if args.json and args.json != "-":
         save_record(record, args.json)
     if args.plot:
-        from hf_zsar.evaluation.plots import plot_result
+        from hf_zsar.plots.evaluation import plot_result
 
         plot_result(record, args.plot)
     if args.eval_results:
@@ -160,7 +163,7 @@ def report(record: dict[str, Any], args: argparse.Namespace) -> None:
 
 def protocol_list() -> str:
     """What `--list` prints: every protocol on every data set it is defined on, and the layouts."""
-    from hf_zsar.evaluation.catalog import DATASETS
+    from hf_zsar.clips.layouts import DATASETS
     from hf_zsar.evaluation.protocol_builders import PROTOCOLS, load_protocol
     from hf_zsar.evaluation.reports import aligned
 

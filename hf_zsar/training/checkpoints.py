@@ -19,7 +19,7 @@ from .setup import Run
 
 PREFIX = "checkpoint-"
 _PROGRESS = "progress.json"
-_STATE = "state"  # what Accelerate keeps: optimiser, scheduler, random states, its own copy of the weights
+_STATE = "state"  # what Accelerate keeps: optimizer, scheduler, random states, its own copy of the weights
 
 
 @dataclass
@@ -66,7 +66,7 @@ def save_checkpoint(accelerator: Accelerator, model: torch.nn.Module, run: Run, 
 
 
 def load_checkpoint(accelerator: Accelerator, folder: Path) -> Progress:
-    """Bring model, optimiser, schedule and random states back to where they were, and say where that is."""
+    """Bring model, optimizer, schedule and random states back to where they were, and say where that is."""
     accelerator.load_state(str(folder / _STATE))
     return read_progress(folder)
 

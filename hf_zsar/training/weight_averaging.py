@@ -1,6 +1,6 @@
 """Averages of weights: over the checkpoints of a run, and between a fine-tuned model and the CLIP it started from.
 
-The recipe that STDD is evaluated with (specification 3, after Open-VCLIP and FROSTER): the mean of the epochs'
+The recipe that STDD is evaluated with (card of STDD, S10; after Open-VCLIP and FROSTER): the mean of the epochs'
 weights, then, if wanted, some way back towards CLIP ("patching"). Works on modules, on state dicts and on saved
 folders; folders are read tensor by tensor, so that memory does not grow with the number of checkpoints.
 """
@@ -81,7 +81,7 @@ def averaging_weights(
     return [value / total for value in raw]
 
 
-def _normalised(weights: Sequence[float] | None, count: int) -> list[float]:
+def _normalized(weights: Sequence[float] | None, count: int) -> list[float]:
     weights = [1.0] * count if weights is None else list(weights)
     if len(weights) != count or not count:
         raise WeightAveragingError(f"{len(weights)} weights for {count} checkpoints: give one each.")
@@ -125,7 +125,7 @@ def average_state_dicts(states: Sequence[State], weights: Sequence[float] | None
     Raises:
         WeightAveragingError: names or shapes differ, or there is not one weight each.
     """
-    weights = _normalised(weights, len(states))
+    weights = _normalized(weights, len(states))
     _check_same([_shapes(state) for state in states], [f"state {i}" for i in range(len(states))])
     return {name: weighted_sum([state[name] for state in states], weights) for name in states[0]}
 
@@ -244,7 +244,7 @@ def _shards(index: Path) -> list[str]:
     places = content.get("weight_map") if isinstance(content, dict) else None
     names = list(places.values()) if isinstance(places, dict) else []
     if not names or not all(isinstance(name, str) and name == os.path.basename(name) for name in names):
-        raise WeightAveragingError(f"{index} is no index of weights: its 'weight_map' must name files beside it.")
+        raise WeightAveragingError(f"{index} is not an index of weights: its 'weight_map' must name files beside it.")
     return sorted(set(names))
 
 
@@ -262,7 +262,7 @@ def average_checkpoints(
         WeightAveragingError: the folders do not hold the same model, or there is not one weight each.
         ValueError: `output` exists and is not empty.
     """
-    weights = _normalised(weights, len(folders))
+    weights = _normalized(weights, len(folders))
     parts = [CheckpointFolder(folder) for folder in folders]
     _check_same([part.shapes() for part in parts], [str(part.path) for part in parts])
     _write_like(parts[-1], output, lambda name: weighted_sum([part[name] for part in parts], weights))
@@ -289,7 +289,7 @@ def interpolate_checkpoints(
     _check_alpha(alpha)
     tuned, base = CheckpointFolder(fine_tuned), CheckpointFolder(base)
     shapes = tuned.shapes()
-    # Integer buffers of old CLIP files (position_ids) are no weights.
+    # Integer buffers of old CLIP files (position_ids) are not weights.
     wanted = {f"{prefix}{n}": s for n, s in base.shapes().items() if f"{prefix}{n}" in shapes or _is_weight(base, n)}
     _check_same([wanted, {n: shapes[n] for n in wanted if n in shapes}], [str(base.path), str(tuned.path)])
 

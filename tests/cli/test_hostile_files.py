@@ -21,7 +21,7 @@ from hf_zsar import LabelBank
 from hf_zsar.cli import main
 from hf_zsar.descriptions import LanguageModel
 from hf_zsar.features.store import ERRORS, HEADER
-from hf_zsar.hub.loading import load_model
+from hf_zsar.hub.loading import load
 from hf_zsar.modeling.tensor_files import read_tensors
 from hf_zsar.processing.text_files import TextFileError, read_json, read_text
 from hf_zsar.training.recipe import RecipeError, load_recipe
@@ -297,7 +297,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "read_tensors": read_tensors,
     "LabelBank.load": LabelBank.load,
     "load_recipe": load_recipe,
-    "load_model": load_model,
+    "load": load,
     "pipeline": hf_zsar.pipeline,
 }
 
@@ -323,9 +323,9 @@ def test_a_model_that_lacks_weights_is_refused(method, change, tmp_path):
     weights = load_file(folder / "model.safetensors")
     lacking = sorted(weights)[:: 3 if change == "layers" else 1]
     save_file({name: value for name, value in weights.items() if name not in lacking}, folder / "model.safetensors")
-    for load in (hf_zsar.pipeline, load_model):
+    for read in (hf_zsar.pipeline, load):
         with pytest.raises(ValueError, match=r"lacks \d+ of its weights, such as .*: its file is not whole"):
-            load(folder)
+            read(folder)
     # The class itself does as transformers does: it warns, and what is missing can be looked up.
     model, info = hf_zsar.METHODS[method].model_class.from_pretrained(folder, output_loading_info=True)
     assert list(model.missing_weights) == sorted(info["missing_keys"]) and model.missing_weights
@@ -339,9 +339,9 @@ def test_weights_of_another_kind_of_number_are_refused(method, dtype, tmp_path):
     weights = load_file(folder / "model.safetensors")
     name = max(weights, key=lambda name: weights[name].numel())
     save_file({**weights, name: weights[name].to(dtype)}, folder / "model.safetensors")
-    for load in (hf_zsar.METHODS[method].model_class.from_pretrained, hf_zsar.pipeline, load_model):
+    for read in (hf_zsar.METHODS[method].model_class.from_pretrained, hf_zsar.pipeline, load):
         with pytest.raises(ValueError, match=f"{name} is stored as [IUBC].* where float32"):
-            load(folder)
+            read(folder)
 
 
 def test_weights_of_another_kind_elsewhere(tmp_path):

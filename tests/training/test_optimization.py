@@ -1,4 +1,4 @@
-"""Parameter groups, freezing and the schedule, as the specifications of the methods say."""
+"""Parameter groups, freezing and the schedule, as the cards of the methods say."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_unknown_and_missing_roles_are_refused():
         freeze(model, ["tower"])
 
 
-def test_schedule_is_that_of_the_specifications():
+def test_schedule_has_the_published_values():
     """BIKE's checks (5e-5, 939 updates an epoch): 9/939 of the first of 5 warm-up epochs, and half way."""
     updates = 939
     assert 5e-5 * schedule_factor(9, 5 * updates, 30 * updates, 0.0) == pytest.approx(9.585e-8, rel=1e-3)

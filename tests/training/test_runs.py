@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoProcessor, Trainer, TrainingArguments
 
 from hf_zsar import METHODS
 from hf_zsar.cli import main
-from hf_zsar.data.video_datasets import load_video_dataset
+from hf_zsar.clips.datasets import load_video_dataset
 from hf_zsar.processing.text_files import TextFileError
 from hf_zsar.training import checkpoints as checkpoints_module
 from hf_zsar.training.collator import VideoTextCollator

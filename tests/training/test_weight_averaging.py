@@ -144,7 +144,7 @@ def test_a_running_average_is_the_average():
 
 def test_a_running_average_keeps_what_half_precision_would_lose():
     module, running = nn.Linear(1, 1, bias=False).to(torch.bfloat16), WeightAverage()
-    for value in (1.0, 1.0078125):  # neighbours in bfloat16
+    for value in (1.0, 1.0078125):  # neighbors in bfloat16
         with torch.no_grad():
             module.weight.fill_(value)
         running.update(module)
@@ -244,7 +244,7 @@ def test_folders_are_averaged_sharded_or_not(folders, tmp_path):
     assert not found & {"optimizer.pt", "rng_state.pth", "trainer_state.json"}
 
 
-def test_the_noted_licence_of_the_weights_stays(folders, tmp_path):
+def test_the_noted_license_of_the_weights_stays(folders, tmp_path):
     for folder in folders[:2]:
         file = folder / "model.safetensors"
         save_file(load_file(file), file, metadata={"format": "pt", "source_license": "none"})
