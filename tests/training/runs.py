@@ -15,7 +15,6 @@ from tests.rendered import LABELS, rendered_clip
 from tests.tiny_models import IMAGE_SIZE, TINY, tiny_folder, tiny_processor
 
 
-WAYS = ("accelerate", "trainer")
 SQUARE = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
 
 
