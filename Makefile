@@ -52,6 +52,7 @@ bench: $(VENV)/.test-installed
 lint: $(VENV)/.test-installed audit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
 
 # Known vulnerabilities of the pinned versions. Without the service that knows them there is no table, and no failure.
 audit: $(VENV)/.test-installed

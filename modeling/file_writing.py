@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 try:
     import fcntl
 except ImportError:  # Windows: what a killed process left stays there
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 TEMPORARY = ".hf-zsar-"
 _LOCK = f"{TEMPORARY}lock"

@@ -136,7 +136,7 @@ def identify(model: nn.Module) -> ModelIdentity:
     about = _short("\n".join(names).encode()).encode()
     exact = _short(about, memoryview(sample.numpy()))
     rounded = (_short(about, memoryview(sample.to(dtype).view(torch.int16).numpy())) for dtype in ROUNDED)
-    floating = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
+    floating = {dtype for dtype in {tensor.dtype for tensor in tensors} if dtype.is_floating_point}
     return ModelIdentity(
         method=model.config.model_type,
         configuration=configuration_digest(model.config),
@@ -270,21 +270,30 @@ def _sampled(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
     by_device: dict[torch.device, list[torch.Tensor]] = {}
     for sample in samples:
         by_device.setdefault(sample.device, []).append(sample)
-    joined = {device: torch.cat([part.float() for part in parts]).cpu() for device, parts in by_device.items()}
+    joined = {device: _joined(parts).cpu() for device, parts in by_device.items()}
     if len(joined) == 1:
         return next(iter(joined.values()))
     parts = {device: iter(joined[device].split([len(s) for s in each])) for device, each in by_device.items()}
     return torch.cat([next(parts[sample.device]) for sample in samples] or [torch.zeros(0)])
 
 
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """As float32, end to end; hundreds of parts of one type are converted together, which is quicker."""
+    dtypes = {part.dtype for part in parts}
+    floating = {dtype for dtype in dtypes if dtype.is_floating_point and dtype.itemsize > 1}
+    dtype = floating.pop() if len(floating) == 1 else torch.float32
+    return torch.cat([part if part.dtype is dtype else part.to(dtype) for part in parts]).float()
+
+
 def _sample(tensor: torch.Tensor) -> torch.Tensor:
     """`SAMPLES` elements spread over a tensor, or all of a small one: `[n]`, a view where possible."""
     if type(tensor) not in _PLAIN and is_traceable_wrapper_subclass(tensor):  # quantised, sharded
         return torch.cat([_sample(getattr(tensor, name)).float() for name in tensor.__tensor_flatten__()[0]])
-    if tensor.is_quantized:
-        tensor = tensor.int_repr()
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor)
+    if not tensor.dtype.is_floating_point:
+        if tensor.is_quantized:
+            tensor = tensor.int_repr()
+        if tensor.is_complex():
+            tensor = torch.view_as_real(tensor)
     count = tensor.numel()
     if count <= SMALL:
         sample = tensor.reshape(-1)

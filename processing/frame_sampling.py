@@ -95,12 +95,12 @@ def actionclip_train(
     """ActionCLIP's training sampler (spec actionclip 4): one random frame per segment; a video with no more frames
     than asked for gives all of them and random repeats, sorted."""
     _one_view("actionclip_train", num_views)
-    generator = numpy_generator(generator)
+    random = numpy_generator(generator)
     if total <= num_frames:
-        extra = generator.integers(0, total, size=num_frames - total)
+        extra = random.integers(0, total, size=num_frames - total)
         return np.sort(np.concatenate([np.arange(total), extra]))[None]
     ticks = np.arange(num_frames + 1) * total // num_frames
-    return (ticks[:-1] + generator.integers(0, np.diff(ticks), size=num_frames))[None]
+    return (ticks[:-1] + random.integers(0, np.diff(ticks), size=num_frames))[None]
 
 
 def mmaction(total: int, num_frames: int, num_views: int = 1) -> np.ndarray:

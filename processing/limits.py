@@ -90,7 +90,7 @@ def set_limits(**changes: float) -> Limits:
             raise ValueError(f"There is no limit {name!r}; did you mean {' or '.join(near)}?")
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
             raise ValueError(f"The limit {name} must be a positive number, got {value!r}.")
-    before, _limits = _limits, replace(_limits, **changes)
+    before, _limits = _limits, replace(_limits, **changes)  # type: ignore[arg-type]
     return before
 
 

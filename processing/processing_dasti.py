@@ -118,9 +118,9 @@ class DASTIProcessor(ZSARProcessor):
                 if len(fitting) < len(of_label)
             ]
         rows: dict[Row, int] = {}
-        data = {"prompt_index": _index(prompts, rows), "attribute_index": _index(attributes, rows)}
-        data["word_index"] = data["prompt_index" if self.word_source == "class" else "attribute_index"].clone()
-        data = BatchFeature({**self._tokenize_rows(list(rows)), **data})
+        index = {"prompt_index": _index(prompts, rows), "attribute_index": _index(attributes, rows)}
+        index["word_index"] = index["prompt_index" if self.word_source == "class" else "attribute_index"].clone()
+        data = BatchFeature({**self._tokenize_rows(list(rows)), **index})
         if warn:
             places = [Prompt(text, spans[0][0], spans[-1][1]) for text, spans in rows]
             self._tell_losses(labels, names, places, data, left_out)
@@ -131,7 +131,7 @@ class DASTIProcessor(ZSARProcessor):
         return self.prepare_labels(labels, warn=False)
 
     def _class_rows(self, name: str, templates: Sequence[str]) -> list[Row]:
-        rows = []
+        rows: list[Row] = []
         for template, text in zip(templates, fill_templates(name, templates), strict=True):
             start = template.index("{}")
             rows.append((text, ((start, start + len(name)),)))
@@ -174,9 +174,9 @@ class DASTIProcessor(ZSARProcessor):
         if descriptions is not None:
             descriptions.require("attributes")
         for label, name in zip(labels, names, strict=True):
-            known = (
-                (descriptions.for_label(label) or descriptions.for_label(name)) if descriptions is not None else None
-            )
+            known: Any = None
+            if descriptions is not None:
+                known = descriptions.for_label(label) or descriptions.for_label(name)
             found.append(tuple(known or ())[: self.num_attributes])
         missing = [label for label, attributes in zip(labels, found, strict=True) if not attributes]
         if missing:

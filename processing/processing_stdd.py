@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers.utils import logging
 
-from .action_graph import PROMPT_GROUPS, graph_prompts
+from .action_graph import PROMPT_GROUPS, ActionGraph, graph_prompts
 from .descriptions import Descriptions
 from .label_checks import check_prompts
 from .processing_zsar import ZSARProcessor
@@ -113,7 +113,7 @@ class STDDProcessor(ZSARProcessor):
 
     def _clauses(self, name: str, descriptions: Descriptions | None) -> list[str]:
         graph = descriptions.for_label(name) if descriptions is not None else None
-        return graph.clause_list(self.prompt_group) if graph is not None else []
+        return graph.clause_list(self.prompt_group) if isinstance(graph, ActionGraph) else []
 
     def read_descriptions(self, descriptions: Descriptions | dict | str | os.PathLike | None) -> Descriptions | None:
         if descriptions is None:

@@ -179,9 +179,10 @@ class ZSARProcessor(ProcessorMixin):
             raise ValueError("Nothing to process: pass videos, labels or text.")
         if labels is not None and text is not None:
             raise ValueError("Pass labels (made into prompts) or text (tokenised as it is), not both.")
-        reading = {name: kwargs.pop(name) for name in READ_OPTIONS if name in kwargs}
-        self._check_options(kwargs, text is not None)
-        options = self._merge_kwargs(self.valid_processor_kwargs, self.tokenizer.init_kwargs, **kwargs)
+        given: dict[str, Any] = dict(kwargs)
+        reading = {name: given.pop(name) for name in READ_OPTIONS if name in given}
+        self._check_options(given, text is not None)
+        options = self._merge_kwargs(self.valid_processor_kwargs, self.tokenizer.init_kwargs, **given)  # type: ignore[arg-type]
         text_options, video_options = options["text_kwargs"], options["videos_kwargs"]
         return_tensors = video_options.pop("return_tensors", "pt")
         text_options.pop("return_tensors", None)

@@ -6,6 +6,7 @@ import codecs
 import json
 import os
 import sys
+from collections import Counter
 from typing import Any
 
 from .limits import hold_to, limits
@@ -107,8 +108,7 @@ def depth_of(value: Any) -> int:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) < len(pairs):
-        seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))
+        repeated = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise ValueError(f"the key {repeated!r} appears twice in one object; keep one of the two")
     return data
 

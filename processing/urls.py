@@ -7,7 +7,7 @@ warning or record holds one as it was given.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -39,7 +39,8 @@ def redacted(text: str) -> str:
 
 
 def _redacted(url: str) -> str:
-    scheme, authority, path, query, rest = _PARTS.fullmatch(url).groups()
+    parts = cast(re.Match[str], _PARTS.fullmatch(url))  # any text has these parts
+    scheme, authority, path, query, rest = parts.groups()
     _, at, host = authority.rpartition("@")
     if not _HOST.fullmatch(host) and "@" in url[len(scheme) + len(authority) :]:
         # A password with a "/", "?" or "#" in it that nobody quoted: where it ends is a guess, so hide up to the last.

@@ -43,7 +43,7 @@ def fetch(url: str, timeout: float, max_bytes: int | None, allow_private: bool =
     if not members:
         return archive
     try:
-        return _copy("::".join([*members, archive.path]), name, max_bytes)
+        return _copy("::".join([*members, str(archive.path)]), name, max_bytes)
     finally:
         archive.close()
 

@@ -195,15 +195,9 @@ class MediaFile:
         self.container.close()
 
     def rewind(self) -> None:
-        """Back to the first packet, with a fresh decoder.
-
-        Raises:
-            VideoReadError: the source cannot be read twice.
-        """
+        """Back to the first packet, with a fresh decoder; for sources that can be read twice."""
         if self.untouched:
             return
-        if not self.source.seekable:
-            raise VideoReadError(f"{self.name}: a stream cannot be rewound.")
         self.container.close()
         self._rewind_source()
         self._open(plain=True)
@@ -434,7 +428,7 @@ def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, 
 
 def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     """How the display matrix turns the picture: rows and columns swapped, then mirrored left-right, top-bottom."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return False, False, False
     # A point (x, y) goes to (a x + c y, b x + d y); in multiples of 90 degrees either a, d or b, c are zero.

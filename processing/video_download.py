@@ -93,8 +93,8 @@ def spool(file: Any, name: str, max_bytes: int) -> MediaSource:
 def _temporary_file() -> tuple[Any, str]:
     """A file to write that closing removes, and where it can be read. Linux gives a path to files without a name."""
     if os.path.isdir(_OPEN_FILES):
-        copy = tempfile.TemporaryFile()  # noqa: SIM115 - whoever gets it closes it
-        return copy, f"{_OPEN_FILES}/{copy.fileno()}"
+        nameless = tempfile.TemporaryFile()  # noqa: SIM115 - whoever gets it closes it
+        return nameless, f"{_OPEN_FILES}/{nameless.fileno()}"
     copy = tempfile.NamedTemporaryFile(prefix="hf-zsar-")  # noqa: SIM115
     return copy, copy.name
 
@@ -259,7 +259,7 @@ def _request(
     """The answer of `place`, read up to the headers, all within `timeout` seconds."""
     parts, port = _split(name, place)
     deadline = min(end, time.monotonic() + timeout)
-    addresses = _checked_addresses(name, parts.hostname, port, deadline, allow_private)
+    addresses = _checked_addresses(name, parts.hostname or "", port, deadline, allow_private)
     wire = None
     try:
         wire = Wire(_connect(addresses, port, deadline), timeout, deadline, max_bytes)
@@ -292,12 +292,12 @@ def _split(name: str, place: str) -> tuple[SplitResult, int]:
 
 def _exchange(wire: Wire, parts: SplitResult) -> http.client.HTTPResponse:
     if parts.scheme == "https":
-        wire.secure(parts.hostname)
+        wire.secure(parts.hostname or "")
     target = quote(parts.path or "/", _SAFE) + (f"?{quote(parts.query, _SAFE)}" if parts.query else "")
     host = parts.netloc.rpartition("@")[2]
     host = host if host.isascii() else host.encode("idna").decode()
     wire.send(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n{_HEADERS}\r\n".encode("ascii"))
-    response = http.client.HTTPResponse(wire, method="GET")
+    response = http.client.HTTPResponse(wire, method="GET")  # type: ignore[arg-type]  # it only calls makefile
     response.begin()
     return response
 

@@ -28,7 +28,7 @@ class MediaReader(VideoReader):
         self._media = media
         self._as_stored = as_stored
         self._told: set[str] = set()
-        self._shape: tuple[int, int, int] | None = None
+        self._shape: tuple[int, int, int] | None = None  # of the first picture, once one is known
         self._timeline: Timeline
 
     def close(self) -> None:
@@ -40,7 +40,7 @@ class MediaReader(VideoReader):
         return self._seconds(self._timeline.end)
 
     @property
-    def fps(self) -> float | None:
+    def fps(self) -> float:
         return 1 / (self._timeline.step * float(self._media.time_base))
 
     @property
@@ -48,7 +48,7 @@ class MediaReader(VideoReader):
         return min(float(self._media.time_base), 1e-3)
 
     def _info(self) -> VideoInfo:
-        height, width, rotation = self._shape
+        height, width, rotation = self._shape or (0, 0, 0)  # as of frames without times
         return VideoInfo(
             name=self.name,
             duration=self.duration,
@@ -67,7 +67,7 @@ class MediaReader(VideoReader):
         media = media or self._media
         last, picture = None, None
         for tick, frame in frames:
-            if last != tick:
+            if picture is None or last != tick:
                 if self._shape is None:
                     self._shape = self._first_shape(media, frame)
                 last, picture = tick, media.pixels(frame, self._as_stored, self._shape[:2])
@@ -77,7 +77,7 @@ class MediaReader(VideoReader):
         """Height, width and rotation of the video's first picture, `frame` being the first that was asked for."""
         return *media.shape(frame, self._as_stored), rotation_of(frame)
 
-    def _seconds(self, tick: int) -> float:
+    def _seconds(self, tick: float) -> float:
         base = self._media.time_base
         return (tick - self._timeline.first) * base.numerator / base.denominator
 
@@ -125,8 +125,8 @@ class FileReader(MediaReader):
     def timestamps(self) -> np.ndarray:
         if self._timeline.times is None:
             self._timeline = read_through(self._media)
-        base = self._media.time_base
-        return (self._timeline.times - self._timeline.first) * base.numerator / base.denominator
+        base, times = self._media.time_base, np.asarray(self._timeline.times)
+        return np.asarray((times - self._timeline.first) * base.numerator / base.denominator)
 
     def read_at(self, timestamps: Sequence[float], mode: str = "exact") -> VideoClip:
         if mode not in ("exact", "keyframe"):
@@ -160,7 +160,7 @@ class FileReader(MediaReader):
             return read(media, pictures.ticks, pictures)
 
         def aside(part: Sequence[int]) -> tuple[bool, MediaFile]:
-            other = MediaFile(media.source.again(), threads // len(parts))
+            other = MediaFile(media.source.again() or media.source, threads // len(parts))
             other.steady = media.steady
             try:
                 return read(other, part, pictures), other
@@ -254,7 +254,9 @@ class PictureStack:
 
     def clip(self, ticks: Sequence[int], info: VideoInfo) -> VideoClip:
         """The pictures of `ticks`, in that order."""
-        pixels = self._pixels if ticks == self.ticks else self._pixels[[self._places[tick] for tick in ticks]]
+        pixels = np.asarray(self._pixels)
+        if ticks != self.ticks:
+            pixels = pixels[[self._places[tick] for tick in ticks]]
         times, indices = zip(*(self.shown[tick] for tick in ticks), strict=True)
         return VideoClip(torch.from_numpy(pixels), list(times), list(indices), info)
 

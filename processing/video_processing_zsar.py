@@ -35,7 +35,7 @@ READ_OPTIONS = ("timeout", "max_bytes", "allow_private_urls", "thread_count")
 class ZSARVideoProcessorKwargs(VideosKwargs, total=False):
     """Options of [`ZSARVideoProcessor`]; see there."""
 
-    resample: str | int | None
+    resample: str | int | None  # type: ignore[misc]  # by name, too
     antialias: bool | None
     crop_rounding: str | None
     sampling: str | None
@@ -67,7 +67,7 @@ class ZSARVideoProcessor(VideoProcessorMixin):
     """
 
     model_input_names = ["pixel_values_videos"]
-    valid_kwargs = ZSARVideoProcessorKwargs
+    valid_kwargs = ZSARVideoProcessorKwargs  # type: ignore[assignment]
 
     do_resize = True
     size = {"shortest_edge": 256}
@@ -233,8 +233,8 @@ class ZSARVideoProcessor(VideoProcessorMixin):
     def to_dict(self) -> dict[str, Any]:
         """The options in plain JSON types."""
         settings = {name: getattr(self, name) for name in self.OPTIONS}
-        if getattr(self, "auto_map", None):
-            settings["auto_map"] = self.auto_map
+        if pointers := getattr(self, "auto_map", None):
+            settings["auto_map"] = pointers
         return {**settings, "video_processor_type": type(self).__name__}
 
 
@@ -328,10 +328,10 @@ def sample_clip(reader: VideoReader, options: Mapping[str, Any], generator: Gene
     elif "fps" in sampler.options and sampler.unit == "frames" and reader.fps:
         extra.setdefault("fps", reader.fps)
     if sampler.unit == "frames":
-        return reader.read_indices(sampler(len(reader.timestamps), count, views, **extra).ravel())
+        return reader.read_indices(sampler(len(reader.timestamps), count, views, **extra).ravel().tolist())
     # A time that falls on the start of a frame means that frame, however the container rounded it.
     times = sampler(reader.duration, count, views, **extra).ravel() + reader.clock_tick
-    return reader.read_at(times, mode=options["mode"])
+    return reader.read_at(times.tolist(), mode=options["mode"])
 
 
 def metadata(clip: VideoClip, views: int) -> dict[str, Any]:

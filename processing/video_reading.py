@@ -59,6 +59,7 @@ def open_video(
     """
     if isinstance(source, VideoReader):
         return source
+    media: MediaSource | None
     if is_url(source) and live:
         body = open_stream(source, timeout, allow_private_urls)
         media = MediaSource(body.name, file=body, on_close=[body.close])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import av
 
@@ -195,7 +196,7 @@ class SparseDecoder:
         """Read until no later packet can be shown at `target`; the time of the frame that is."""
         self._best = max((time for time in self._later if time <= target), default=self._best)
         self._later = [time for time in self._later if time > target]
-        while not self._at_end and (self._best is None or self._position <= target):
+        while not self._at_end and (self._best is None or self._position is None or self._position <= target):
             packet = next(self._packets, None)
             if packet is None:
                 self._at_end = True
@@ -230,7 +231,7 @@ class SparseDecoder:
         known to come after them; those shown later may be wanted next."""
         best, held = self._best, self._held
         while held and (time := held[0].pts) != best:
-            self._feed(held.popleft(), skip=best is not None and time < best)
+            self._feed(held.popleft(), skip=best is not None and time is not None and time < best)
 
     def _feed(self, packet: av.Packet | None, skip: bool) -> None:
         media = self.media
@@ -327,7 +328,7 @@ def key_frames_near(media: MediaFile, targets: Iterable[int]) -> Iterator[Timed]
 
 def _key_frames(media: MediaFile, targets: Iterable[int]) -> Iterator[Timed]:
     media.codec.skip_frame = "DEFAULT"
-    packets: dict[int, av.Packet] = {}
+    packets: dict[int, Any] = {}  # with a time, all of them
     last: Timed | None = None
     for target in targets:
         around = {place: packets.get(place) or _key_packet(media, place) for place in _entries_around(media, target)}

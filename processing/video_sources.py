@@ -139,10 +139,11 @@ def media_source(source: Any) -> MediaSource | None:
     return None
 
 
-def _from_mapping(source: Mapping) -> MediaSource:
+def _from_mapping(source: Mapping) -> MediaSource | None:
     if source.get("bytes") is not None:
         inner = media_source(source["bytes"])
-        inner.name = source_name(source)
+        if inner is not None:
+            inner.name = source_name(source)
         return inner
     if source.get("path"):
         return media_source(source["path"])

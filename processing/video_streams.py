@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -146,7 +146,7 @@ class LiveReader(MediaReader):
             self._media.remark(f"the last {taken - read:,} of {taken:,} bytes are not looked at")
 
     def _ending(self) -> tuple[float, Shown]:
-        return self.duration, next(self._shown([self._last]))
+        return self.duration, next(self._shown([self._last] if self._last else []))
 
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
         for time, _, picture in self._shown(self._frames()):
@@ -186,14 +186,15 @@ class IteratorReader(VideoReader):
 
     @property
     def timestamps(self) -> np.ndarray:
-        return self.read_at([]).timestamps
+        return np.asarray(self.read_at([]).timestamps)  # which refuses, as there is no way back
 
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
-        clock, start = Clock(MICROSECOND), None
+        clock = Clock(MICROSECOND)
+        start: int | None = None
         length = MICROSECOND / self._rate
         for number, item in enumerate(self._source):
             time, picture = item if isinstance(item, tuple) else (number / self._rate, item)
-            frames = as_frames([picture])
+            frames = cast(torch.Tensor, as_frames([picture]))
             if not math.isfinite(time):
                 raise VideoReadError(f"{self.name}: {time} is not a time.")
             ticks, _ = clock.place(round(time * MICROSECOND), None, length, True)
@@ -203,7 +204,7 @@ class IteratorReader(VideoReader):
                 self._told = True
                 what = "the clock starts anew or jumps; the parts are shown one after the other"
                 warnings.warn(f"{self.name}: {what}.", VideoReadWarning, stacklevel=2)
-            self._shape = tuple(frames.shape[1:3])
+            self._shape = (frames.shape[1], frames.shape[2])
             self._end = seconds + 1 / self._rate
             yield seconds, frames[0]
 
@@ -221,7 +222,7 @@ class IteratorReader(VideoReader):
             yield self._last
 
     def _ending(self) -> tuple[float, Shown]:
-        return self._end, self._last
+        return self._end, cast(Shown, self._last)  # a window is open
 
 
 __all__ = ["IteratorReader", "LiveReader", "StreamReader"]

@@ -225,7 +225,8 @@ def _from_both_ends(media: MediaFile) -> Timeline | None:
     first = _first_time(media)
     if first is None or not _seek_near_end(media):
         return None
-    end = last_time = None
+    last_time: int | None = None
+    end = 0.0
     for packet in media.packets():
         if packet.pts is None:
             return None

@@ -6,7 +6,7 @@ Each step is a function on `[T, H, W, 3]` or `[N, 3, H, W]`, so that training au
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from .limits import hold_to
 RESAMPLES = {"bicubic": "bicubic", "bilinear": "bilinear", 2: "bilinear", 3: "bicubic"}
 # Grey levels up to which frames become floats all at once, 4 bytes each.
 FLOAT_AT_ONCE = 2**26
-ROUNDINGS = {"round": round, "floor": math.floor, "ceil": math.ceil}
+ROUNDINGS: dict[str, Callable[[float], int]] = {"round": round, "floor": math.floor, "ceil": math.ceil}
 
 
 def channels_first(frames: torch.Tensor) -> torch.Tensor:
@@ -105,9 +105,9 @@ def normalize(
     if mean is not None:
         scale, shift = scale / np.asarray(std), -np.asarray(mean, dtype=float) / np.asarray(std)
     if frames.device.type != "cpu" or frames.requires_grad:
-        factors = (torch.as_tensor(each, dtype=torch.float32, device=frames.device) for each in (shift, scale))
-        shift, scale = (each.view(-1, 1, 1) for each in factors)
-        return torch.addcmul(shift, frames.to(torch.float32, memory_format=torch.contiguous_format), scale)
+        term, factor = (torch.as_tensor(each, dtype=torch.float32, device=frames.device) for each in (shift, scale))
+        grey = frames.to(torch.float32, memory_format=torch.contiguous_format)
+        return torch.addcmul(term.view(-1, 1, 1), grey, factor.view(-1, 1, 1))
     # numpy, because waking torch's threads takes longer than this, and many readers may be doing it at once.
     source, out = frames.numpy(), np.empty(frames.shape, dtype=np.float32)
     for channel in range(len(scale)):

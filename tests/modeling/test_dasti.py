@@ -375,6 +375,13 @@ def test_word_mask_modes(mode):
         assert kept.tolist() == (length.tolist() if mode == "valid" else [77] * len(kept))
 
 
+def test_all_positions_need_a_limit_of_the_text():
+    processor = tiny_processor("dasti", word_mask_mode="all")
+    processor.tokenizer.model_max_length = 10**30  # as of a tokenizer without one
+    with pytest.raises(ValueError, match="set max_text_length"):
+        processor.prepare_labels(["cooking"])
+
+
 def test_bike_preset_pads_with_zeros_and_takes_all_positions():
     processor = type(tiny_processor("dasti")).bike(tiny_processor("dasti").video_processor, tiny_clip_tokenizer())
     inputs = processor.prepare_labels(["ApplyEyeMakeup"])
