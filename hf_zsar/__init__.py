@@ -15,15 +15,18 @@ from .registration import register
 
 if TYPE_CHECKING:  # what the lazy names are, for editors and type checkers
     from .embedded import embedded_model_path as embedded_model_path
+    from .hub.loading import load as load
     from .hub.loading import pipeline as pipeline
     from .modeling.configuration_actionclip import ActionCLIPConfig as ActionCLIPConfig
     from .modeling.configuration_dasti import DASTIConfig as DASTIConfig
     from .modeling.configuration_rest import ResTConfig as ResTConfig
     from .modeling.configuration_stdd import STDDConfig as STDDConfig
+    from .modeling.configuration_video_text import VideoTextConfig as VideoTextConfig
     from .modeling.modeling_actionclip import ActionCLIPModel as ActionCLIPModel
     from .modeling.modeling_dasti import DASTIModel as DASTIModel
     from .modeling.modeling_rest import ResTModel as ResTModel
     from .modeling.modeling_stdd import STDDModel as STDDModel
+    from .modeling.modeling_video_text import VideoTextModel as VideoTextModel
     from .modeling.modeling_zsar import LabelBank as LabelBank
     from .modeling.modeling_zsar import VideoFeatures as VideoFeatures
     from .modeling.modeling_zsar import ZSAROutput as ZSAROutput
@@ -37,6 +40,7 @@ if TYPE_CHECKING:  # what the lazy names are, for editors and type checkers
     from .processing.processing_dasti import DASTIProcessor as DASTIProcessor
     from .processing.processing_rest import ResTProcessor as ResTProcessor
     from .processing.processing_stdd import STDDProcessor as STDDProcessor
+    from .processing.processing_video_text import VideoTextProcessor as VideoTextProcessor
     from .processing.processing_zsar import ZSARProcessor as ZSARProcessor
     from .processing.video_processing_zsar import ZSARVideoProcessor as ZSARVideoProcessor
     from .processing.video_reading import VideoReadError as VideoReadError
@@ -61,6 +65,7 @@ _NAMES = {
     "VideoIndex": "retrieval",
     "ZeroShotVideoClassificationPipeline": "pipeline_zero_shot_video_classification",
     "embedded_model_path": "embedded",
+    "load": "hub.loading",
     "pipeline": "hub.loading",
 }
 for _spec in OWN:

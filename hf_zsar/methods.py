@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
+from typing import TypeVar
 
 
-ENTRY_POINTS = "hf_zsar.methods"
+Spec = TypeVar("Spec")
 
 
 @dataclass(frozen=True)
@@ -65,27 +67,34 @@ OWN = (
     MethodSpec("dasti", "DASTI"),
     MethodSpec("rest", "ResT"),
     MethodSpec("stdd", "STDD"),
+    MethodSpec("video_text", "VideoText"),
 )
 
 
-def _spec_of(entry: EntryPoint) -> MethodSpec | None:
-    """The spec of an entry point; a broken one is said and left out, so that it does not take the others along."""
-    try:
-        spec = entry.load()
-    except (ImportError, AttributeError) as error:
-        problem = str(error)
-    else:
-        if isinstance(spec, MethodSpec) and spec.name not in {own.name for own in OWN}:
-            return spec
-        problem = f"it is {spec!r}, but must be a MethodSpec with a name that is not taken"
-    warnings.warn(f"The method {entry.name!r} ({entry.value}) is left out: {problem}.", stacklevel=2)
-    return None
+def find_specs(group: str, own: Sequence[Spec], key: str) -> dict[str, Spec]:
+    """Key -> spec: those of this package, then those that others have installed.
+
+    A broken entry point is said and left out, so that it does not take the others along.
+
+    Args:
+        group: of entry points.
+        own: the package's own, one at least.
+        key: the attribute that tells them apart.
+    """
+    found = {getattr(spec, key): spec for spec in own}
+    for entry in entry_points(group=group):
+        try:
+            spec = entry.load()
+        except (ImportError, AttributeError) as error:
+            problem = str(error)
+        else:
+            if isinstance(spec, type(own[0])) and getattr(spec, key) not in found:
+                found[getattr(spec, key)] = spec
+                continue
+            problem = f"it is {spec!r}, but must be of type {type(own[0]).__name__} with a {key} that is not taken"
+        kind = group.rpartition(".")[2].removesuffix("s")
+        warnings.warn(f"The {kind} {entry.name!r} ({entry.value}) is left out: {problem}.", stacklevel=2)
+    return found
 
 
-def find_methods() -> dict[str, MethodSpec]:
-    """Name -> method: those of this package, then those that others have installed."""
-    others = (_spec_of(entry) for entry in entry_points(group=ENTRY_POINTS))
-    return {spec.name: spec for spec in (*OWN, *others) if spec is not None}
-
-
-METHODS: dict[str, MethodSpec] = find_methods()
+METHODS: dict[str, MethodSpec] = find_specs("hf_zsar.methods", OWN, "name")

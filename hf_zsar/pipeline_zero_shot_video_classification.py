@@ -59,6 +59,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
 
     # Label sets kept in memory.
     max_label_banks = 16
+    # Makes a model and processor of the contract out of those of other classes; set where there are adapters.
+    take_over: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
     def __init__(self, *args: Any, precision: str = "auto", compile: bool = False, **kwargs: Any) -> None:
         """
@@ -72,6 +74,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             args, kwargs: as any pipeline's, and defaults of the options of a call.
         """
         asked_for = kwargs.get("dtype") not in (None, "auto")
+        if self.take_over is not None:
+            kwargs = self.take_over(kwargs)
         super().__init__(*args, **kwargs)
         if precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"precision must be 'auto', 'fp32' or 'bf16', got {precision!r}.")
@@ -101,7 +105,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             top_k (`int`, *optional*): give only the k best.
             function_to_apply (`"softmax"`, `"sigmoid"` or `"none"`): default softmax over the labels.
             multi_label (`bool`): several labels may be true: each is weighed against the mean of the others, a single
-                one against the label `"something else"`, and scores no longer sum to 1.
+                one against the label `"something else"`, and scores no longer sum to 1. A model whose sigmoid is a
+                probability by itself (SigLIP) is asked for that.
             num_frames, num_views, num_crops, sampling (*optional*): instead of the processor's.
             window, stride (`float`, seconds, *optional*): score windows of a long video; memory does not grow with its
                 length. `stride` defaults to `window`.
@@ -214,7 +219,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         labels = self.processor.check_candidates(labels if bank is None else bank.labels, shares)
         if bank is None:
             forward["candidate_labels"] = labels
-        if multi_label and len(labels) == 1:
+        if multi_label and len(labels) == 1 and not self.model.scores_each_label:
             forward["against"] = NEUTRAL_LABEL
         return preprocess, forward, postprocess
 
@@ -402,9 +407,10 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         """Logits of one video -> `[{"score", "label"}]`, best first."""
         logits = model_outputs["logits"].float()
         if multi_label:
+            function_to_apply = function_to_apply or "sigmoid"
+        if multi_label and not self.model.scores_each_label:
             others = model_outputs.get("others")
-            others = (logits.sum() - logits) / (len(logits) - 1) if others is None else others.float()
-            logits, function_to_apply = logits - others, function_to_apply or "sigmoid"
+            logits = logits - ((logits.sum() - logits) / (len(logits) - 1) if others is None else others.float())
         if function_to_apply == "sigmoid":
             scores = logits.sigmoid()
         else:
@@ -483,7 +489,7 @@ def bf16_copy(model: torch.nn.Module) -> torch.nn.Module:
     would shift) and buffers stay float32."""
     memo: dict[int, Any] = {}  # what the copy has instead, so that float32 weights are never there twice
     for parameter in model.parameters():
-        if parameter.ndim > 0 and parameter.dtype == torch.float32:
+        if parameter.numel() > 1 and parameter.dtype == torch.float32:
             memo[id(parameter)] = torch.nn.Parameter(parameter.detach().to(torch.bfloat16), requires_grad=False)
     for value in vars(model).values():
         if isinstance(value, torch.nn.Module):  # not a part of the model, such as a teacher

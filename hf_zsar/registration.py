@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .encoders import ENCODERS, take_over
 from .import_hook import after_import
 from .methods import METHODS
 
@@ -51,18 +52,26 @@ def _register_pipeline() -> None:
 
     from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
 
+    ZeroShotVideoClassificationPipeline.take_over = staticmethod(take_over)
     PIPELINE_REGISTRY.register_pipeline(
         TASK, pipeline_class=ZeroShotVideoClassificationPipeline, pt_model=AutoModel, type="multimodal"
     )
 
 
-# transformers' module -> what to do once it is loaded
+def _register_adapters() -> None:
+    from hf_zsar.modeling.encoder import ADAPTERS
+
+    ADAPTERS.update({model_type: spec.adapter_class for model_type, spec in ENCODERS.items()})
+
+
+# module -> what to do once it is loaded
 _HOOKS: dict[str, Callable[[], None]] = {
     "transformers.models.auto.configuration_auto": _register_configs,
     "transformers.models.auto.modeling_auto": _register_models,
     "transformers.models.auto.processing_auto": _register_processors,
     "transformers.models.auto.video_processing_auto": _register_video_processor,
     "transformers.pipelines": _register_pipeline,
+    "hf_zsar.modeling.encoder": _register_adapters,
 }
 
 

@@ -33,6 +33,7 @@ from .label_bank import LabelBank
 from .model_identity import ModelIdentity, all_contents, fingerprint_of, identify
 from .outputs import VideoFeatures, ZSAROutput
 from .size_limits import hold_to_size
+from .tensor_files import check_types
 
 
 def normalize(embeds: torch.Tensor) -> torch.Tensor:
@@ -82,6 +83,8 @@ class ZSARPreTrainedModel(PreTrainedModel):
     # What the training loss contrasts a video with: "per_sample", the text of every video of the batch (a class may
     # stand twice); "distinct", every class of the batch once; "all", all classes.
     text_candidates: str = "distinct"
+    # Whether the sigmoid of a logit is a probability, whatever the other labels are.
+    scores_each_label: bool = False
     # role -> prefixes of the names of its parameters; see `role_of`.
     parameter_roles: dict[str, tuple[str, ...]] = {}
     # Linear layers of the towers that low-rank adapters go to, as `target_modules` of peft's `LoraConfig`.
@@ -101,7 +104,8 @@ class ZSARPreTrainedModel(PreTrainedModel):
 
         Raises:
             OSError: no such model, or its weights are damaged.
-            ValueError: a configuration that cannot be, or that asks for more than [`SizeLimits`].
+            ValueError: a configuration that cannot be, or that asks for more than [`SizeLimits`]; weights that are
+                stored as another kind of numbers than the model's.
         """
         kwargs.setdefault("use_safetensors", True)
         wants_info, kwargs["output_loading_info"] = kwargs.get("output_loading_info", False), True
@@ -112,6 +116,16 @@ class ZSARPreTrainedModel(PreTrainedModel):
             raise OSError(f"{name}: its weights cannot be read as safetensors: {error}.") from error
         model.missing_weights = tuple(sorted(info["missing_keys"]))
         return (model, info) if wants_info else model
+
+    @staticmethod
+    def _load_pretrained_model(
+        model: PreTrainedModel, state_dict: Any, checkpoint_files: Any, load_config: Any, *rest: Any
+    ) -> Any:
+        """As the base class, which makes any number of any other without a word."""
+        if load_config.hf_quantizer is None:
+            for each in (checkpoint_files or ()) if state_dict is None else [state_dict]:
+                check_types(each, model.state_dict(), load_config.weights_only)
+        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *rest)
 
     def post_init(self) -> None:
         # Loading builds a model without storage first, so that this is known before anything is allocated.

@@ -43,6 +43,38 @@ def read_tensors(
             raise error(f"{os.fspath(path)} cannot be read as safetensors: {problem}.") from problem
 
 
+def check_types(
+    stored: str | Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], weights_only: bool = True
+) -> None:
+    """That numbers are of the kind that they will be: of fractions that were made integers, only zeros may be left.
+
+    Args:
+        stored: tensors, or a file of them, of which only the types are read.
+        own: those that they go into.
+        weights_only: of `torch.load`, where the file is a pickle.
+
+    Raises:
+        ValueError: integers, truth values or complex numbers in the place of fractions, or the other way round.
+        OSError: a damaged file.
+    """
+    if isinstance(stored, str) and stored.endswith(".safetensors"):
+        with open_tensors(stored, error=OSError) as file:
+            types = {name: file.get_slice(name).get_dtype() for name in file.keys()}
+    else:
+        if isinstance(stored, str):
+            stored = torch.load(stored, map_location="meta", weights_only=weights_only)
+        types = {name: tensor.dtype for name, tensor in stored.items() if isinstance(tensor, torch.Tensor)}
+    for name in sorted(types.keys() & own.keys()):
+        found, wanted = (str(each).removeprefix("torch.") for each in (types[name], own[name].dtype))
+        if _kind(found) != _kind(wanted):
+            raise ValueError(f"{name} is stored as {found} where {wanted} belongs: save the weights again.")
+
+
+def _kind(name: str) -> str:
+    kind = name.lower().lstrip("u")  # of signed and unsigned integers the same
+    return kind[:2] if kind.startswith("bo") else kind.removeprefix("b")[0]
+
+
 def header_value(metadata: Mapping[str, str], key: str, kind: type, path: str | os.PathLike) -> Any:
     """A value that was written as JSON into the header of a file, of the type `kind`; a list must be of strings. All
     of it must be text: half of a surrogate pair cannot be written again.
@@ -60,4 +92,4 @@ def header_value(metadata: Mapping[str, str], key: str, kind: type, path: str | 
     return value
 
 
-__all__ = ["header_value", "open_tensors", "read_tensors"]
+__all__ = ["check_types", "header_value", "open_tensors", "read_tensors"]

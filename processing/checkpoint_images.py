@@ -1,12 +1,15 @@
-"""How an image checkpoint wants its pictures: size, crop, mean and std out of its own files."""
+"""How a checkpoint wants its pictures: size, crop, mean and std out of its own files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.utils import logging
+
+from .video_processing_zsar import ZSARVideoProcessor
 
 
 logger = logging.get_logger(__name__)
@@ -37,14 +40,33 @@ def image_options(pretrained: str, **load_kwargs: Any) -> dict[str, Any]:
         size = image_size(AutoConfig.from_pretrained(pretrained, **load_kwargs), pretrained)
         logger.warning(f"{pretrained} has no preprocessor_config.json: pictures of {size}, mean and std of CLIP.")
         return {"size": {"shortest_edge": min(size)}, "crop_size": {"height": size[0], "width": size[1]}}
-    if not isinstance(settings, dict):
-        raise ValueError(
-            f"{pretrained}: its image processor is described by a {type(settings).__name__}, not by fields."
-        )
+    return options_of(settings, pretrained)
+
+
+def options_of(settings: Any, name: str) -> dict[str, Any]:
+    """Options of [`ZSARVideoProcessor`] out of the fields of an image or video processor; `name` is the checkpoint's.
+
+    Raises:
+        ValueError: no fields.
+    """
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"{name}: its image processor is described by a {type(settings).__name__}, not by fields.")
     options = {name: settings[name] for name in TAKEN if settings.get(name) is not None}
     if "crop_size" not in options:
         options["do_center_crop"] = False
     return options
+
+
+def frame_settings(pretrained: str, **load_kwargs: Any) -> Mapping[str, Any]:
+    """The fields of the video processor of a checkpoint, or else of its image processor.
+
+    Raises:
+        OSError: no such checkpoint, or neither file.
+    """
+    try:
+        return ZSARVideoProcessor.get_video_processor_dict(pretrained, **load_kwargs)[0]
+    except OSError:  # an image processor may stand in processor_config.json alone
+        return ImageProcessingMixin.get_image_processor_dict(pretrained, **load_kwargs)[0]
 
 
 def image_size(config: PreTrainedConfig, name: str) -> tuple[int, int]:
@@ -59,4 +81,4 @@ def image_size(config: PreTrainedConfig, name: str) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-__all__ = ["image_options"]
+__all__ = ["frame_settings", "image_options", "image_size", "options_of"]

@@ -52,7 +52,8 @@ class ZSARVideoProcessor(VideoProcessorMixin):
     [`resize_crop`] and [`normalize`], for training code that puts augmentation between them.
 
     Args:
-        do_resize, size: resize to `{"shortest_edge": 256}` (ratio kept) or `{"height", "width"}`.
+        do_resize, size: resize to `{"shortest_edge": 256}` (ratio kept), `{"height", "width"}`, or sides that are
+            multiples within a range of areas, `{"min_pixels", "max_pixels", "multiple"}`.
         resample: `bicubic` or `bilinear`.
         antialias: filter as Pillow does when shrinking; off reproduces STDD and E2E.
         do_center_crop, crop_size: `{"height": 224, "width": 224}`.
@@ -351,13 +352,14 @@ def metadata(clip: VideoClip, views: int) -> dict[str, Any]:
 
 
 def size_dict(size: Any, square: bool) -> dict[str, int]:
-    """A size given as number, (height, width) or mapping, as `{"shortest_edge"}` or `{"height", "width"}`."""
+    """A size given as number, (height, width) or mapping as one of the mappings that a processor takes."""
     if isinstance(size, int):
         size = {"height": size, "width": size} if square else {"shortest_edge": size}
     elif isinstance(size, (list, tuple)) and len(size) == 2:
         size = {"height": size[0], "width": size[1]}
     plain = {name: int(value) for name, value in dict(size).items() if value is not None}
-    if set(plain) not in ({"height", "width"}, {"shortest_edge"}) or min(plain.values()) < 1:
+    kinds = ({"height", "width"}, {"shortest_edge"}, {"min_pixels", "max_pixels", "multiple"})
+    if set(plain) not in kinds[: 2 if square else 3] or min(plain.values()) < 1:
         raise ValueError(f"A size is {{'shortest_edge'}} or {{'height', 'width'}} in pixels, got {shown(size)}.")
     if square and set(plain) == {"shortest_edge"}:
         plain = {"height": plain["shortest_edge"], "width": plain["shortest_edge"]}

@@ -27,14 +27,33 @@ def channels_first(frames: torch.Tensor) -> torch.Tensor:
 
 
 def target_size(height: int, width: int, size: Mapping[str, int]) -> tuple[int, int]:
-    """Height and width after resizing to `{"shortest_edge"}` (ratio kept, long side rounded down) or
-    `{"height", "width"}`."""
+    """Height and width after resizing to `{"shortest_edge"}` (ratio kept, long side rounded down),
+    `{"height", "width"}` or `{"min_pixels", "max_pixels", "multiple"}` (ratio kept nearly; see [`fitting_size`])."""
+    if "multiple" in size:
+        return fitting_size(height, width, size["min_pixels"], size["max_pixels"], size["multiple"])
     if "shortest_edge" in size:
         short = size["shortest_edge"]
         if height <= width:
             return short, max(short, int(short * width / height))
         return max(short, int(short * height / width)), short
     return size["height"], size["width"]
+
+
+def fitting_size(height: int, width: int, least: int, most: int, multiple: int) -> tuple[int, int]:
+    """The size of about this shape whose sides are multiples of a number and whose area lies in a range, as near to
+    the given one as may be; the largest where the range is one number."""
+    sides = [max(1, round(side / multiple)) for side in (height, width)]
+    area = sides[0] * sides[1] * multiple**2
+    if least == most or area > most:
+        scale = math.sqrt(most / (height * width)) / multiple
+        sides = [math.floor(side * scale) for side in (height, width)]
+        if 0 in sides:  # a strip
+            longer = min(max(height, width) // min(height, width), most // multiple**2)
+            sides = [1, longer] if height < width else [longer, 1]
+    elif area < least:
+        scale = math.sqrt(least / (height * width)) / multiple
+        sides = [math.ceil(side * scale) for side in (height, width)]
+    return sides[0] * multiple, sides[1] * multiple
 
 
 def resize(
@@ -95,27 +114,25 @@ def crop(frames: torch.Tensor, size: tuple[int, int], num_crops: int = 1, roundi
 def normalize(
     frames: torch.Tensor, rescale_factor: float | None, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> torch.Tensor:
-    """`(frames * rescale_factor - mean) / std` over the channel axis -3, as one multiplication and one addition.
+    """`(frames * rescale_factor - mean) / std` over the channel axis -3, bit for bit as transformers rounds it.
 
     Returns:
         float32, contiguous, never sharing memory with `frames`.
     """
-    scale = np.full(frames.shape[-3], 1.0 if rescale_factor is None else rescale_factor)
-    shift = np.zeros_like(scale)
-    if mean is not None:
-        scale, shift = scale / np.asarray(std), -np.asarray(mean, dtype=float) / np.asarray(std)
+    # A division: of grey levels by 255 it rounds as transformers' multiplication in float64 does.
+    divisor, channels = 1.0 if rescale_factor is None else 1 / rescale_factor, frames.shape[-3]
+    centers, spreads = ([0.0] * channels, [1.0] * channels) if mean is None or std is None else (mean, std)
     if frames.device.type != "cpu" or frames.requires_grad:
-        term, factor = (torch.as_tensor(each, dtype=torch.float32, device=frames.device) for each in (shift, scale))
-        grey = frames.to(torch.float32, memory_format=torch.contiguous_format)
-        return torch.addcmul(term.view(-1, 1, 1), grey, factor.view(-1, 1, 1))
+        grey = frames.to(torch.float32, memory_format=torch.contiguous_format) / divisor
+        center, spread = (torch.tensor(each, dtype=torch.float32, device=frames.device) for each in (centers, spreads))
+        return (grey - center.view(-1, 1, 1)) / spread.view(-1, 1, 1)
     # numpy, because waking torch's threads takes longer than this, and many readers may be doing it at once.
     source, out = frames.numpy(), np.empty(frames.shape, dtype=np.float32)
-    for channel in range(len(scale)):
+    for channel in range(channels):
         plane = out[..., channel, :, :]
-        np.multiply(
-            source[..., channel, :, :], np.float32(scale[channel]), out=plane, dtype=np.float32, casting="unsafe"
-        )
-        plane += np.float32(shift[channel])
+        np.divide(source[..., channel, :, :], np.float32(divisor), out=plane, dtype=np.float32, casting="unsafe")
+        plane -= np.float32(centers[channel])
+        plane /= np.float32(spreads[channel])
     return torch.from_numpy(out)
 
 

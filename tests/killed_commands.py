@@ -67,10 +67,10 @@ def export(inputs: Path, out: Path) -> int:
     """`hf_zsar.hub.export`, which has no command of its own; checked as by default, but in a forked process."""
     from hf_zsar.hub import export as export_model
     from hf_zsar.hub import verification
-    from hf_zsar.hub.loading import load_model
+    from hf_zsar.hub.loading import load
 
     verification.subprocess = SimpleNamespace(run=run_forked, TimeoutExpired=subprocess.TimeoutExpired)
-    export_model(*load_model(inputs / "model"), out / "export")
+    export_model(*load(inputs / "model"), out / "export")
     return 0
 
 

@@ -465,11 +465,10 @@ BARE_WRITERS = {
     "fills a temporary folder, or draws a temporary file, of its caller": {
         "hf_zsar/conversion/checkpoint_files.py": {"_write"},
         "hf_zsar/explanation.py": {"_draw_gif"},
-        "hf_zsar/hub/exporting.py": {"_update_json", "_write_readme"},
+        "hf_zsar/hub/exporting.py": {"_add_adapter", "_update_json", "_write_readme"},
         "hf_zsar/hub/pushing.py": {"_name_repository", "_take_along"},
         "hf_zsar/hub/space.py": {"write_space"},
     },
-    "moves finished files into place, one by one": {"hf_zsar/hub/card_callback.py": {"_write"}},
     "the method of transformers that fills a folder of the caller's": {
         "hf_zsar/pipeline_zero_shot_video_classification.py": {"save_pretrained"},
         "modeling/modeling_zsar.py": {"save_pretrained"},

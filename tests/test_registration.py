@@ -30,6 +30,10 @@ ORDERS = {
     "a module of ours": "import hf_zsar.modeling.configuration_rest",
     "registered twice": "import hf_zsar\nhf_zsar.register()\nimport transformers\nhf_zsar.register()",
 }
+OTHERS = (
+    *("eager", "a method of others", "an encoder of others"),
+    *("folder loads", "folder is unknown", "names are public"),
+)
 EVERYTHING_IS_KNOWN = """
 import hf_zsar, transformers
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
@@ -73,7 +77,7 @@ sys.path.insert(0, FOLDER)
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     import hf_zsar
-assert list(hf_zsar.METHODS) == ["actionclip", "dasti", "rest", "stdd", "toy"]
+assert list(hf_zsar.METHODS) == ["actionclip", "dasti", "rest", "stdd", "video_text", "toy"]
 assert sorted(str(each.message).split(" is left out: ")[0] for each in said) == [
     "The method 'broken' (toy_method:NOTHING)", "The method 'missing' (no_such_module:SPEC)",
     "The method 'taken' (toy_method:TAKEN)",
@@ -97,11 +101,40 @@ class ToyModel(ActionCLIPModel):
 class ToyProcessor(ActionCLIPProcessor):
     pass
 """
-ENTRY_POINTS = """[hf_zsar.methods]
+TOY_ENCODER = """
+from hf_zsar.encoders import EncoderSpec
+SPEC = EncoderSpec("clipseg", "CLIPSeg", "toy_adapter:ToyEncoder")
+"""
+TOY_ADAPTER = """
+from hf_zsar.modeling.encoder_clip import CLIPEncoder
+class ToyEncoder(CLIPEncoder):
+    pass
+"""
+ENTRY_POINTS = """[hf_zsar.encoders]
+toy = toy_encoder:SPEC
+[hf_zsar.methods]
 toy = toy_method:SPEC
 broken = toy_method:NOTHING
 taken = toy_method:TAKEN
 missing = no_such_module:SPEC
+"""
+ENCODER_OF_OTHERS = """
+import sys, warnings
+sys.path.insert(0, FOLDER)
+import numpy, hf_zsar
+assert "clipseg" in hf_zsar.encoders.ENCODERS
+from tests.tiny_models import tiny_clip_config, tiny_clip_tokenizer
+from transformers import AutoConfig, AutoModel, CLIPImageProcessorPil
+config = tiny_clip_config()
+config.pop("model_type")
+AutoModel.from_config(AutoConfig.for_model("clipseg", **config)).save_pretrained(FOLDER + "/model")
+tiny_clip_tokenizer().save_pretrained(FOLDER + "/model")
+size = {"height": 32, "width": 32}
+CLIPImageProcessorPil(size=size, crop_size=size).save_pretrained(FOLDER + "/model")
+classifier = hf_zsar.pipeline(FOLDER + "/model")
+assert type(classifier.model.encoder).__name__ == "ToyEncoder"
+video = numpy.zeros((8, 32, 32, 3), dtype="uint8")
+assert len(classifier(video, candidate_labels=["cooking", "surfing"])) == 2
 """
 NAMES_ARE_PUBLIC = """
 import hf_zsar
@@ -152,12 +185,15 @@ def outcome(tmp_path_factory):
     others = tmp_path_factory.mktemp("others")
     (others / "toy_method.py").write_text(TOY_METHOD, encoding="utf-8")
     (others / "toy_classes.py").write_text(TOY_CLASSES, encoding="utf-8")
+    (others / "toy_encoder.py").write_text(TOY_ENCODER, encoding="utf-8")
+    (others / "toy_adapter.py").write_text(TOY_ADAPTER, encoding="utf-8")
     (others / "toy_method-1.0.dist-info").mkdir()
     (others / "toy_method-1.0.dist-info/METADATA").write_text("Name: toy-method\nVersion: 1.0\n", encoding="utf-8")
     (others / "toy_method-1.0.dist-info/entry_points.txt").write_text(ENTRY_POINTS, encoding="utf-8")
     codes = {
         "eager": f"{EAGER}\n{EVERYTHING_IS_KNOWN}",
         "a method of others": METHOD_OF_OTHERS.replace("FOLDER", repr(str(others))),
+        "an encoder of others": ENCODER_OF_OTHERS.replace("FOLDER", repr(str(others))),
         **{order: f"{code}\n{EVERYTHING_IS_KNOWN}" for order, code in ORDERS.items()},
         "folder loads": FOLDER_LOADS.replace("FOLDER", folder),
         "folder is unknown": FOLDER_IS_UNKNOWN.replace("FOLDER", folder),
@@ -169,7 +205,16 @@ def outcome(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "name", [*ORDERS, "eager", "a method of others", "folder loads", "folder is unknown", "names are public"]
+    "name",
+    [
+        *ORDERS,
+        "eager",
+        "a method of others",
+        "an encoder of others",
+        "folder loads",
+        "folder is unknown",
+        "names are public",
+    ],
 )
 def test_transformers_knows_our_types(name, outcome):
     assert name not in outcome.failed, outcome.errors[-5000:]

@@ -80,6 +80,28 @@ def tiny_clip_config(**overrides: Any) -> dict[str, Any]:
     return {**config, **overrides}
 
 
+def tiny_xclip_config(**overrides: Any) -> dict[str, Any]:
+    """The tiny CLIP with messages between `NUM_FRAMES` frames."""
+    config = tiny_clip_config(model_type="xclip", prompt_num_attention_heads=2)
+    vision = dict(
+        num_frames=NUM_FRAMES,
+        mit_hidden_size=64,
+        mit_intermediate_size=96,
+        mit_num_hidden_layers=1,
+        mit_num_attention_heads=2,
+    )
+    return {**config, "vision_config": {**config["vision_config"], **vision}, **overrides}
+
+
+def tiny_siglip_config(**text: Any) -> dict[str, Any]:
+    """Two towers of two layers without projections."""
+    tower = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2)
+    defaults = dict(vocab_size=len(_clip_vocabulary()[0]), max_position_embeddings=77, projection_size=32)
+    text = {**defaults, **text}
+    vision = dict(image_size=IMAGE_SIZE, patch_size=8)
+    return dict(model_type="siglip", text_config={**tower, **text}, vision_config={**tower, **vision})
+
+
 def tiny_bert_config(**overrides: Any) -> dict[str, Any]:
     """A two-layer BERT."""
     config = dict(
@@ -163,6 +185,10 @@ def _tiny_stdd_config() -> dict[str, Any]:
     )
 
 
+def _tiny_video_text_config() -> dict[str, Any]:
+    return dict(encoder_config=tiny_clip_config(), num_frames=NUM_FRAMES)
+
+
 # method -> how to build it small; every registered method has an entry (tests/test_tiny_models.py)
 TINY: dict[str, TinyMethod] = {
     "actionclip": TinyMethod(
@@ -220,6 +246,14 @@ TINY: dict[str, TinyMethod] = {
             "mean_matching": dict(matching="mean"),
             "plain_clip": dict(use_stca=False),
             "distilled": dict(distill_weight=2.0, train_text_tower=False),
+        },
+    ),
+    "video_text": TinyMethod(
+        _tiny_video_text_config,
+        tiny_clip_tokenizer,
+        variants={
+            "siglip": dict(encoder_config=tiny_siglip_config()),
+            "xclip": dict(encoder_config=tiny_xclip_config()),
         },
     ),
 }

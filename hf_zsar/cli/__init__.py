@@ -29,6 +29,7 @@ COMMANDS = (
     "demo",
     "embed",
     "search",
+    "models",
     "evaluate",
     "train",
     "cache",

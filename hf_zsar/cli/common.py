@@ -224,8 +224,7 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     import hf_zsar
     from hf_zsar.hub.loading import complete, readable
 
-    if not sys.stderr.isatty():
-        transformers.utils.logging.disable_progress_bar()
+    hush_libraries()
     options = {"revision": args.revision, "device": args.device}
     options = {name: value for name, value in options.items() if value is not None}
     if args.model is None or not args.trust_remote_code:
@@ -233,6 +232,14 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     with readable(args.model):
         task = "zero-shot-video-classification"
         return complete(transformers.pipeline(task, model=args.model, trust_remote_code=True, **options))
+
+
+def hush_libraries() -> None:
+    """No bars while models load, where nobody watches."""
+    import transformers
+
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
 
 
 def check_device(device: str | None) -> None:
@@ -436,8 +443,3 @@ def shown_names(videos: Sequence[str]) -> list[str]:
             name, number = f"{redacted(video)} ({number})", number + 1
         names[name] = None
     return list(names)
-
-
-def exit_status(records: Sequence[dict[str, Any]]) -> int:
-    """0 when every video was done, 1 when some failed."""
-    return int(any("error" in record for record in records))

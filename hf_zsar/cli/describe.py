@@ -129,6 +129,7 @@ def language_model(args: argparse.Namespace) -> Any:
     """The model of `--llm`."""
     from hf_zsar.descriptions import LanguageModel
 
+    common.hush_libraries()
     return LanguageModel.of(args.llm, device=args.device, revision=args.llm_revision)
 
 
@@ -176,13 +177,19 @@ def draw(args: argparse.Namespace, descriptions: Descriptions) -> None:
 
 
 def validate(args: argparse.Namespace) -> int:
-    """Check a file and say what was found; 1 when it cannot be used as asked."""
+    """Check a file and say what was found; 1 when it lacks some of the labels.
+
+    Raises:
+        CommandError: it holds no descriptions, or others than asked for.
+    """
     from hf_zsar.descriptions.review import review_file
 
     labels = common.read_labels(args) if args.labels or args.labels_file or args.preset else []
     findings = review_file(args.validate, labels, args.kind, token_counter(args.tokenizer) if args.tokenizer else None)
     print_review(args.validate, findings)
-    if args.draw and findings.descriptions is not None:
+    if findings.descriptions is None:
+        raise common.CommandError(f"{args.validate} cannot be used: see the errors on standard output")
+    if args.draw:
         draw(args, findings.descriptions)
     return int(bool(findings.errors))
 

@@ -22,10 +22,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
     common.check_output_folder(args.out, empty=True)
-    from hf_zsar.hub.loading import load_model
+    from hf_zsar.hub.loading import load
     from hf_zsar.onnx import export_onnx
 
-    model, processor = load_model(args.model)
+    model, processor = load(args.model)
     for name, difference in export_onnx(model, processor, args.out).items():
         print(f"{args.out}/{name}.onnx  largest relative difference {difference:.1e}")
     return 0

@@ -75,8 +75,8 @@ def _embedder(args: argparse.Namespace, names: list[str]) -> Any:
         words = {word for name in names for word in clean_label(name).lower().split()}
         return mean_word_embedder(read_word_vectors(args.word_vectors, words))
     if args.model:
-        from hf_zsar.hub.loading import load_model
+        from hf_zsar.hub.loading import load
 
-        model, processor = load_model(args.model)
+        model, processor = load(args.model)
         return lambda labels: model.build_label_bank(processor, labels)["text_embeds"]
     return None

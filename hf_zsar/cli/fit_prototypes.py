@@ -34,12 +34,12 @@ def run(args: argparse.Namespace) -> int:
     from accelerate import PartialState
 
     from hf_zsar.files import filling_folder
-    from hf_zsar.hub.loading import load_model
+    from hf_zsar.hub.loading import load
 
     if not args.data and not args.select_transfer:
         raise common.CommandError("nothing to do: give --data, --select-transfer or both")
     common.check_output_folder(args.out)
-    model, processor = load_model(args.model)
+    model, processor = load(args.model)
     if not hasattr(model, "set_prototypes"):
         raise common.CommandError(f"{args.model} is a {type(model).__name__}; only ResT models have prototypes")
     if args.data:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hf_zsar.files import is_empty, replacing_folder
-from hf_zsar.modeling.tensor_files import read_tensors
+from hf_zsar.modeling.tensor_files import check_types, read_tensors
 
 from .torchscript import check_stored, is_torchscript, read_torchscript
 
@@ -187,6 +187,10 @@ def load_exactly(model: nn.Module, state: StateDict, source: str) -> None:
     broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
         raise ConversionError(f"{source} has weights that are not finite numbers: {_some(broken)}.")
+    try:
+        check_types(state, own)
+    except ValueError as error:
+        raise ConversionError(f"{source}: {error}") from error
     model.load_state_dict(state)
 
 

@@ -14,6 +14,9 @@ from typing import Any
 
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# Of every question Gradio notes how it went, for a page that is not served, and sums all notes up after each.
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -29,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 MAX_MB = 200
 KEPT = 20  # uploads of the largest size that may lie on the disk at once
-SESSIONS = 256  # pages whose state Gradio keeps, some 75 KB each; one that was let go gets a new one
 QUEUE = 64  # questions that may wait at once
+SESSIONS = QUEUE  # pages of which Gradio keeps the last answer, frames and all; one that was let go loses nothing
 MOST_WAITING = 32, 8  # of them from one address, behind which there may be many people, and of one page
 # What a stranger's video may take here, through the limits that hold for every reader (see `processing/limits.py`).
 STRICTER = dict(
@@ -125,9 +128,9 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
             video: str | None, text: str, prompt: str, seconds: float, ticket: float, request: gr.Request
         ) -> Iterator[list[Any]]:
             visitor, ticket = str(request.session_hash), float(ticket or 0)
-            yield [gr.skip(), gr.skip()]
             for update in updates(pipe, (video, text, prompt, seconds), lambda: turns.wants(visitor, ticket)):
-                yield [gr.skip() if part is None else charts.for_ticket(ticket, part) for part in update]
+                # Both anew, though only what differs is sent: each `gr.skip()` makes Gradio keep one more component.
+                yield [charts.for_ticket(ticket, part) for part in update]
 
         def over(ticket: float, request: gr.Request) -> None:
             turns.take(str(request.session_hash), float(ticket or 0))
@@ -163,8 +166,8 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
 
 def updates(
     pipe: Any, given: tuple[str | None, str, str, float], wanted: Callable[[], bool]
-) -> Iterator[tuple[str | None, str]]:
-    """HTML of the result (None: as before) and of the timeline, whenever there is more of them to show.
+) -> Iterator[tuple[str, str]]:
+    """HTML of the result and of the timeline, whenever there is more of them to show.
 
     Args:
         pipe: a zero-shot video classification pipeline.
@@ -176,12 +179,12 @@ def updates(
     try:
         question = ask(pipe, *given)
         yield charts.working(question), ""
-        first = True
+        result = ""
         for answer in answers(pipe, question, wanted):
             if not wanted():
                 return
-            yield charts.result(answer) if first else None, charts.timeline(answer.timeline) if answer.timeline else ""
-            first = False
+            result = result or charts.result(answer)
+            yield result, charts.timeline(answer.timeline) if answer.timeline else ""
     except Refusal as refusal:
         problem = str(refusal)
     except Exception:

@@ -71,12 +71,16 @@ def _load(name: str, device: str | None, revision: str | None) -> tuple[Any, Any
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-    from hf_zsar.hub.loading import readable
+    from hf_zsar.hub.loading import check_folder, check_missing, readable
+    from hf_zsar.modeling.size_limits import check_sizes
 
     with readable(name):
+        check_folder(name)
         config = AutoConfig.from_pretrained(name, revision=revision)
+        check_sizes(config.to_dict())
         factory = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model = factory.from_pretrained(name, revision=revision, dtype="auto")
+        model, info = factory.from_pretrained(name, revision=revision, dtype="auto", output_loading_info=True)
+        check_missing(model, info["missing_keys"])
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return model.to(device or accelerator or "cpu").eval(), tokenizer

@@ -52,9 +52,12 @@ def review_file(
         labels: classes that should be in it.
         kind: what it should be.
         count_tokens: length of a text in tokens, start and end included; without it lengths are not checked.
+
+    Raises:
+        DescriptionError: no such file, or not JSON.
     """
+    data = read_description_file(path)
     try:
-        data = read_description_file(path)
         descriptions = Descriptions.from_dict(data, kind, source=os.fspath(path))
         if kind:
             descriptions.require(kind)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from hf_zsar.files import workplace
 
 from .cards import write_card
 from .facts import CardFacts, TrainingFacts
@@ -108,16 +109,16 @@ class ModelCardCallback(TrainerCallback):
         training = self.training_facts(args, state, finished)
         # A push may be reading the folder in the background, and a file that it has listed and then misses ends it. So
         # the card is written where the Hub's client does not look, and moved from there.
-        work = Path(args.output_dir, ".cache", "huggingface", "card")
-        write_card(work, dataclasses.replace(facts, training=training))
-        for file in [path for path in work.rglob("*") if path.is_file()]:
-            target = Path(folder, file.relative_to(work))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, target)
-        shutil.rmtree(work)
-        for folder in (work.parent, work.parent.parent):
-            if not any(folder.iterdir()):
-                folder.rmdir()
+        (unseen := Path(args.output_dir, ".cache", "huggingface")).mkdir(parents=True, exist_ok=True)
+        with workplace(unseen, folder) as work:
+            write_card(card := work / "card", dataclasses.replace(facts, training=training))
+            for file in [path for path in card.rglob("*") if path.is_file()]:
+                target = Path(folder, file.relative_to(card))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, target)
+        for empty in (unseen, unseen.parent):
+            if not any(empty.iterdir()):
+                empty.rmdir()
 
     def training_facts(self, args: TrainingArguments, state: TrainerState, finished: bool = True) -> TrainingFacts:
         """What the arguments and the state of a Trainer say about a run."""

@@ -25,6 +25,23 @@ if TYPE_CHECKING:
     from .facts import CardFacts
 
 
+# Which adapter goes with which encoder is for the installed package to know, so an export names the one that it needs.
+JOINED = "modeling_exported.py"
+_JOINED_CODE = '''"""The model with the adapter of its encoder. Written by the export."""
+
+from .encoder import ADAPTERS
+from .{adapter_file} import {adapter}
+from .{model_file} import {model} as Model
+
+
+ADAPTERS["{model_type}"] = lambda: {adapter}
+
+
+class {model}(Model):
+    """{model} over {adapter}."""
+'''
+
+
 class ExportError(RuntimeError):
     """A model that cannot be exported, or an export that does not behave like its model."""
 
@@ -95,9 +112,28 @@ def add_code(folder: Path, model: PreTrainedModel, processor: ProcessorMixin) ->
     for cls in (*classes.values(), ZeroShotVideoClassificationPipeline):
         _copy_code(cls, folder)
     pointers = {auto: _pointer(cls) for auto, cls in classes.items()}
+    if hasattr(model, "encoder"):
+        pointers["AutoModel"] = _add_adapter(folder, model)
     impl = {"impl": _pointer(ZeroShotVideoClassificationPipeline), "pt": ["AutoModel"], "type": "multimodal"}
     _update_json(folder / "config.json", auto_map=pointers, custom_pipelines={TASK: impl})
     _update_json(folder / "processor_config.json", auto_map={"AutoProcessor": pointers["AutoProcessor"]})
+
+
+def _add_adapter(folder: Path, model: PreTrainedModel) -> str:
+    """The adapter of a model's encoder, and a file that joins the two; the pointer to what that file defines."""
+    adapter, name = type(model.encoder), type(model).__name__
+    _copy_code(adapter, folder)
+    (folder / JOINED).write_text(
+        _JOINED_CODE.format(
+            adapter=adapter.__name__,
+            adapter_file=adapter.__module__.rsplit(".", 1)[-1],
+            model=name,
+            model_file=type(model).__module__.rsplit(".", 1)[-1],
+            model_type=model.encoder.model.config.model_type,
+        ),
+        encoding="utf-8",
+    )
+    return f"{Path(JOINED).stem}.{name}"
 
 
 def _pointer(cls: type) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_zsar.encoders import SOURCE, load_encoder
 from hf_zsar.errors import sentence
+from hf_zsar.methods import METHODS
 from hf_zsar.processing.text_files import TextFileError, read_json
 from hf_zsar.registration import TASK
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
 
 # Not of the model, or read with bounds of their own.
-_LEFT_TO_OTHERS = frozenset({"tokenizer.json", "vocab.json", "descriptions.json", "history.json"})
+_LEFT_TO_OTHERS = frozenset({"tokenizer.json", "vocab.json", "descriptions.json", "history.json", "modules.json"})
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model", "tekken.json")
 
 
@@ -33,7 +35,7 @@ def pipeline(
     package is installed. Here the installed class is used and no file of the repository is executed.
 
     Args:
-        model: repository id, folder or loaded model (then also pass `processor`). The embedded default if left out.
+        model: as in [`load`], or a loaded model (then also pass `processor`).
         kwargs: as for `transformers.pipeline`: `revision`, `device`, `dtype`, `token`, `processor`, ...
 
     Raises:
@@ -44,33 +46,57 @@ def pipeline(
 
     from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
 
-    if model is None:
-        from hf_zsar.embedded import embedded_model_path
-
-        model = embedded_model_path()
-    model = os.fspath(model) if isinstance(model, os.PathLike) else model
+    model = _name(model)
     with readable(model):
         check_folder(model)
+        if isinstance(model, str) and not _is_own(model, **_subset(kwargs, SOURCE)):
+            model, processor = load_encoder(model, **_subset(kwargs, (*SOURCE, "encoder", "dtype", "device_map")))
+            kwargs = {"processor": processor, **_subset(kwargs, kwargs.keys() - {*SOURCE, "encoder"})}
         options = {"model": model, "pipeline_class": ZeroShotVideoClassificationPipeline, **kwargs}
         return complete(transformers.pipeline(TASK, **options))
 
 
-def load_model(source: str | os.PathLike, **kwargs: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """A model of this package, in evaluation mode, and its processor.
+def load(source: str | os.PathLike | None = None, **kwargs: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """A model in evaluation mode and its processor.
 
     Args:
-        source: repository id or folder.
-        kwargs: for both: `revision`, `token`, ...
+        source: repository id or folder of a model of this package, or of a published one that there is an adapter for
+            (`hf-zsar models`). The embedded default if left out.
+        kwargs: `revision`, `token`, `cache_dir`, `local_files_only` for both; others, e.g. `dtype`, for the model.
 
     Raises:
         OSError, ValueError: as [`pipeline`].
     """
     from transformers import AutoModel, AutoProcessor
 
+    source = _name(source)
     with readable(source):
         check_folder(source)
+        if not _is_own(source, **_subset(kwargs, SOURCE)):
+            model, processor = load_encoder(source, **kwargs)
+            return complete(model), processor
         model = complete(AutoModel.from_pretrained(source, **kwargs)).eval()
-        return model, AutoProcessor.from_pretrained(source, **kwargs)
+        return model, AutoProcessor.from_pretrained(source, **_subset(kwargs, SOURCE))
+
+
+def _name(source: Any) -> Any:
+    if source is None:
+        from hf_zsar.embedded import embedded_model_path
+
+        source = embedded_model_path()
+    return os.fspath(source) if isinstance(source, os.PathLike) else source
+
+
+def _subset(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: options[name] for name in names if name in options}
+
+
+def _is_own(source: str, **load_kwargs: Any) -> bool:
+    """Whether a repository or folder holds a model of a method; else it is one as others publish it."""
+    from transformers import PreTrainedConfig
+
+    model_type = PreTrainedConfig.get_config_dict(source, **load_kwargs)[0].get("model_type")
+    return model_type in {spec.model_type for spec in METHODS.values()}
 
 
 def check_folder(source: Any) -> None:
@@ -96,16 +122,20 @@ def check_folder(source: Any) -> None:
 
 
 def complete(loaded: Any) -> Any:
-    """A model, or a pipeline, as it is.
+    """A model of ours, or a pipeline, as it is; errors as [`check_missing`]."""
+    model = getattr(loaded, "model", loaded)
+    check_missing(model, getattr(model, "missing_weights", ()))
+    return loaded
 
+
+def check_missing(model: PreTrainedModel, missing: Collection[str]) -> None:
+    """
     Raises:
         ValueError: the file that it was loaded from lacks weights, of which transformers warns and makes random ones.
     """
-    model = getattr(loaded, "model", loaded)
-    if missing := getattr(model, "missing_weights", ()):
+    if missing:
         name = getattr(model.config, "_name_or_path", "") or type(model).__name__
-        raise ValueError(f"{name} lacks {len(missing)} of its weights, such as {missing[0]}: its file is not whole.")
-    return loaded
+        raise ValueError(f"{name} lacks {len(missing)} of its weights, such as {min(missing)}: its file is not whole.")
 
 
 @contextmanager

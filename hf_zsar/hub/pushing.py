@@ -17,7 +17,7 @@ from .cards import EXAMPLE_REPO
 from .exporting import ExportError, export, is_export
 from .facts import CardFacts
 from .licences import check_redistribution, source_licences
-from .loading import load_model
+from .loading import load
 from .transfer import PushError, Target, files_to_push, upload
 from .verification import verify_export
 
@@ -131,7 +131,7 @@ def _load(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
     kind = _kind(folder)
     if kind not in kinds:
         raise ExportError(f"{folder} holds a {kind!r} model; this package pushes {', '.join(sorted(kinds))}.")
-    return load_model(folder)
+    return load(folder)
 
 
 def _kind(folder: Path) -> str:

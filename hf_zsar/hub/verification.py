@@ -19,7 +19,7 @@ from hf_zsar.files import scratch_folder
 from hf_zsar.processing.text_files import read_json
 
 from .exporting import ExportError
-from .loading import load_model
+from .loading import load
 
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def verify_export(
 
 
 def _load_installed(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
-    model, processor = load_model(folder)
+    model, processor = load(folder)
     return model.float(), processor
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pickle
 import shutil
@@ -18,13 +19,16 @@ from safetensors.torch import load_file, save_file
 import hf_zsar
 from hf_zsar import LabelBank
 from hf_zsar.cli import main
+from hf_zsar.descriptions import LanguageModel
 from hf_zsar.features.store import ERRORS, HEADER
-from hf_zsar.hub.loading import load_model
+from hf_zsar.hub.loading import load
 from hf_zsar.modeling.tensor_files import read_tensors
 from hf_zsar.processing.text_files import TextFileError, read_json, read_text
 from hf_zsar.training.recipe import RecipeError, load_recipe
 from hf_zsar.yaml_files import read_yaml
+from tests.descriptions.tiny_language_models import tiny_causal_model, tiny_tokenizer
 from tests.tiny_models import tiny_folder
+from tests.videos import write_video
 
 
 SECONDS = 10  # far above what any of these takes, far below what a bomb does
@@ -124,6 +128,9 @@ COMMANDS: dict[str, list[str]] = {
     "overlap.json": ["filter-overlap", "--train", "FILE", "--test"],
     "overlap.csv": ["filter-overlap", "--train", "FILE", "--test"],
     "prototypes.json": ["fit-prototypes", "MODEL", "OUT", "--data"],
+    "reviewed.json": ["describe", "--validate"],
+    "texts.json": ["describe", "--kind", "attributes", "--out", "OUT", "--texts"],
+    "talker": ["describe", "--kind", "attributes", "--labels", "cooking", "--out", "OUT", "--llm"],
     "stdd.yaml": ["describe", "--kind", "graph", "--out", "OUT", "--import-from"],
     "clip.pt": ["convert", "--from", "openai-clip", "FILE", "OUT"],
     "epoch.pth": ["convert", "--from", "stdd", "FILE", "OUT"],
@@ -169,16 +176,70 @@ def test_every_command_says_in_a_line_what_it_cannot_read(
     assert faults == {}
 
 
-@pytest.mark.parametrize("part", ["config.json", "processor_config.json", "tokenizer.json", "model.safetensors"])
-def test_every_part_of_a_model_folder(part, video, described, tmp_path, capsys):
+HARMLESS = ("object", "no number", "half a character", "nothing in fields", "wrong types")
+PARTS = ["config.json", "tokenizer.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("part", [*PARTS, "processor_config.json"])
+def test_every_part_of_a_model_folder(part, video, described, tmp_path, capsys, monkeypatch):
+    """Given to a command that answers and, where Gradio is installed, to one that serves, by turns."""
+    commands = [["classify", video, *LABELS]]
+    if importlib.util.find_spec("gradio"):
+        monkeypatch.setattr("hf_zsar.demo.app.launch", lambda *_, **__: pytest.fail("served"))
+        commands.append(["demo"])
     faults = {}
     for number, (kind, content) in enumerate(FILES.items()):
         folder = shutil.copytree(described, tmp_path / str(number))
         put(folder / part, content)
-        if found := complaint(["classify", video, *LABELS, "--model", str(folder)], capsys):
-            faults[kind] = found
+        command = commands[number % len(commands)]
+        if found := complaint([*command, "--model", str(folder)], capsys):
+            faults[command[0], kind] = found
         shutil.rmtree(folder)
     assert faults == {}
+
+
+@pytest.mark.parametrize("part", [*PARTS, "generation_config.json", "tokenizer_config.json"])
+def test_every_part_of_a_language_model(part, tmp_path, capsys):
+    whole, out = tmp_path / "whole", tmp_path / "out.json"
+    tiny_causal_model(positions=512).save_pretrained(whole)
+    tiny_tokenizer().save_pretrained(whole)
+    question = ["describe", "--kind", "attributes", "--labels", "cooking", "--out", str(out), "--device", "cpu"]
+    capsys.readouterr()
+    faults = {}
+    for number, (kind, content) in enumerate(FILES.items()):
+        folder = shutil.copytree(whole, tmp_path / str(number))
+        put(folder / part, content)
+        found = complaint([*question, "--llm", str(folder)], capsys)
+        unneeded = part not in PARTS and kind in HARMLESS
+        if found and not (unneeded and found.startswith("ends with 0")):
+            faults[kind] = found
+        shutil.rmtree(folder)
+        for file in tmp_path.glob("out.json*"):
+            file.unlink()
+    assert faults == {}
+
+
+def test_a_language_model_that_lacks_weights_or_words_is_refused(tmp_path):
+    tiny_causal_model().save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    assert LanguageModel.of(str(tmp_path), device="cpu").reply([{"role": "user", "content": "?"}], 1) is not None
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({name: weights[name] for name in sorted(weights)[1:]}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="lacks 1 of its weights, such as lm_head"):
+        LanguageModel.of(str(tmp_path))
+    save_file(weights, tmp_path / "model.safetensors")
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match="without its vocabulary"):
+        LanguageModel.of(str(tmp_path))
+
+
+def test_a_language_model_of_a_billion_layers_is_refused(tmp_path):
+    tiny_causal_model().save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**9}))
+    with pytest.raises(ValueError, match="num_hidden_layers.*more than layers allows"):
+        LanguageModel.of(str(tmp_path))
 
 
 @pytest.mark.parametrize("part", [HEADER, ERRORS, "data/000001-x.parquet"])
@@ -201,6 +262,34 @@ def test_every_part_of_a_store(part, video, tiny_model_folder, tmp_path, capsys)
     assert faults == {}
 
 
+@pytest.mark.parametrize("part", [HEADER, "data/000001-x.parquet"])
+def test_every_part_of_a_store_that_evaluation_keeps(part, tiny_model_folder, tmp_path, capsys):
+    """A damaged header ends the evaluation; a damaged shard is written again."""
+    write_video(tmp_path / "a.mp4", num_frames=8)
+    manifest = tmp_path / "clips.json"
+    manifest.write_text(json.dumps({"labels": ["a", "b"], "clips": [{"file": "a.mp4", "label": "a"}]}))
+    command = ["evaluate", "--manifest", str(manifest), "--model", tiny_model_folder, "--store"]
+    assert main([*command, str(tmp_path / "whole")]) == 0
+    [name] = [path.name for path in (tmp_path / "whole").iterdir()]
+    faults = {}
+    for number, (kind, content) in enumerate([*FILES.items()][:: 8 if "/" in part else 1]):
+        store = shutil.copytree(tmp_path / "whole" / name, tmp_path / str(number) / name)
+        for shard in (store / "data").iterdir() if "/" in part else ():
+            shard.unlink()
+        put(store / part, content)
+        capsys.readouterr()
+        if "/" in part:
+            with pytest.warns(UserWarning, match="encoded again"):
+                status = main([*command, str(store.parent)])
+            whole = status == 0 and len(list((store / "data").iterdir())) == 2
+            found = None if whole else f"ends with {status}"
+        else:
+            found = complaint([*command, str(store.parent)], capsys)
+        if found:
+            faults[kind] = found
+    assert faults == {}
+
+
 READERS: dict[str, Callable[[str], object]] = {
     "read_text": read_text,
     "read_json": read_json,
@@ -208,7 +297,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "read_tensors": read_tensors,
     "LabelBank.load": LabelBank.load,
     "load_recipe": load_recipe,
-    "load_model": load_model,
+    "load": load,
     "pipeline": hf_zsar.pipeline,
 }
 
@@ -234,12 +323,41 @@ def test_a_model_that_lacks_weights_is_refused(method, change, tmp_path):
     weights = load_file(folder / "model.safetensors")
     lacking = sorted(weights)[:: 3 if change == "layers" else 1]
     save_file({name: value for name, value in weights.items() if name not in lacking}, folder / "model.safetensors")
-    for load in (hf_zsar.pipeline, load_model):
+    for read in (hf_zsar.pipeline, load):
         with pytest.raises(ValueError, match=r"lacks \d+ of its weights, such as .*: its file is not whole"):
-            load(folder)
+            read(folder)
     # The class itself does as transformers does: it warns, and what is missing can be looked up.
     model, info = hf_zsar.METHODS[method].model_class.from_pretrained(folder, output_loading_info=True)
     assert list(model.missing_weights) == sorted(info["missing_keys"]) and model.missing_weights
+
+
+@pytest.mark.parametrize("method", hf_zsar.METHODS)
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.uint8, torch.bool, torch.complex64], ids=str)
+def test_weights_of_another_kind_of_number_are_refused(method, dtype, tmp_path):
+    """Of fractions that were made integers, zeros are left: a model that says nothing, without a word."""
+    folder = tiny_folder(method, tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    name = max(weights, key=lambda name: weights[name].numel())
+    save_file({**weights, name: weights[name].to(dtype)}, folder / "model.safetensors")
+    for read in (hf_zsar.METHODS[method].model_class.from_pretrained, hf_zsar.pipeline, load):
+        with pytest.raises(ValueError, match=f"{name} is stored as [IUBC].* where float32"):
+            read(folder)
+
+
+def test_weights_of_another_kind_elsewhere(tmp_path):
+    """Fractions in the place of integers, a pickle, weights given by hand; half precision is the same kind."""
+    folder, model_class = tiny_folder("rest", tmp_path), hf_zsar.METHODS["rest"].model_class
+    weights = load_file(folder / "model.safetensors")
+    with pytest.raises(ValueError, match="seen_counts is stored as float32 where int64 belongs"):
+        counts = weights["seen_counts"].float()
+        model_class.from_pretrained(None, config=folder, state_dict={**weights, "seen_counts": counts})
+    half = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    save_file(half, folder / "model.safetensors")
+    assert model_class.from_pretrained(folder).dtype == torch.float32
+    (folder / "model.safetensors").unlink()
+    torch.save({name: value.to(torch.int8) for name, value in weights.items()}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="is stored as int8"):
+        model_class.from_pretrained(folder, use_safetensors=False)
 
 
 @pytest.mark.parametrize("method", hf_zsar.METHODS)

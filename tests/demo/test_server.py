@@ -258,6 +258,18 @@ def test_the_server_takes_smaller_videos_than_the_library(running: tuple[Any, st
     assert all(in_force[name] < value for name, value in asdict(type(limits())()).items() if name in server.STRICTER)
 
 
+def test_of_all_questions_of_a_page_only_the_last_answer_is_kept(running: tuple[Any, str], clip: Path) -> None:
+    app, address = running
+    [path] = json.loads(upload(address, clip)[1])
+    kept = []
+    for _ in range(3):
+        assert join(address, {"path": path, "meta": {"_type": "gradio.FileData"}}, "one page")[0] == 200
+        assert "process_completed" in request(f"{address}/gradio_api/queue/data?session_hash=one%20page")[1]
+        state = app.app.state_holder["one page"]
+        kept.append((len(state.blocks_config.blocks), len(state.config_values), len(app._queue.event_analytics)))
+    assert kept[1:] == kept[:1] * 2 and kept[0][2] == 1
+
+
 def test_a_failure_is_told_and_ends(pipe: Any, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any) -> None:
         raise RuntimeError(f"out of memory in {ROOT}")

@@ -147,10 +147,10 @@ def test_validate_a_good_file(tmp_path, attributes, capsys):
         (
             {"schema": "hf_zsar/description-attributes/1", "classes": {"archery": {"attributes": ["bow"]}}},
             ["--kind", "graph"],
-            1,
+            2,
             "of kind 'attributes' but the method reads 'graph'",
         ),
-        ({"archery": "bow"}, [], 1, 'write ["bow"]'),
+        ({"archery": "bow"}, [], 2, 'write ["bow"]'),
         ({"archery": []}, [], 0, "note: 1 classes are known by their name alone: archery"),
         (
             {"schema": "hf_zsar/description-attributes/1", "classes": {"archery": {"attributes": ["bow", "bow"]}}},

@@ -256,6 +256,15 @@ def test_a_push_in_the_background_lists_no_file_that_is_gone_when_it_is_sent(tmp
     assert (tmp_path / "README.md").is_file()
 
 
+def test_what_a_killed_run_was_writing_is_in_no_later_card(tmp_path: Path) -> None:
+    unseen = tmp_path / ".cache" / "huggingface"
+    write_card(unseen / ".hf-zsar-killed" / "card", full_facts())
+    assert list(unseen.rglob("*.yaml")), "results, which the next card does not have"
+    args = TrainingArguments(str(tmp_path), report_to="none", use_cpu=True)
+    ModelCardCallback().on_train_end(args, TrainerState(global_step=2, max_steps=2), None, tiny_model("stdd"))
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["README.md"]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_model_details_come_from_the_model(method: str) -> None:
     model, processor = tiny_model(method), tiny_processor(method)

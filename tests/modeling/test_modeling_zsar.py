@@ -101,7 +101,11 @@ def test_loss_falls_along_its_gradient_and_reaches_the_video_side(method):
         loss.backward()
     assert loss.ndim == 0
     assert torch.isfinite(loss)
-    gradients = [p.grad.norm() for n, p in model.named_parameters() if n.startswith("backbone") and p.grad is not None]
+    gradients = [
+        p.grad.norm()
+        for n, p in model.named_parameters()
+        if n.startswith(("backbone", "encoder")) and p.grad is not None
+    ]
     assert sum(gradients) > 0
 
 

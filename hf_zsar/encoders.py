@@ -1,0 +1,324 @@
+"""The published models that [`VideoTextModel`] stands on: which adapter goes with which, what their files leave out.
+
+Another distribution adds one with an entry point in the group `hf_zsar.encoders` that names an [`EncoderSpec`]:
+
+    [project.entry-points."hf_zsar.encoders"]
+    mine = "my_package.encoder:SPEC"
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .methods import find_specs
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from hf_zsar.modeling.encoder import Encoder
+    from hf_zsar.modeling.modeling_video_text import VideoTextModel
+    from hf_zsar.processing.processing_video_text import VideoTextProcessor
+
+# What says where a model is read from.
+SOURCE = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "trust_remote_code")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """A kind of published model.
+
+    Args:
+        model_type: in the configuration of its checkpoints.
+        name: as people call it.
+        adapter: module and class of its adapter, e.g. `"my_package.encoder:MineEncoder"`.
+        example: repository id of a checkpoint.
+        license: of that checkpoint's weights, as its card says; empty where that is to be looked up there.
+        good_for: in a few words.
+        figures: published zero-shot figures, theirs, with the source.
+        prompt: tokenizer -> the `video_prompt` of [`VideoTextConfig`], for a language model.
+        evidence: whether the type is also that of other models, so that a checkpoint must show that it embeds.
+        text: options of [`VideoTextProcessor`] that no file of a checkpoint tells.
+        video: fields of the checkpoint's own image or video processor -> the same of [`ZSARVideoProcessor`]; a size of
+            `None` is that of the vision tower.
+    """
+
+    model_type: str
+    name: str
+    adapter: str
+    example: str = ""
+    license: str = ""
+    good_for: str = ""
+    figures: str = ""
+    prompt: Callable[[Any], dict[str, Any]] | None = None
+    evidence: bool = False
+    text: Mapping[str, Any] = field(default_factory=dict)
+    video: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda settings: {}
+
+    def adapter_class(self) -> type[Encoder]:
+        module, name = self.adapter.split(":")
+        return getattr(importlib.import_module(module), name)
+
+
+def _own(model_type: str, name: str, adapter: str, **options: Any) -> EncoderSpec:
+    return EncoderSpec(model_type, name, f"hf_zsar.modeling.encoder_{adapter}", **options)
+
+
+def _around(tokenizer: Any) -> dict[str, list[int]]:
+    """The tokens that a tokenizer itself puts before and after a text."""
+    bare, whole = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+    start = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+    return {"before": whole[:start], "after": whole[start + len(bare) :]}
+
+
+# The instruction of the model's card in the chat template of Qwen, around what is embedded.
+_QWEN_BEFORE = "<|im_start|>system\nRepresent the user's input.<|im_end|>\n<|im_start|>user\n"
+_QWEN_AFTER = "<|im_end|>\n<|im_start|>assistant\n"
+
+
+def _gemma_frames(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As many pooled patches as a frame may have, and not more frames than the file says."""
+    multiple = settings.get("patch_size", 16) * settings.get("pooling_kernel_size", 3)
+    area = settings.get("max_soft_tokens", 70) * multiple**2
+    return {
+        "fps": settings.get("fps", 1),
+        "sampling_options": {"max_frames": settings.get("max_frames", 32)},
+        "size": {"min_pixels": area, "max_pixels": area, "multiple": multiple},
+    }
+
+
+def _qwen_frames(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As the model's card samples: a frame a second, 64 at most, here of a size with which those fit the 8,192 tokens
+    that it reads. Its files say what the chat models do."""
+    multiple = settings.get("patch_size", 16) * settings.get("merge_size", 2)
+    return {
+        "fps": 1,
+        "sampling_options": {"max_frames": 64},
+        "size": {"min_pixels": 4 * multiple**2, "max_pixels": 240 * multiple**2, "multiple": multiple},
+    }
+
+
+def _qwen_prompt(tokenizer: Any) -> dict[str, Any]:
+    signs = ("<", " seconds>", ".", *"0123456789")
+    texts = {"before": _QWEN_BEFORE, "after": _QWEN_AFTER, **dict(zip(signs, signs, strict=True))}
+    ids = {name: tokenizer(text, add_special_tokens=False)["input_ids"] for name, text in texts.items()}
+    spelled = {sign: ids.pop(sign) for sign in signs}
+    return {**ids, "spelled": spelled, "fps": 1.0}
+
+
+OWN = (
+    _own(
+        "clip",
+        "CLIP",
+        "clip:CLIPEncoder",
+        example="openai/clip-vit-base-patch16",
+        license="MIT",
+        good_for="frames; CPU (base, patch 32)",
+    ),
+    _own(
+        "metaclip_2",
+        "MetaCLIP 2",
+        "clip:CLIPEncoder",
+        example="facebook/metaclip-2-worldwide-huge-quickgelu",
+        good_for="frames; labels in many languages",
+    ),
+    _own("altclip", "AltCLIP", "clip:MaskedCLIPEncoder", example="BAAI/AltCLIP", good_for="frames; nine languages"),
+    _own(
+        "chinese_clip",
+        "ChineseCLIP",
+        "clip:MaskedCLIPEncoder",
+        example="OFA-Sys/chinese-clip-vit-base-patch16",
+        good_for="frames; Chinese labels",
+    ),
+    _own(
+        "siglip",
+        "SigLIP, SigLIP 2",
+        "siglip:SiglipEncoder",
+        example="google/siglip2-base-patch16-224",
+        license="Apache-2.0",
+        good_for="frames; several labels at once; many languages (SigLIP 2)",
+        text={"text_padding": "max_length"},
+    ),
+    _own(
+        "tipsv2",
+        "TIPSv2",
+        "tipsv2:Tipsv2Encoder",
+        example="google/tipsv2-b14",
+        good_for="frames; patches that know words",
+        video=lambda _: {"resample": "bilinear", "do_normalize": False},
+    ),
+    _own(
+        "xclip",
+        "X-CLIP",
+        "xclip:XCLIPEncoder",
+        example="microsoft/xclip-base-patch32",
+        license="MIT",
+        good_for="clips of 8 or 16 frames; CPU (base)",
+        figures="HMDB51 47.4 (MVEB, L/14; results of mteb, without its prompt generator)",
+    ),
+    _own(
+        "videoprism",
+        "VideoPrism LvT",
+        "videoprism:VideoPrismEncoder",
+        example="google/videoprism-lvt-base-f16r288",
+        license="Apache-2.0",
+        good_for="clips of 16 frames; motion",
+        figures="Kinetics-400 69.2 (base; its card), 67.6 (a re-run, mteb pull request 5193)",
+        text={"text_padding": "max_length"},
+        video=lambda _: {"do_normalize": False, "size": None},
+    ),
+    _own("pe_video", "PE-Video", "pe_video:PeVideoEncoder", good_for="clips of any length"),
+    _own(
+        "pe_audio_video",
+        "PE-AudioVideo",
+        "pe_video:PeAudioVideoEncoder",
+        example="facebook/pe-av-large",
+        good_for="clips of any length; accuracy",
+        figures="Kinetics-400 75.7 (large, MVEB; results of mteb)",
+    ),
+    _own(
+        "embedding_gemma2",
+        "EmbeddingGemma 2",
+        "embeddinggemma2:EmbeddingGemma2Encoder",
+        example="google/embeddinggemma-2",
+        license="Apache-2.0",
+        good_for="clips at 1 frame a second; many languages; CPU",
+        prompt=_around,
+        video=_gemma_frames,
+    ),
+    _own(
+        "qwen3_vl",
+        "Qwen3-VL-Embedding",
+        "qwen3vl:Qwen3VLEncoder",
+        example="Qwen/Qwen3-VL-Embedding-2B",
+        license="Apache-2.0",
+        good_for="clips at 1 frame a second; accuracy; many languages",
+        figures="HMDB51 64.3 (8B; results of mteb)",
+        prompt=_qwen_prompt,
+        evidence=True,
+        text={"text_format": _QWEN_BEFORE + "{}" + _QWEN_AFTER},
+        video=_qwen_frames,
+    ),
+)
+ENCODERS: dict[str, EncoderSpec] = find_specs("hf_zsar.encoders", OWN, "model_type")
+
+
+def load_encoder(
+    source: str | os.PathLike, *, encoder: str | None = None, **options: Any
+) -> tuple[VideoTextModel, VideoTextProcessor]:
+    """A published model and its processor, from files as they are published.
+
+    Args:
+        source: repository id or folder.
+        encoder: the checkpoint's `model_type`, to say that it embeds where its files do not.
+        options: of `from_pretrained` of the model: `revision`, `token`, `dtype`, ...
+
+    Raises:
+        OSError: no such model, or files are missing.
+        ValueError: a type of model that there is no adapter for.
+    """
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    from hf_zsar.processing.checkpoint_images import frame_settings
+
+    source, place = os.fspath(source), {name: options[name] for name in SOURCE if name in options}
+    config = AutoConfig.from_pretrained(source, **place)
+    spec = spec_of(config.model_type, source)
+    if spec.evidence and encoder != spec.model_type and not _has(source, ("modules.json",), place):
+        raise ValueError(
+            f"{source} may be a chat model: it has no modules.json, which {spec.name} comes with. If it embeds, pass "
+            f'encoder="{spec.model_type}".'
+        )
+    if not _has(source, _TOKENIZER_FILES, place):
+        raise OSError(f"{source} has no tokenizer ({', '.join(_TOKENIZER_FILES)}), so no label can be read.")
+    tokenizer = AutoTokenizer.from_pretrained(source, **place)
+    processor = build_processor(spec, config, frame_settings(source, **place), tokenizer)
+    options = {"use_safetensors": True, **options, "output_loading_info": True}
+    loaded, info = AutoModel.from_pretrained(source, **options)
+    model = wrap(spec, loaded, processor)
+    model.missing_weights = tuple(sorted(info["missing_keys"]))
+    return model, processor
+
+
+def spec_of(model_type: str, source: str) -> EncoderSpec:
+    """
+    Raises:
+        ValueError: there is no adapter for models of this type.
+    """
+    if model_type not in ENCODERS:
+        known = ", ".join(f"{spec.model_type} ({spec.name})" for spec in ENCODERS.values())
+        raise ValueError(
+            f"{source} is a {model_type!r} model, which nothing here knows how to score videos with. Supported are "
+            f"the models of this package and {known}. To add one: an entry point in the group hf_zsar.encoders, see "
+            "hf_zsar/encoders.py."
+        )
+    return ENCODERS[model_type]
+
+
+def build_processor(
+    spec: EncoderSpec, config: PreTrainedConfig, settings: Mapping[str, Any], tokenizer: Any
+) -> VideoTextProcessor:
+    """The processor of a published model out of the fields of its own image or video processor and its tokenizer."""
+    from hf_zsar.processing.checkpoint_images import image_size, options_of
+    from hf_zsar.processing.processing_video_text import VideoTextProcessor
+    from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
+
+    name = config._name_or_path or spec.name
+    # transformers cuts half a pixel off at the top and at the left where it works without torchvision.
+    options = {"crop_rounding": "floor", **options_of(settings, name), **spec.video(settings)}
+    if options.get("size") is None:
+        options["size"] = dict(zip(("height", "width"), image_size(config, name), strict=True))
+    if "multiple" not in options["size"]:
+        options.setdefault("crop_size", options["size"])
+    frames = getattr(getattr(config, "vision_config", None), "num_frames", None) or settings.get("num_frames")
+    if frames is not None and options.get("fps") is None:
+        options["num_frames"] = frames
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return VideoTextProcessor(ZSARVideoProcessor(**options), tokenizer, max_text_length=limit, **spec.text)
+
+
+def wrap(spec: EncoderSpec, model: PreTrainedModel, processor: VideoTextProcessor) -> VideoTextModel:
+    """[`VideoTextModel`] over a loaded model; frames per clip are the processor's."""
+    from hf_zsar.modeling.modeling_video_text import VideoTextModel
+
+    prompt = spec.prompt(processor.tokenizer) if spec.prompt is not None else None
+    return VideoTextModel.from_encoder(model, num_frames=processor.video_processor.num_frames, video_prompt=prompt)
+
+
+def take_over(options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a pipeline, where `transformers.pipeline` gives a published model and its own processor, with
+    ours instead.
+
+    Raises:
+        ValueError: a type of model that there is no adapter for, or no processor.
+    """
+    model, processor = options.get("model"), options.get("processor")
+    if model is None or hasattr(model, "encode_videos") or not hasattr(model, "config"):
+        return options
+    spec = spec_of(model.config.model_type, model.config._name_or_path or type(model).__name__)
+    if processor is None:
+        raise ValueError(f"{type(model).__name__} comes without a processor: pass the checkpoint's own as processor=.")
+    if not hasattr(processor, "prepare_labels"):
+        frames = getattr(processor, "video_processor", None) or processor.image_processor
+        processor = build_processor(spec, model.config, frames.to_dict(), processor.tokenizer)
+    return {**options, "model": wrap(spec, model, processor), "processor": processor}
+
+
+def _has(source: str, names: tuple[str, ...], place: Mapping[str, Any]) -> bool:
+    """Whether a folder or repository has one of these files."""
+    from transformers.utils import cached_file
+
+    place = {name: value for name, value in place.items() if name != "trust_remote_code"}
+    return any(cached_file(source, name, _raise_exceptions_for_missing_entries=False, **place) for name in names)
