@@ -176,7 +176,7 @@ def _weight_files() -> tuple[Path, Path]:
 
 
 def _load_backbone(backbone: torch.nn.Module, file: Path) -> torch.Tensor:
-    """Fill the backbone; return the classifier's rows `[1000, 1280]`, centred: the seen prototypes.
+    """Fill the backbone; return the classifier's rows `[1000, 1280]`, centered: the seen prototypes.
 
     EfficientNet-Lite has no squeeze-and-excite; transformers' blocks always have, so their gates are set to
     sigmoid(30) = 1.

@@ -15,7 +15,7 @@ def lazy_names(
 
     Args:
         package: its `__name__`.
-        names: public name -> module inside the package that defines it.
+        names: public name -> module that defines it, relative to the package.
         submodules: modules that are loaded when they are named.
     """
 
@@ -24,7 +24,7 @@ def lazy_names(
             return importlib.import_module(f"{package}.{name}")
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"{package}.{names[name]}"), name)
+        value = getattr(importlib.import_module(f".{names[name]}", package), name)
         setattr(sys.modules[package], name, value)
         return value
 

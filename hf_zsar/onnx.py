@@ -23,9 +23,9 @@ from transformers import PreTrainedModel
 from .files import is_empty, replacing_folder
 from .modeling.guards import is_exported
 from .modeling.label_bank import LabelBank
-from .modeling.modeling_rest import plain_name
 from .modeling.semantic_transfer import compose_prototypes, transfer_weights
 from .printing import dump_json
+from .processing.prompts import class_key
 
 
 FORMAT = "hf_zsar/onnx/1"
@@ -334,7 +334,7 @@ def _text_options(processor: Any, graph: nn.Module) -> dict[str, Any]:
         "described": _described(processor),
         "max_tokens": limit or 2**20,
         "padding": padding,
-        "seen_classes": {plain_name(name): i for i, name in enumerate(getattr(graph, "classes", ()))},
+        "seen_classes": {class_key(name): i for i, name in enumerate(getattr(graph, "classes", ()))},
         "probabilities": "softmax of logits_per_video over the labels; scale, templates and prototypes are in the "
         "graphs",
     }

@@ -12,7 +12,7 @@ import operator
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +20,11 @@ from typing import Any
 import torch
 from transformers import Pipeline, PreTrainedModel
 
+
+try:  # its name here, beside the package; where this file stands alone, the processor is asked
+    from hf_zsar.processing.video_sources import is_one_video
+except ImportError:
+    is_one_video = None
 
 # The options of a call, by the step that takes them, and those that are whole numbers above zero.
 PREPROCESS = ("num_frames", "num_views", "num_crops", "sampling", "window", "stride", "on_error")
@@ -111,7 +116,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             window, stride (`float`, seconds, *optional*): score windows of a long video; memory does not grow with its
                 length. `stride` defaults to `window`.
             return_saliency (`bool`): add `saliency` to each label, for methods that explain themselves.
-            on_error (`"raise"` or `"return"`): a video that cannot be read, or whose scores are no finite numbers,
+            on_error (`"raise"` or `"return"`): a video that cannot be read, or whose scores are not finite numbers,
                 raises, or its error stands in place of its result while the others are scored.
             batch_size (`int`): videos (or windows) per forward pass.
             num_workers (`int`): decoding threads for many videos.
@@ -129,7 +134,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         """
         if candidate_labels is not None:
             kwargs["candidate_labels"] = candidate_labels
-        if is_one_video(videos):
+        if self.processor.video_processor.is_one_video(videos):
             return next(self.stream([videos], **kwargs))
         results = self.stream(videos, **kwargs)
         return list(results) if isinstance(videos, (list, tuple)) or hasattr(videos, "shape") else results
@@ -247,7 +252,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             elif name in POSTPROCESS:
                 postprocess[name] = value
             else:
-                raise ValueError(f"{name!r} is no option of this pipeline; did you mean {nearest_option(name)}?")
+                raise ValueError(f"{name!r} is not an option of this pipeline; did you mean {nearest_option(name)}?")
         if "candidate_labels" in forward:
             forward["candidate_labels"] = split_labels(forward["candidate_labels"])
         if preprocess.get("on_error", "raise") not in ("raise", "return"):
@@ -259,7 +264,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         return preprocess, forward, postprocess
 
     def preprocess(self, video: Any, window: float | None = None, stride: float | None = None, **options: Any) -> dict:
-        """Decode, sample and normalise the frames of one video."""
+        """Decode, sample and normalize the frames of one video."""
         options = {name: value for name, value in options.items() if value is not None}
         values = dict(self.processor.video_processor(video, return_tensors="pt", **options))
         if len(values["pixel_values_videos"]) != 1:
@@ -537,32 +542,6 @@ def nearest_option(name: str) -> str:
     names = (*PREPROCESS, *FORWARD, *POSTPROCESS)
     inside = [option for option in names if name in option or option in name]
     return (inside or difflib.get_close_matches(name, names, 1, cutoff=0))[0]
-
-
-def is_one_video(videos: Any) -> bool:
-    """Whether this is a single video, not a collection of them. A list of pictures is one video.
-
-    Raises:
-        ValueError: it is neither: None, a number, a single picture, a table.
-    """
-    if isinstance(videos, (str, bytes, bytearray, memoryview, os.PathLike, Mapping)):
-        return True
-    if any(hasattr(videos, name) for name in ("read", "read_at", "get_frames_played_at")):
-        return True  # an open file, reader or decoder
-    if isinstance(videos, (list, tuple)):
-        first = videos[0] if videos else None
-        return type(first).__module__.startswith("PIL.") or getattr(first, "ndim", 0) == 3
-    kind = type(videos).__name__
-    shape = getattr(videos, "shape", None)
-    if shape is None:
-        if hasattr(videos, "__iter__") or hasattr(videos, "__getitem__"):
-            return False
-        raise ValueError(f"{kind}: neither a video nor a collection of videos.")
-    numbers = isinstance(videos, torch.Tensor) or getattr(getattr(videos, "dtype", None), "kind", "O") in "biufc"
-    if len(shape) in (4, 5) or (len(shape) == 1 and not numbers):
-        return len(shape) == 4  # else a batch, or a column of anything
-    hint = "; pass one of its columns" if len(shape) == 2 and not numbers else ""
-    raise ValueError(f"{kind} of shape {tuple(shape)}: neither a video nor a collection of videos{hint}.")
 
 
 def select_row(outputs: dict, row: int) -> dict:

@@ -76,7 +76,7 @@ class VideoIndex:
 
         Raises:
             FileNotFoundError: no such folder.
-            ValueError: the folder is no store, or is damaged, or empty.
+            ValueError: the folder is not a store, or is damaged, or empty.
         """
         store = FeatureStore.open(folder)
         rows = store.rows

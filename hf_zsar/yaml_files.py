@@ -56,7 +56,7 @@ def _measure(text: str, name: str, yaml: Any, loader: type) -> None:
                 raise yaml.MarkedYAMLError(problem=f"*{event.anchor} names nothing", problem_mark=event.start_mark)
             anchor, (values, levels) = None, known[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
-            event.value.encode()  # half of a surrogate pair is no character
+            event.value.encode()  # half of a surrogate pair is not a character
             anchor, values, levels = event.anchor, 1, 0
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, values, levels = still_open.pop()

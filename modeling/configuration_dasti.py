@@ -32,7 +32,7 @@ class DASTIConfig(DualEncoderConfig):
         saliency_temperature: of the softmax over time.
         patch_projection: `"clip"` uses the backbone's own projection for patches and words; `"linear"` adds one matrix
             each, the identity at first.
-        normalize_pooled: L2-normalise the gated sum over time.
+        normalize_pooled: L2-normalize the gated sum over time.
         class_score_weight: share of the class branch in the score; the rest is the attribute branch.
         freeze_text: the text tower is not trained; the logit scale is.
         loss_divergence: `"ce"` or `"kl"` to the target distribution; they differ by a constant.
@@ -78,7 +78,7 @@ class DASTIConfig(DualEncoderConfig):
 
     @classmethod
     def bike(cls, **fields: Any) -> "DASTIConfig":
-        """BIKE's Video Concept Spotting, exactly: no spatial interaction, class branch only, no normalisation of the
+        """BIKE's Video Concept Spotting, exactly: no spatial interaction, class branch only, no normalization of the
         pooled feature. Goes with [`DASTIProcessor.bike`]."""
         preset = dict(
             use_spatial_interaction=False,

@@ -42,7 +42,7 @@ class STDDConfig(DualEncoderConfig):
         distill_weight: of the loss that keeps frame embeddings close to a frozen CLIP's (see
             [`~STDDModel.set_teacher`]); 0 leaves the loss and its projector out.
         distill_alpha: how much of the projector's output is added to a frame embedding before it is compared.
-        source_license: `"none"` marks weights converted from a source without a licence; such weights are not pushed
+        source_license: `"none"` marks weights converted from a source without a license; such weights are not pushed
             unless told.
     """
 

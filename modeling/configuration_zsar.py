@@ -70,7 +70,7 @@ class ZSARConfig(PreTrainedConfig):
     def refuse_unknown(cls, names: Iterable[str]) -> None:
         """
         Raises:
-            ValueError: names that are no fields, with the nearest that are.
+            ValueError: names that are not fields, with the nearest that are.
         """
         if unknown := cls._unknown(names):
             hints = [

@@ -65,7 +65,7 @@ class CLIPDualEncoder(nn.Module):
         return image_side.requires_grad_(False).eval()
 
     def init_weights(self, std: float) -> None:
-        """The one parameter that [`CLIPModel`] leaves out when it initialises itself."""
+        """The one parameter that [`CLIPModel`] leaves out when it initializes itself."""
         init.constant_(self.model.logit_scale, self.model.config.logit_scale_init_value)
 
     @property
@@ -180,7 +180,7 @@ class CLIPDualEncoder(nn.Module):
         return_patches: bool = False,
         before_layer: TokenFunction | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Frames `[N, 3, H, W]` -> pooled `[N, dim]` and, if asked, patches `[N, P, dim]`; none normalised."""
+        """Frames `[N, 3, H, W]` -> pooled `[N, dim]` and, if asked, patches `[N, P, dim]`; none normalized."""
         hidden = self.run_vision_layers(self.embed_frames(pixel_values), layer_function, before_layer)
         patches = self.project_frames(hidden[:, 1:]) if return_patches else None
         return self.project_frames(hidden[:, 0]), patches
@@ -198,7 +198,7 @@ class CLIPDualEncoder(nn.Module):
         return_tokens: bool = False,
         batch_size: int = 128,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Token rows `[R, L]` -> pooled `[R, dim]` and, if asked, tokens `[R, L, dim]`; none normalised.
+        """Token rows `[R, L]` -> pooled `[R, dim]` and, if asked, tokens `[R, L, dim]`; none normalized.
 
         Without gradients the rows are encoded in order of length, `batch_size` at a time, each batch trimmed to its
         longest row: exact, and several times faster than the full context.
@@ -278,7 +278,7 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
             load_kwargs: passed to `AutoModel.from_pretrained` (revision, token, attn_implementation, ...).
             config: fields of the method's configuration.
 
-        New parameters of the method are initialised as its paper says; image and patch size are the checkpoint's.
+        New parameters of the method are initialized as its paper says; image and patch size are the checkpoint's.
 
         Raises:
             ValueError: no such field, or options of loading with a loaded model.
@@ -291,7 +291,7 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
         # A copy, because a new configuration resets the attention implementation of those that it takes in.
         method_config = cls.config_class(backbone_config=copy.deepcopy(pretrained.config), **config)
         method_config._attn_implementation = pretrained.config._attn_implementation
-        # Without storage, so that no second backbone is ever allocated or initialised.
+        # Without storage, so that no second backbone is ever allocated or initialized.
         with torch.device("meta"):
             model = cls(method_config)
         model.backbone.model = None

@@ -38,7 +38,7 @@ class Encoder(nn.Module):
     # Whether rows of tokens may be cut to the longest of a batch: a tower that is causal and pools at the end token,
     # or that heeds the attention mask.
     trims_texts = True
-    # Whether the score needs every prompt as it comes out of the tower; else one normalised mean stands for a label.
+    # Whether the score needs every prompt as it comes out of the tower; else one normalized mean stands for a label.
     keeps_prompts = False
     # role of parameters -> prefixes of their names in the model
     roles: Mapping[str, tuple[str, ...]] = {
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
         return self.model.text_model
 
     def init_weights(self, std: float) -> None:
-        """The parameters that the model leaves out when it initialises itself."""
+        """The parameters that the model leaves out when it initializes itself."""
         if hasattr(self.model.config, "logit_scale_init_value"):
             init.constant_(self.model.logit_scale, self.model.config.logit_scale_init_value)
 
@@ -96,7 +96,7 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def embed_texts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """Token rows `[R, L]` -> `[R, dim]`, not normalised."""
+        """Token rows `[R, L]` -> `[R, dim]`, not normalized."""
         return self.model.get_text_features(input_ids=input_ids, attention_mask=attention_mask).pooler_output
 
     def encode_texts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None, limit: int) -> torch.Tensor:
@@ -134,10 +134,10 @@ class Encoder(nn.Module):
 
 
 class FrameEncoder(Encoder):
-    """Base of the adapters of image-text models: frames one by one, their normalised embeddings averaged."""
+    """Base of the adapters of image-text models: frames one by one, their normalized embeddings averaged."""
 
     def embed_frames(self, frames: torch.Tensor) -> torch.Tensor:
-        """Frames `[N, 3, H, W]` -> `[N, dim]`, not normalised."""
+        """Frames `[N, 3, H, W]` -> `[N, dim]`, not normalized."""
         size = self.model.config.vision_config.image_size
         size = (size, size) if isinstance(size, int) else tuple(size)
         other = {"interpolate_pos_encoding": True} if tuple(frames.shape[-2:]) != size else {}
@@ -149,7 +149,7 @@ class FrameEncoder(Encoder):
 
 
 def mean_prompt(prompts: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Prompts `[..., P, dim]`, of which `mask [..., P]` are there -> the normalised mean of the normalised ones."""
+    """Prompts `[..., P, dim]`, of which `mask [..., P]` are there -> the normalized mean of the normalized ones."""
     return normalize(masked_mean(normalize(prompts.float()), mask[..., None], dim=-2))
 
 

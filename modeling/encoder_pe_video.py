@@ -14,7 +14,7 @@ from .outputs import VideoFeatures
 class PeVideoEncoder(Encoder):
     """The model has no functions for the features of one side, so its parts are called.
 
-    The score is no cosine: the embeddings of both sides keep their length, and the scale is no logarithm.
+    The score is not a cosine: the embeddings of both sides keep their length, and the scale is not a logarithm.
     """
 
     keeps_prompts = True

@@ -8,7 +8,7 @@ from .encoder import FrameEncoder
 
 
 class Tipsv2Encoder(FrameEncoder):
-    """Cosines are divided by a temperature. It is no part of the published files: there it is the configuration's."""
+    """Cosines are divided by a temperature. It is not part of the published files: there it is the configuration's."""
 
     roles = {"vision": ("vision_model.",), "text": ("text_model.",), "scale": ("temperature",)}
     lora_targets = ("query", "key", "value", "q_proj", "k_proj", "v_proj")

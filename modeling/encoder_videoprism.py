@@ -8,7 +8,7 @@ from .encoder import Encoder
 
 
 class VideoPrismEncoder(Encoder):
-    """The model's own `forward` is not asked: its scores are normalised over the videos of a batch.
+    """The model's own `forward` is not asked: its scores are normalized over the videos of a batch.
 
     The text tower appends its pooled position to a row of full length, so rows are not cut.
     """

@@ -50,7 +50,7 @@ def file_target(path: str | os.PathLike) -> Path:
     """Where a file called `path` is written: its links followed.
 
     Raises:
-        OSError: there is no folder to write it into, or something that is no file has its name.
+        OSError: there is no folder to write it into, or something that is not a file has its name.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():

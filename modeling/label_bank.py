@@ -27,7 +27,7 @@ class LabelBank:
     Args:
         labels: the K labels in order.
         tensors: what the method scores with; every tensor has the labels as its first axis. `text_embeds [K, dim]`
-            (pooled, L2-normalised) is always there.
+            (pooled, L2-normalized) is always there.
         fingerprint: digest of the model, prompts and descriptions it was made of. Empty in training, since such a bank
             is never reused.
         identity: the model that made it, which is the only one that scores with it. `None` in training and for banks
@@ -35,7 +35,7 @@ class LabelBank:
         metadata: anything worth keeping beside it.
 
     Raises:
-        ValueError: labels that are no strings, or a tensor without one row for each label.
+        ValueError: labels that are not strings, or a tensor without one row for each label.
     """
 
     labels: tuple[str, ...]
@@ -123,7 +123,7 @@ class LabelBank:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the file is no label bank, or was tampered with.
+            ValueError: the file is not a label bank, or was tampered with.
         """
         tensors, header = read_tensors(path, device)
         if header.get("format") != LABEL_BANK_FORMAT:

@@ -248,7 +248,7 @@ def _offloaded(module: nn.Module, name: str, tensor: torch.Tensor) -> torch.Tens
     return tensor
 
 
-# Dynamically quantised layers keep their weights in an object of the backend, which nothing changes once it is packed
+# Dynamically quantized layers keep their weights in an object of the backend, which nothing changes once it is packed
 # and which is slow to unpack: layer -> that object, and the sample taken of it.
 _packed_samples: WeakKeyDictionary[nn.Module, tuple[Any, list[torch.Tensor]]] = WeakKeyDictionary()
 
@@ -287,7 +287,7 @@ def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def _sample(tensor: torch.Tensor) -> torch.Tensor:
     """`SAMPLES` elements spread over a tensor, or all of a small one: `[n]`, a view where possible."""
-    if type(tensor) not in _PLAIN and is_traceable_wrapper_subclass(tensor):  # quantised, sharded
+    if type(tensor) not in _PLAIN and is_traceable_wrapper_subclass(tensor):  # quantized, sharded
         return torch.cat([_sample(getattr(tensor, name)).float() for name in tensor.__tensor_flatten__()[0]])
     if not tensor.dtype.is_floating_point:
         if tensor.is_quantized:

@@ -26,7 +26,7 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
     """CLIP's two towers and a temporal head.
 
     The tensors of its label banks: `prompt_embeds [K, P, dim]`, unit norm, one per label and template, and
-    `text_embeds [K, dim]`, their normalised mean.
+    `text_embeds [K, dim]`, their normalized mean.
     """
 
     config_class = ActionCLIPConfig
@@ -59,7 +59,7 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
 
     def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
         """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` -> `view_embeds [B, V, dim]` of the temporal head and, unless
-        space and time are joint, `frame_embeds [B, V, T, dim]`; `video_embeds` is the normalised mean over views.
+        space and time are joint, `frame_embeds [B, V, T, dim]`; `video_embeds` is the normalized mean over views.
 
         Raises:
             ValueError: a number of frames that the head has no positions for.

@@ -38,7 +38,7 @@ from .spatio_temporal_interaction import (
 from .temporal_transformer import TemporalTransformer
 
 
-# In `word_groups`: a token that is no word. Words of no attribute have another negative number.
+# In `word_groups`: a token that is not a word. Words of no attribute have another negative number.
 NO_WORD = -1
 # Patch-word similarities held at a time where `class_chunk_size` is not set: 128 MiB of float32.
 MAX_SIMILARITIES = 2**25
@@ -147,7 +147,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
             prompt_index: `[K, P]`, rows of the class prompts.
             attribute_index: `[K, A]`, rows that hold the attributes; default the class prompts.
             word_index: `[K, A]`, rows whose words look at the video; default `attribute_index`.
-            word_groups: `[R, L]`, attribute of each token, -1 where the token is no word. Without it all tokens are.
+            word_groups: `[R, L]`, attribute of each token, -1 where it is not a word. Without it all tokens are.
         """
         pooled, tokens = self.backbone.encode_text(input_ids, attention_mask, return_tokens=True)
         attribute_index = prompt_index if attribute_index is None else attribute_index

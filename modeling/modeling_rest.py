@@ -1,13 +1,16 @@
 """ResT: zero-shot action recognition by semantic transfer among visual prototypes.
 
-Re-implementation of the idea of arXiv 2205.01657, whose architecture and losses are not fully published (see the
-specification of ResT; all that is not stated there is our reading). One transformer reads videos, label texts, or
-both. Training pairs a video with its label; at inference the video goes in alone. Candidates are never compared with a
-video through text: their visual prototypes are composed out of those of seen classes, by how related the labels are.
+Re-implementation of the idea of arXiv 2205.01657, whose architecture and losses are not fully published (card of ResT:
+what is not stated in S1 to S7 is our reading). One transformer reads videos, label texts, or both. Training pairs a
+video with its label; at inference the video goes in alone. Candidates are never compared with a video through text:
+their visual prototypes are composed out of those of seen classes, by how related the labels are.
 """
 
 from __future__ import annotations
 
+import html
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,6 +39,8 @@ from .visual_backbone import backbone_width, build_backbone, grid_size
 
 
 logger = logging.get_logger(__name__)
+
+_SEPARATORS = re.compile(r"[\s_/'’‘\"“”-]+")
 
 
 @dataclass
@@ -186,7 +191,7 @@ class ResTModel(ZSARPreTrainedModel):
         return normalize((hidden.float() * mask).sum(1) / mask.sum(1))
 
     def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
-        """Video pass: clips alone -> unit-norm `view_embeds`; views are averaged after normalisation.
+        """Video pass: clips alone -> unit-norm `view_embeds`; views are averaged after normalization.
 
         Without `cross_modal`, the mean over time (and grid) of the backbone's feature, and `frame_embeds`.
         """
@@ -296,9 +301,9 @@ class ResTModel(ZSARPreTrainedModel):
             top_k=config.transfer_top_k,
             ridge_lambda=config.transfer_ridge_lambda,
         )
-        seen = {plain_name(name): i for i, name in enumerate(config.seen_class_names)}
+        seen = {class_key(name): i for i, name in enumerate(config.seen_class_names)}
         for row, label in enumerate(labels or ()):
-            match = seen.get(plain_name(label))
+            match = seen.get(class_key(label))
             if match is not None and known[match]:
                 is_seen[row] = True
                 if config.exact_match_uses_seen_prototype:
@@ -326,7 +331,7 @@ class ResTModel(ZSARPreTrainedModel):
         parts: dict[str, torch.Tensor] | None = None,
         **inputs: Any,
     ) -> torch.Tensor:
-        """Sum of the three losses, weighted (specification 3.1): classification of the video pass over the seen
+        """Sum of the three losses, weighted (card of ResT, R3): classification of the video pass over the seen
         classes, alignment of the video with the text pass, matching in the joint pass. In evaluation mode, and without
         `cross_modal`, cross-entropy over the candidates.
 
@@ -377,7 +382,7 @@ class ResTModel(ZSARPreTrainedModel):
     def set_prototypes(
         self, prototypes: torch.Tensor, text_embeds: torch.Tensor, counts: torch.Tensor, names: Sequence[str]
     ) -> None:
-        """Replace the seen classes: prototypes `[S, d]` (normalised here), text embeddings `[S, D]`, counts `[S]`.
+        """Replace the seen classes: prototypes `[S, d]` (normalized here), text embeddings `[S, D]`, counts `[S]`.
 
         Raises:
             ValueError: the lengths differ, or the class head was trained for other classes.
@@ -402,7 +407,7 @@ class ResTModel(ZSARPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
     ) -> None:
-        """Compute the seen prototypes: the mean of the unit-norm video embeddings of each class, normalised.
+        """Compute the seen prototypes: the mean of the unit-norm video embeddings of each class, normalized.
 
         The model is put into evaluation mode for it (and back). Resumable and sharded: `hf_zsar.training.prototypes`.
 
@@ -431,9 +436,9 @@ class ResTModel(ZSARPreTrainedModel):
         self.train(training)
 
 
-def plain_name(label: str) -> str:
-    """Where spellings of one class name meet: case, underscores and white space do not count."""
-    return " ".join(label.replace("_", " ").split()).casefold()
+def class_key(name: str) -> str:
+    """Where the spellings of one class name meet, as in `processing/prompts.py`, which a model cannot import."""
+    return _SEPARATORS.sub("", unicodedata.normalize("NFKC", html.unescape(name)).casefold())
 
 
 __all__ = ["ResTModel", "ResTVideoFeatures"]

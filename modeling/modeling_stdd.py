@@ -1,6 +1,6 @@
 """STDD: CLIP whose vision blocks also attend across frames, scored frame by frame against many prompts per class.
 
-Re-implementation of STDD (arXiv 2412.09895) after its specification. The vision tower gains no parameters: a second
+Re-implementation of STDD (arXiv 2412.09895; card of STDD, S1 to R4). The vision tower gains no parameters: a second
 pass of each block's own attention runs over part of the patches with channels exchanged between frames (see
 `space_time_attention`). Frames and prompts are matched in both directions, and a frozen CLIP teaches the frame
 embeddings.
@@ -107,7 +107,7 @@ class STDDModel(DualEncoderPreTrainedModel):
         patch_masks: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> VideoFeatures:
-        """Frames -> one embedding per frame; neighbouring frames have seen each other.
+        """Frames -> one embedding per frame; neighboring frames have seen each other.
 
         Args:
             pixel_values_videos: `[B, T, 3, H, W]` or `[B, V, T, 3, H, W]`. A window must tile the patch grid.
@@ -257,10 +257,10 @@ class STDDModel(DualEncoderPreTrainedModel):
         parts: dict[str, torch.Tensor] | None = None,
         **inputs: Any,
     ) -> torch.Tensor:
-        """Cross-entropy over the candidates plus `distill_weight` times the distillation loss (specification 3).
+        """Cross-entropy over the candidates plus `distill_weight` times the distillation loss (card of STDD, S9).
 
-        The gradient of the distillation goes through student and projector, as the paper means it. In the released
-        code that term is a constant: `distill_weight=0` gives the gradients of that code.
+        The gradient of the distillation goes through student and projector. In the released code that term is a
+        constant (card of STDD, R2): `distill_weight=0` gives the gradients of that code.
 
         Raises:
             ValueError: a teacher is set and `pixel_values_videos` is missing.

@@ -19,7 +19,7 @@ from .modeling_zsar import LabelBank, VideoFeatures, ZSARPreTrainedModel, gather
 class VideoTextModel(ZSARPreTrainedModel):
     """An encoder of `ADAPTERS` and nothing else: it has no weights of its own.
 
-    The tensors of its label banks: `text_embeds [K, dim]`, the normalised mean of a label's normalised prompts and,
+    The tensors of its label banks: `text_embeds [K, dim]`, the normalized mean of a label's normalized prompts and,
     where the score asks for them, `prompt_embeds [K, P, dim]` as the text tower gives them and `prompt_mask [K, P]`.
     """
 
@@ -84,7 +84,7 @@ class VideoTextModel(ZSARPreTrainedModel):
 
     def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
         """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` -> `view_embeds [B, V, dim]`, and `frame_embeds` and
-        `patch_embeds` where the encoder has them; `video_embeds` is the normalised mean over normalised views.
+        `patch_embeds` where the encoder has them; `video_embeds` is the normalized mean over normalized views.
 
         Raises:
             ValueError: a number of frames that the encoder was not made for.

@@ -37,7 +37,7 @@ from .tensor_files import check_types
 
 
 def normalize(embeds: torch.Tensor) -> torch.Tensor:
-    """L2-normalise the last axis; a zero vector stays zero."""
+    """L2-normalize the last axis; a zero vector stays zero."""
     return nn.functional.normalize(embeds, dim=-1, eps=1e-12)
 
 
@@ -61,7 +61,7 @@ class ForwardOptions(TransformersKwargs, total=False):
 
 
 class ZSARPreTrainedModel(PreTrainedModel):
-    """Base class of all methods: `forward` in terms of the three steps, saving, initialisation, fingerprints.
+    """Base class of all methods: `forward` in terms of the three steps, saving, initialization, fingerprints.
 
     A method implements [`compute_features`], [`encode_labels`], [`compute_scores`] and [`compute_loss`].
     """
@@ -134,10 +134,10 @@ class ZSARPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """`False`: our initialisation respects what is loaded already, as transformers' own does.
+        """`False`: our initialization respects what is loaded already, as transformers' own does.
 
         For other code the base class leaves out every module without parameters of its own, and such modules of
-        the backbones initialise their children.
+        the backbones initialize their children.
         """
         return False
 
@@ -274,7 +274,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
         r"""Score videos against labels.
 
         Args:
-            pixel_values_videos: `[B, T, 3, H, W]` or `[B, V, T, 3, H, W]`, normalised frames.
+            pixel_values_videos: `[B, T, 3, H, W]` or `[B, V, T, 3, H, W]`, normalized frames.
             input_ids, attention_mask: `[R, L]`, the distinct prompts of all labels.
             prompt_index: `[K, A]`, rows of `input_ids` that belong to each label, -1 where there is none. Without it
                 every row is a label of its own.
@@ -406,14 +406,14 @@ class ZSARPreTrainedModel(PreTrainedModel):
 
     @can_return_tuple
     def get_video_features(self, pixel_values_videos: torch.FloatTensor, **kwargs: Any) -> BaseModelOutputWithPooling:
-        """Pooled, L2-normalised video embeddings `[B, dim]` as `pooler_output`; frame embeddings as
+        """Pooled, L2-normalized video embeddings `[B, dim]` as `pooler_output`; frame embeddings as
         `last_hidden_state` where the method has them."""
         features = self.encode_videos(pixel_values_videos, **kwargs)
         return BaseModelOutputWithPooling(last_hidden_state=features.frame_embeds, pooler_output=features.video_embeds)
 
     @can_return_tuple
     def get_text_features(self, input_ids: torch.LongTensor, **inputs: Any) -> BaseModelOutputWithPooling:
-        """Pooled, L2-normalised label embeddings `[K, dim]` as `pooler_output`. Takes what `encode_labels` takes."""
+        """Pooled, L2-normalized label embeddings `[K, dim]` as `pooler_output`. Takes what `encode_labels` takes."""
         return BaseModelOutputWithPooling(pooler_output=self.encode_labels(input_ids, **inputs)["text_embeds"])
 
     def make_bank(

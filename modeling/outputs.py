@@ -18,13 +18,13 @@ class VideoFeatures(ModelOutput):
 
     Args:
         video_embeds (`torch.FloatTensor` of shape `(batch, dim)`):
-            Pooled over views and time, L2-normalised: one vector per video, for retrieval.
+            Pooled over views and time, L2-normalized: one vector per video, for retrieval.
         view_embeds (`torch.FloatTensor` of shape `(batch, views, dim)`, *optional*):
-            One vector per view, as the method's temporal head gives it (not normalised).
+            One vector per view, as the method's temporal head gives it (not normalized).
         frame_embeds (`torch.FloatTensor` of shape `(batch, views, frames, dim)`, *optional*):
-            One vector per frame in the joint space (not normalised).
+            One vector per frame in the joint space (not normalized).
         patch_embeds (`torch.FloatTensor` of shape `(batch, views, frames, patches, dim)`, *optional*):
-            One vector per patch in the joint space (not normalised).
+            One vector per patch in the joint space (not normalized).
     """
 
     video_embeds: torch.FloatTensor | None = None
@@ -65,8 +65,8 @@ class ZSAROutput(ModelOutput):
         logits_per_video (`torch.FloatTensor` of shape `(batch, labels)`):
             Softmax over the labels gives the method's probabilities.
         logits_per_text (`torch.FloatTensor` of shape `(labels, batch)`): its transpose.
-        video_embeds (`torch.FloatTensor` of shape `(batch, dim)`): pooled, L2-normalised.
-        text_embeds (`torch.FloatTensor` of shape `(labels, dim)`): pooled, L2-normalised.
+        video_embeds (`torch.FloatTensor` of shape `(batch, dim)`): pooled, L2-normalized.
+        text_embeds (`torch.FloatTensor` of shape `(labels, dim)`): pooled, L2-normalized.
     """
 
     loss: torch.FloatTensor | None = None

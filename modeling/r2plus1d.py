@@ -1,4 +1,4 @@
-"""R(2+1)D-18, a 3D ResNet whose convolutions are factorised into space and time (arXiv 1711.11248).
+"""R(2+1)D-18, a 3D ResNet whose convolutions are factorized into space and time (arXiv 1711.11248).
 
 The visual backbone of E2E's protocol, under which ResT reports. Names are torchvision's, so that its `r2plus1d_18`
 weights load after the classifier is dropped; 31,300,125 parameters at the default widths.
@@ -30,7 +30,7 @@ class TemporalConvolution(nn.Conv3d):
         return flat.unflatten(3, hidden.shape[3:])
 
 
-def factorised_convolution(width_in: int, width_mid: int, width_out: int, stride: int) -> nn.Sequential:
+def factorized_convolution(width_in: int, width_mid: int, width_out: int, stride: int) -> nn.Sequential:
     """Spatial 1x3x3, norm, ReLU, temporal 3x1x1; the stride is in space and time."""
     return nn.Sequential(
         nn.Conv3d(width_in, width_mid, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False),
@@ -41,18 +41,18 @@ def factorised_convolution(width_in: int, width_mid: int, width_out: int, stride
 
 
 class R2Plus1DBlock(nn.Module):
-    """Two factorised convolutions and a shortcut. The middle width keeps the parameters of the 3x3x3 convolution."""
+    """Two factorized convolutions and a shortcut. The middle width keeps the parameters of the 3x3x3 convolution."""
 
     def __init__(self, width_in: int, width_out: int, stride: int) -> None:
         super().__init__()
         width_mid = 27 * width_in * width_out // (9 * width_in + 3 * width_out)
         self.conv1 = nn.Sequential(
-            factorised_convolution(width_in, width_mid, width_out, stride),
+            factorized_convolution(width_in, width_mid, width_out, stride),
             nn.BatchNorm3d(width_out),
             nn.ReLU(inplace=True),
         )
         self.conv2 = nn.Sequential(
-            factorised_convolution(width_out, width_mid, width_out, 1), nn.BatchNorm3d(width_out)
+            factorized_convolution(width_out, width_mid, width_out, 1), nn.BatchNorm3d(width_out)
         )
         self.downsample = None
         if stride != 1 or width_in != width_out:

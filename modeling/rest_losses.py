@@ -1,4 +1,4 @@
-"""The three losses of ResT (specification of ResT, 3.1: the aims are the paper's, the formulas our reading)."""
+"""The three losses of ResT (card of ResT, R3: the aims are the paper's, the formulas our reading)."""
 
 from __future__ import annotations
 

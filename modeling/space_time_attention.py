@@ -1,8 +1,8 @@
 """Space-time cross attention of STDD: window masks, channel mixing and the block, as pure functions.
 
-Source: arXiv 2412.09895 and its specification, 2.1. A second pass of a block's *own* attention runs over some of the
-patches, after channels have been exchanged with neighbouring frames; its outputs replace those patches in the
-shortcut. Nothing is learned here. All mixing happens outside `layer.self_attn`, so every attention implementation
+Source: arXiv 2412.09895 and its code (card of STDD, S3 to S5). A second pass of a block's *own* attention runs over
+some of the patches, after channels have been exchanged with neighboring frames; its outputs replace those patches in
+the shortcut. Nothing is learned here. All mixing happens outside `layer.self_attn`, so every attention implementation
 serves.
 """
 
@@ -34,7 +34,7 @@ def check_grid(grid: Grid, window: int) -> Grid:
 
 def masked_slots(window: int, rate: float) -> int:
     """How many of the `window ** 2` slots of every window stay out of the temporal pass."""
-    # The specification's floor(floor(rate * T * N) / (T * windows)) with N = windows * window ** 2.
+    # The official floor(floor(rate * T * N) / (T * windows)) with N = windows * window ** 2.
     return int(rate * window**2)
 
 
@@ -132,7 +132,7 @@ def mix_channels(tokens: torch.Tensor, channel_fold: int, scale: int) -> torch.T
     """Exchange channels between frames up to `scale` apart ("continual mixing").
 
     With `f = W // channel_fold`, the first f channels come from earlier and the next f from later frames: all f from
-    the direct neighbour, then half as many from two frames away (overwriting), and so on. Frames outside give zeros;
+    the direct neighbor, then half as many from two frames away (overwriting), and so on. Frames outside give zeros;
     the other channels stay.
 
     Args:

@@ -1,7 +1,7 @@
 """Spatio-temporal interaction of words with patches and frames, as pure functions.
 
 The shapes and the two operations are stated by the paper (arXiv 2510.27255, figure 4); the saliency formula is BIKE's
-(arXiv 2301.00182); the combination is our reading (specification of DA-STI, 2.7-2.10). All inputs are L2-normalised,
+(arXiv 2301.00182); the combination is our reading (card of DA-STI, S2 to S3, R1 to R3). All inputs are L2-normalized,
 all arithmetic is float32: similarities are divided by 0.01, which half precision cannot carry.
 
 Axes: B videos (views folded in), K classes, L word positions, T frames, N patches per frame, D joint space.

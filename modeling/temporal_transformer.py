@@ -76,7 +76,7 @@ class TemporalTransformer(nn.Module):
         return hidden + frame_embeds
 
     def init_weights(self, std: float) -> None:
-        """What differs from the base class's linear and embedding initialisation."""
+        """What differs from the base class's linear and embedding initialization."""
         for layer in self.layers:
             init_packed_attention(layer.self_attn)
 

@@ -1,8 +1,8 @@
 """The Action Semantic Knowledge Graph of STDD as a value, and the prompts derived from it.
 
-Source: arXiv 2412.09895 and its specification, 2.5. A graph says what is seen in an action (objects), what is done in
-it (sub-actions, in order) and how these are related; every relation reads as one clause that completes "This is an
-example of <label>, ...". How a relation without a given clause is put into words is our own rule.
+Source: arXiv 2412.09895 and its code (card of STDD, S6). A graph says what is seen in an action (objects), what is
+done in it (sub-actions, in order) and how these are related; every relation reads as one clause that completes "This
+is an example of <label>, ...". How a relation without a given clause is put into words is our own rule.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class ActionGraph:
 
 
 def graph_prompts(label: str, clauses: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
-    """The prompts of one label, one list per template (specification 2.5).
+    """The prompts of one label, one list per template (card of STDD, S7).
 
     Args:
         label: the label as it goes into the prompt.

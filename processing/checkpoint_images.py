@@ -77,7 +77,7 @@ def image_size(config: PreTrainedConfig, name: str) -> tuple[int, int]:
     """
     size = getattr(getattr(config, "vision_config", config), "image_size", None)
     if size is None:
-        raise ValueError(f"{name} is no CLIP: its configuration has no vision tower with an image_size.")
+        raise ValueError(f"{name} is not a CLIP: its configuration has no vision tower with an image_size.")
     return (size, size) if isinstance(size, int) else tuple(size)
 
 

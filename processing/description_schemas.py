@@ -1,8 +1,8 @@
 """JSON schemas (draft 2020-12) of the two description files, and a validator for the keywords that they use.
 
-The attribute schema is the one of the DA-STI specification, 4.2. The validator needs nothing but the standard library,
-because a processor loaded from the Hub must be able to check a file without the `jsonschema` package; it answers
-with paths, reasons and remedies instead of schema jargon.
+Both schemas are ours. The validator needs nothing but the standard library, because a processor loaded from the Hub
+must be able to check a file without the `jsonschema` package; it answers with paths, reasons and remedies instead of
+schema jargon.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What is known about labels beyond their names: a file per label set, made offline, read when prompts are built.
 
-Two kinds: `"attributes"`, the keyword lists of DA-STI (arXiv 2510.27255; file format and loading rules: specification
-4.2 and 4.3), and `"graph"`, the action graphs of STDD (arXiv 2412.09895). Making such files is `hf-zsar describe`.
+Two kinds: `"attributes"`, the keyword lists of DA-STI (arXiv 2510.27255; card of DA-STI, S1 and R5), and `"graph"`,
+the action graphs of STDD (arXiv 2412.09895; card of STDD, S6). Making such files is `hf-zsar describe`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .action_graph import RELATIONS, ActionGraph, unique
 from .description_schemas import SCHEMA_IDS, SCHEMAS, DescriptionError, check
 from .label_checks import check_text
 from .limits import hold_to
+from .prompts import class_key
 from .text_files import TextFileError, read_json
 
 
@@ -51,12 +52,12 @@ def normalize_attribute(text: str) -> str:
 
 
 def normalize_attributes(attributes: Iterable[str]) -> tuple[str, ...]:
-    """Each attribute normalised, empty ones and repetitions dropped."""
+    """Each attribute normalized, empty ones and repetitions dropped."""
     return unique(normalize_attribute(text) for text in attributes)
 
 
 def canonical_key(label: str) -> str:
-    """The key where spellings of a label meet: `"HandstandPushups"`, `"handstand_pushups"` -> "handstand pushups"."""
+    """A label as lower-case words: `"HandstandPushups"`, `"handstand_pushups"` -> "handstand pushups"."""
     text = re.sub(r"[_\-/]", " ", unicodedata.normalize("NFC", label))
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
     return " ".join(text.lower().split())
@@ -100,15 +101,15 @@ class Descriptions:
     # -- lookup ----------------------------------------------------------------------------------------------------
 
     def find(self, label: str) -> str | None:
-        """The key of the entry for a label: exact key, then the entry's `name`, then the canonical key (4.3, rule 3).
+        """The key of the entry for a label: the key itself, then its `name`, then their spellings (4.3, rule 3).
 
         Raises:
             DescriptionError: several entries answer to the label.
         """
         if label in self.classes:
             return label
-        names, canonical = self._index
-        keys = names.get(label) or canonical.get(canonical_key(label), [])
+        names, by_key = self._index
+        keys = names.get(label) or by_key.get(class_key(label), [])
         if len(keys) > 1:
             raise DescriptionError(
                 f"The label {label!r} fits several entries ({', '.join(map(repr, keys))}); ask for one of these "
@@ -118,16 +119,16 @@ class Descriptions:
 
     @cached_property
     def _index(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-        """Keys by name, and by canonical key of key and name."""
+        """Keys by name, and by what the spellings of key and name meet in."""
         names: dict[str, list[str]] = {}
-        canonical: dict[str, list[str]] = {}
+        by_key: dict[str, list[str]] = {}
         for key, entry in self.classes.items():
             name = entry.meta.get("name")
             if name is not None:
                 names.setdefault(name, []).append(key)
-            for spelling in {canonical_key(text) for text in (key, name) if text is not None}:
-                canonical.setdefault(spelling, []).append(key)
-        return names, canonical
+            for spelling in {class_key(text) for text in (key, name) if text is not None}:
+                by_key.setdefault(spelling, []).append(key)
+        return names, by_key
 
     def for_label(self, label: str) -> tuple[str, ...] | ActionGraph | None:
         """The attributes or the graph of a label, None when there is no entry. Raises as `find`."""
@@ -334,7 +335,7 @@ def _check_texts(value: Any, where: str, depth: int = 7) -> None:
 
 
 def _repaired(document: dict[str, Any], kind: str) -> dict[str, Any]:
-    """The document with attributes normalised, repeated and empty items dropped; the rest is left to the check."""
+    """The document with attributes normalized, repeated and empty items dropped; the rest is left to the check."""
     classes = document.get("classes")
     if not isinstance(classes, Mapping):
         return document

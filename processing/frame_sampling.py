@@ -42,7 +42,7 @@ def numpy_generator(generator: Generator | None) -> Any:
 
 
 def uniform(duration: float, num_frames: int, num_views: int = 1) -> np.ndarray:
-    """Centres of `num_frames` equal segments, in seconds.
+    """Centers of `num_frames` equal segments, in seconds.
 
     View v of V stands at (v + 1/2) / V of each segment, so that the views interleave and mirror each other in time.
     """
@@ -57,7 +57,7 @@ def tsn_random(duration: float, num_frames: int, num_views: int = 1, generator: 
 
 
 def dense(duration: float, num_frames: int, num_views: int = 1, clip_seconds: float = 2.56) -> np.ndarray:
-    """`num_views` clips of `clip_seconds`, evenly spread, each sampled at its own segment centres, in seconds.
+    """`num_views` clips of `clip_seconds`, evenly spread, each sampled at its own segment centers, in seconds.
 
     A clip longer than the video is the video.
     """
@@ -69,7 +69,7 @@ def dense(duration: float, num_frames: int, num_views: int = 1, clip_seconds: fl
 def at_fps(
     duration: float, num_frames: int, num_views: int = 1, fps: float = 1.0, max_frames: int = 256
 ) -> np.ndarray:
-    """Segment centres, as many as `fps` frames a second give (1 to `max_frames`); `num_frames` is not used."""
+    """Segment centers, as many as `fps` frames a second give (1 to `max_frames`); `num_frames` is not used."""
     count = max(1, round(min(duration * fps, max_frames)))
     hold_to("clip_frames", count * num_views, f"{fps:g} frames a second of {duration:,.1f} s, frames")
     return uniform(duration, count, num_views)
@@ -79,7 +79,7 @@ def at_fps(
 
 
 def actionclip(total: int, num_frames: int, num_views: int = 1) -> np.ndarray:
-    """ActionCLIP's evaluation sampler (spec actionclip 4); one view."""
+    """ActionCLIP's evaluation sampler (card of ActionCLIP, S1); one view."""
     _one_view("actionclip", num_views)
     steps = np.arange(num_frames)
     if num_frames == 1:
@@ -92,8 +92,8 @@ def actionclip(total: int, num_frames: int, num_views: int = 1) -> np.ndarray:
 def actionclip_train(
     total: int, num_frames: int, num_views: int = 1, generator: Generator | None = None
 ) -> np.ndarray:
-    """ActionCLIP's training sampler (spec actionclip 4): one random frame per segment; a video with no more frames
-    than asked for gives all of them and random repeats, sorted."""
+    """ActionCLIP's training sampler (card of ActionCLIP, S1): one random frame per segment; a video with no more
+    frames than asked for gives all of them and random repeats, sorted."""
     _one_view("actionclip_train", num_views)
     random = numpy_generator(generator)
     if total <= num_frames:
@@ -104,12 +104,12 @@ def actionclip_train(
 
 
 def mmaction(total: int, num_frames: int, num_views: int = 1) -> np.ndarray:
-    """mmaction2's evaluation sampler, one clip: floor of the segment centre (spec actionclip 4)."""
+    """mmaction2's evaluation sampler, one clip: floor of the segment center (card of ActionCLIP, S1)."""
     _one_view("mmaction", num_views)
     return ((2 * np.arange(num_frames) + 1) * total // (2 * num_frames))[None]
 
 
-# By index: BIKE, which DA-STI follows (spec da_sti 3.4) --------------------------------------------------------------
+# By index: BIKE, which DA-STI follows (card of DA-STI, S7) -----------------------------------------------------------
 
 BIKE_WINDOW = 128
 
@@ -165,7 +165,7 @@ def bike_dense_train(
     return ((start + BIKE_WINDOW // num_frames * np.arange(num_frames)) % total)[None]
 
 
-# By index: SlowFast, which STDD follows (spec stdd 4) ----------------------------------------------------------------
+# By index: SlowFast, which STDD follows (card of STDD, S1) -----------------------------------------------------------
 
 
 def slowfast(
@@ -213,7 +213,7 @@ def _slowfast_clip(
     return first + np.minimum(max(last - first, 0), np.floor(steps).astype(int))
 
 
-# By index: E2E, which ResT's 3D preset follows (spec rest 4.1) -------------------------------------------------------
+# By index: E2E, which ResT's 3D preset follows (card of ResT, S7) ----------------------------------------------------
 
 
 def consecutive(total: int, num_frames: int, num_views: int = 1) -> np.ndarray:

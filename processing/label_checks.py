@@ -21,7 +21,7 @@ def as_labels(labels: Any) -> list[str]:
     """Labels out of any collection of strings (list, array, Series, column, generator...), in order.
 
     Raises:
-        ValueError: no collection, something in it that is no string, or more than the limit `labels`.
+        ValueError: no collection, something in it that is not a string, or more than the limit `labels`.
     """
     if isinstance(labels, (str, bytes)) or not isinstance(labels, Iterable) or getattr(labels, "ndim", 1) != 1:
         raise ValueError(f"labels must be a list of strings, got {shown(labels)}.")
@@ -38,12 +38,12 @@ def as_labels(labels: Any) -> list[str]:
 def check_text(text: str, what: str) -> None:
     """
     Raises:
-        ValueError: the text is longer than the limit `text_characters`, or holds what is no character; `what` names it
-            in the message.
+        ValueError: the text, which the message calls `what`, is longer than the limit `text_characters`, or holds
+            what is not a character.
     """
     hold_to("text_characters", len(text), f"the length of {what} {shown(text)}")
     if match := _UNREADABLE.search(text):
-        raise ValueError(f"{what} {shown(text)} holds {match[0]!a}, which is no character: write it anew.")
+        raise ValueError(f"{what} {shown(text)} holds {match[0]!a}, which is not a character: write it anew.")
 
 
 def check_prompts(labels: int, each: int) -> None:

@@ -19,10 +19,10 @@ from .video_processing_zsar import ZSARVideoProcessor
 
 logger = logging.getLogger(__name__)
 
-# Groups of tokens that are no words, and of those that are kept as words though they belong to no attribute.
+# Groups of tokens that are not words, and of those that are kept as words though they belong to no attribute.
 NO_WORD, CONTEXT = -1, -2
 
-# How BIKE reads labels (specification 2.4, 2.5 and 6.1).
+# How BIKE reads labels (card of DA-STI, S6).
 BIKE_TEXT = dict(word_source="class", word_mask_mode="all", text_pad_token_id=0, clean_labels=False)
 
 # A text and the character spans of the words in it, one per attribute.
@@ -30,7 +30,7 @@ Row = tuple[str, tuple[tuple[int, int], ...]]
 
 
 class DASTIProcessor(ZSARProcessor):
-    """Videos and labels for DA-STI (arXiv 2510.27255; specification 2.4, 2.6, 4.4).
+    """Videos and labels for DA-STI (arXiv 2510.27255; card of DA-STI, S1, S6 and R3).
 
     Args:
         attribute_encoding: `"sentence"`, all attributes of a class in one row, or `"per_attribute"`, one row each,
@@ -95,8 +95,8 @@ class DASTIProcessor(ZSARProcessor):
 
         Returns:
             As [`ZSARProcessor.prepare_labels`], and `attribute_index [K, A]`, `word_index [K, A]` (rows of each label,
-            -1 for none) and `word_groups [R, L]`: which attribute of its row each token belongs to; -1 is no word, -2
-            a word of no attribute.
+            -1 for none) and `word_groups [R, L]`: which attribute of its row each token belongs to; -1 is not a
+            word, -2 a word of no attribute.
 
         Raises:
             ValueError: see the base class; a class without attributes if `on_missing="error"`.

@@ -52,7 +52,7 @@ class STDDProcessor(ZSARProcessor):
     """Videos and labels in, model inputs out.
 
     Prompts of a label, template by template: the label alone, then `"<label>, <clause>"` for every clause of its
-    action graph, none twice (specification 2.5). A label without a graph has the template prompts only.
+    action graph, none twice (card of STDD, S7). A label without a graph has the template prompts only.
 
     Args:
         descriptions: action graphs (kind `"graph"`): a [`Descriptions`] value, the path of a file, or the shorthand

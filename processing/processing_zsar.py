@@ -2,7 +2,7 @@
 
 A processor is a [`ZSARVideoProcessor`], a tokenizer, prompt templates and, optionally, descriptions of the labels. The
 two sides never mix: `processor(videos=...)` and `processor.prepare_labels(...)` can be called apart, and the pipeline
-does, so that a label set is tokenised and encoded once for any number of videos.
+does, so that a label set is tokenized and encoded once for any number of videos.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ZSARProcessor(ProcessorMixin):
         self.clean_labels = clean_labels
         self.descriptions = self.read_descriptions(descriptions)
         self.max_text_length = max_text_length
-        self._told: set[int] = set()
+        self._warned_labels: set[int] = set()
 
     @classmethod
     def from_clip(
@@ -163,7 +163,7 @@ class ZSARProcessor(ProcessorMixin):
             videos: one video or a list: path, URL, bytes, file object, `{"path", "bytes"}`, array or tensor
                 `[T, H, W, 3]` / `[T, 3, H, W]`, list of PIL frames, open torchcodec decoder.
             labels: candidate labels, made into prompts (see `prepare_labels`).
-            text: ready texts instead of labels, tokenised as they are, one row each.
+            text: ready texts instead of labels, tokenized as they are, one row each.
             templates, descriptions: see `prepare_labels`.
             generator: for a video processor that samples at random.
             kwargs: options of the video processor for this call and, with `text`, of the tokenizer, flat or as
@@ -178,7 +178,7 @@ class ZSARProcessor(ProcessorMixin):
         if videos is None and labels is None and text is None:
             raise ValueError("Nothing to process: pass videos, labels or text.")
         if labels is not None and text is not None:
-            raise ValueError("Pass labels (made into prompts) or text (tokenised as it is), not both.")
+            raise ValueError("Pass labels (made into prompts) or text (tokenized as it is), not both.")
         given: dict[str, Any] = dict(kwargs)
         reading = {name: given.pop(name) for name in READ_OPTIONS if name in given}
         self._check_options(given, text is not None)
@@ -290,7 +290,7 @@ class ZSARProcessor(ProcessorMixin):
         """The text as the official tokenizer would see it.
 
         Raises:
-            ValueError: it holds what is no character.
+            ValueError: it holds what is not a character.
         """
         check_text(text, "the text")
         return normalize_text(text) if self.repairs_text else text
@@ -303,7 +303,7 @@ class ZSARProcessor(ProcessorMixin):
         return [fill_templates(name, templates) for name in names]
 
     def index_prompts(self, prompts: Sequence[Sequence[str]]) -> BatchFeature:
-        """Tokenise each distinct prompt once and say which label uses which row."""
+        """Tokenize each distinct prompt once and say which label uses which row."""
         rows: dict[str, int] = {}
         index = [[rows.setdefault(prompt, len(rows)) for prompt in of_label] for of_label in prompts]
         width = max(len(of_label) for of_label in index)
@@ -327,10 +327,10 @@ class ZSARProcessor(ProcessorMixin):
         """One warning for a label set, once; raises where a template leaves no room for labels. See `find_losses`."""
         losses = find_losses(self, labels, *args)
         key = hash((tuple(labels), str(losses)))
-        if str(losses) and key not in self._told:
-            if len(self._told) >= MOST_TOLD:
-                self._told.clear()
-            self._told.add(key)
+        if str(losses) and key not in self._warned_labels:
+            if len(self._warned_labels) >= MOST_TOLD:
+                self._warned_labels.clear()
+            self._warned_labels.add(key)
             losses.warn(stacklevel=3)
 
     def _templates(self, templates: str | Sequence[str] | None) -> list[str]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from .label_checks import shown
 from .text_repair import normalize_text
+
+
+_SEPARATORS = re.compile(r"[\s_/'’‘\"“”-]+")
 
 
 def clean_label(label: str, repair: bool = True) -> str:
@@ -22,6 +27,11 @@ def clean_label(label: str, repair: bool = True) -> str:
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text.replace("_", " ").replace("/", " "))
     words = " ".join(words.split())
     return words.lower() if words != text else text
+
+
+def class_key(name: str) -> str:
+    """Where the spellings of one class name meet: capitals, blanks, `_`, `-`, `/` and quotes do not count."""
+    return _SEPARATORS.sub("", unicodedata.normalize("NFKC", html.unescape(name)).casefold())
 
 
 def check_template(template: str) -> str:
@@ -52,4 +62,4 @@ def fill_templates(label: str, templates: Sequence[str]) -> list[str]:
     return [check_template(template).replace("{}", label) for template in templates]
 
 
-__all__ = ["as_templates", "check_template", "clean_label", "fill_templates", "normalize_text"]
+__all__ = ["as_templates", "check_template", "class_key", "clean_label", "fill_templates", "normalize_text"]

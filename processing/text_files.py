@@ -31,7 +31,7 @@ def decode(data: bytes, name: str, errors: str = "strict") -> str:
 
     Args:
         name: how messages call it.
-        errors: `"surrogateescape"` keeps bytes that are no UTF-8: file names may hold some.
+        errors: `"surrogateescape"` keeps bytes that are not UTF-8: file names may hold some.
 
     Raises:
         TextFileError: another encoding.
@@ -44,7 +44,7 @@ def decode(data: bytes, name: str, errors: str = "strict") -> str:
         line = data.count(b"\n", 0, error.start) + 1
         raise TextFileError(f"{name} is not {encoding.upper()} (line {line}): save it as UTF-8.") from error
     if "\0" in text:
-        raise TextFileError(f"{name} holds zero bytes: it is no text, or UTF-16 without its mark. Save it as UTF-8.")
+        raise TextFileError(f"{name} holds zero bytes: it is not text, or UTF-16 without its mark. Save it as UTF-8.")
     return text
 
 
@@ -60,7 +60,7 @@ def read_text(path: str | os.PathLike, errors: str = "strict", limit: str = "tex
     """
     name = os.fspath(path)
     if "\0" in name:
-        raise TextFileError(f"{name!r} is no name of a file: it holds a zero byte.")
+        raise TextFileError(f"{name!r} is not a name of a file: it holds a zero byte.")
     with open(path, "rb") as file:
         data = file.read(int(getattr(limits(), limit)) + 1)
     hold_to(limit, len(data), f"{name}: a text of so many bytes or more", TextFileError)

@@ -51,7 +51,7 @@ def download(url: str, timeout: float, max_bytes: int | None = None, allow_priva
 
     Raises:
         VideoReadError: not http(s), a refused address or redirect, too large, too slow, longer than the limit
-            `download_seconds`, or an answer that is no video.
+            `download_seconds`, or an answer that is not a video.
     """
     name = redacted(url)
     max_bytes = limits().download_bytes if max_bytes is None else max_bytes
@@ -250,7 +250,7 @@ def _joined(name: str, place: str, location: str) -> str:
     try:
         return urljoin(place, location)
     except ValueError:
-        raise VideoReadError(f"{name}: the server redirects to what is no URL.") from None
+        raise VideoReadError(f"{name}: the server redirects to what is not a URL.") from None
 
 
 def _request(

@@ -46,7 +46,7 @@ class ZSARVideoProcessorKwargs(VideosKwargs, total=False):
 
 
 class ZSARVideoProcessor(VideoProcessorMixin):
-    """Samples frames of videos and turns them into normalised pixel values.
+    """Samples frames of videos and turns them into normalized pixel values.
 
     Every option can be set here and overridden in each call. The three steps are there alone, too: [`sample`],
     [`resize_crop`] and [`normalize`], for training code that puts augmentation between them.
@@ -68,6 +68,7 @@ class ZSARVideoProcessor(VideoProcessorMixin):
     """
 
     model_input_names = ["pixel_values_videos"]
+    is_one_video = staticmethod(is_one_video)
     valid_kwargs = ZSARVideoProcessorKwargs  # type: ignore[assignment]
 
     do_resize = True
@@ -166,7 +167,7 @@ class ZSARVideoProcessor(VideoProcessorMixin):
         return self._resize_crop(frames, self._options(options))
 
     def normalize(self, frames: torch.Tensor, **options: Any) -> torch.Tensor:
-        """Grey levels `[..., 3, H, W]` in 0..255 -> float32, rescaled and normalised."""
+        """Gray levels `[..., 3, H, W]` in 0..255 -> float32, rescaled and normalized."""
         return self._normalize(frames, self._options(options))
 
     def iter_windows(
@@ -177,7 +178,7 @@ class ZSARVideoProcessor(VideoProcessorMixin):
         Args:
             source: a video in any form, also a stream that can be read only once.
             window, stride: in seconds; `stride` defaults to `window`.
-            num_frames: frames per window, taken at segment centres.
+            num_frames: frames per window, taken at segment centers.
             options: as in `__call__`; also `live=True` for a URL that never ends.
 
         Yields:

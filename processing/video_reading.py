@@ -12,9 +12,10 @@ from typing import Any
 
 from .limits import limits
 from .video_archives import fetch
-from .video_clips import ArrayReader, DecoderReader, VideoClip, VideoInfo, VideoReader, VideoWindow
 from .video_download import download, open_stream
-from .video_files import open_file
+from .video_reader import ArrayReader, DecoderReader, VideoClip, VideoInfo, VideoReader, VideoWindow
+from .video_reader_files import open_file
+from .video_reader_streams import IteratorReader, StreamReader
 from .video_sources import (
     MediaSource,
     VideoReadError,
@@ -24,7 +25,6 @@ from .video_sources import (
     media_source,
     source_name,
 )
-from .video_streams import IteratorReader, StreamReader
 
 
 def open_video(

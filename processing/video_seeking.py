@@ -3,7 +3,7 @@
 Two ways. *Sequential* decodes everything in order and is right by definition. *Sparse* reads packets ahead to learn
 which frame is wanted, jumps forward when a key frame lies between here and there, and lets the decoder skip pictures
 that nothing refers to. Sparse is used only where it is provably exact, and gives way to sequential as soon as anything
-is not as expected: see [`sparse_access`] and [`PlanFailed`].
+is not as expected: see [`sparse_access`] and [`NotExact`].
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import av
 
-from .video_decoding import MediaFile
-from .video_nal import opens_decoding
+from .video_container import MediaFile
+from .video_packets import opens_decoding
 
 
 Timed = tuple[int, "av.VideoFrame"]
@@ -33,7 +33,7 @@ SPLIT_PIXELS = 8_000_000
 SPLIT_KEYS, SPLIT_KEY_PIXELS = 4, 3_000_000
 
 
-class PlanFailed(Exception):
+class NotExact(Exception):
     """Sparse decoding met something that it cannot prove to be exact."""
 
 
@@ -78,7 +78,7 @@ def frames_at(media: MediaFile, targets: Iterable[int]) -> Iterator[Timed]:
                 pending.popleft()
                 yield timed
             return
-        except PlanFailed:
+        except NotExact:
             pass
     rest = list(pending)
     media.rewind()
@@ -157,7 +157,7 @@ class SparseDecoder:
                 self._delay = max(self._delay, packet.pts - (packet.dts if packet.dts is not None else packet.pts))
                 self._take(packet, target)
                 return
-        raise PlanFailed("no key frame to start from")
+        raise NotExact("no key frame to start from")
 
     def _key_packets(self, target: int) -> Iterator[av.Packet]:
         """Key frame packets at earlier and earlier places, the last at the start of the file, the file behind each."""
@@ -204,7 +204,7 @@ class SparseDecoder:
             self._take(packet, target)
             self._release()
         if self._best is None:
-            raise PlanFailed("no frame at or before the time asked for")
+            raise NotExact("no frame at or before the time asked for")
         self._release()
         while self._held and self._held[0].pts == self._best:
             self._feed(self._held.popleft(), skip=False)
@@ -213,9 +213,9 @@ class SparseDecoder:
     def _take(self, packet: av.Packet, target: int) -> None:
         shown, decoded = packet.pts, packet.dts
         if self.media.clock_jumps:
-            raise PlanFailed("the clock jumps")
+            raise NotExact("the clock jumps")
         if shown is None or (decoded is not None and decoded > shown):
-            raise PlanFailed("packets without proper times")
+            raise NotExact("packets without proper times")
         if shown > target:
             self._later.append(shown)
         elif not packet.is_discard and (self._best is None or shown > self._best):
@@ -240,16 +240,16 @@ class SparseDecoder:
             self._skipping = skip
         for frame in media.decode(packet):
             if not self._reordering and frame.pict_type == av.video.frame.PictureType.B:
-                raise PlanFailed("reordered frames in a container without their times")
+                raise NotExact("reordered frames in a container without their times")
             time = frame.pts
             if time is None or time < self._start:
                 continue
             if frame.is_corrupt:
-                raise PlanFailed("a damaged picture, which is concealed best by those before it")
+                raise NotExact("a damaged picture, which is concealed best by those before it")
             if not self._wanted or time >= self._wanted[0]:
                 self._ready[time] = frame
         if media.damage:
-            raise PlanFailed("damaged data")
+            raise NotExact("damaged data")
 
     def _matched(self) -> Iterator[Timed]:
         while self._wanted and self._wanted[0] in self._ready:
@@ -263,7 +263,7 @@ class SparseDecoder:
             self._feed(None, skip=False)
             yield from self._matched()
         if self._wanted:
-            raise PlanFailed("a packet gave no frame")
+            raise NotExact("a packet gave no frame")
 
 
 # Several decoders ----------------------------------------------------------------------------------------------------
@@ -334,13 +334,13 @@ def _key_frames(media: MediaFile, targets: Iterable[int]) -> Iterator[Timed]:
         around = {place: packets.get(place) or _key_packet(media, place) for place in _entries_around(media, target)}
         packets = {place: packet for place, packet in around.items() if packet is not None}
         if not packets:
-            raise PlanFailed("the index of key frames leads nowhere")
+            raise NotExact("the index of key frames leads nowhere")
         nearest = min(packets.values(), key=lambda packet: abs(packet.pts - target))
         if last is None or last[0] != nearest.pts:
             frames = [*media.decode(nearest), *media.decode(None)]
             media.codec.flush_buffers()
             if not frames or frames[0].pts != nearest.pts:
-                raise PlanFailed("a key frame gave no picture")
+                raise NotExact("a key frame gave no picture")
             last = nearest.pts, frames[0]
         yield last
 
@@ -369,5 +369,5 @@ def _key_packet(media: MediaFile, place: int) -> av.Packet | None:
     return None
 
 
-__all__ = ["PlanFailed", "frames_at", "key_frames_near", "sequential_at", "sparse_access"]
+__all__ = ["NotExact", "frames_at", "key_frames_near", "sequential_at", "sparse_access"]
 __all__ += ["split_key_targets", "split_targets"]

@@ -236,7 +236,7 @@ def _stacked(frames: Sequence, name: str) -> np.ndarray | torch.Tensor:
 
 
 def _picture(picture: Image.Image, name: str) -> np.ndarray:
-    """`[H, W, 3]` uint8, or float where the picture's grey levels are."""
+    """`[H, W, 3]` uint8, or float where the picture's gray levels are."""
     if picture.mode.startswith("I"):
         raise VideoReadError(
             f"{name}: pictures of more than 8 bits (mode {picture.mode}); scale them to 0..255 first."
@@ -293,7 +293,7 @@ def _as_uint8(frames: torch.Tensor, name: str) -> torch.Tensor:
     frames = frames.float()
     if not bool(torch.isfinite(frames).all()) or float(frames.min()) < -1e-3 or float(frames.max()) > 1 + 1e-3:
         raise VideoReadError(
-            f"{name}: float frames must lie in 0..1; pass uint8, or already normalised values as pixel values."
+            f"{name}: float frames must lie in 0..1; pass uint8, or already normalized values as pixel values."
         )
     return frames.clamp(0, 1).mul(255).round().to(torch.uint8)
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from .limits import limits
 from .video_clock import JOINABLE
-from .video_decoding import MediaFile
-from .video_nal import has_length_prefixes, opens_decoding, well_formed
+from .video_container import MediaFile
+from .video_packets import has_length_prefixes, opens_decoding, well_formed
 from .video_seeking import sparse_access
 from .video_sources import VideoReadError
 

@@ -1,4 +1,4 @@
-"""Frames to pixel values: resize, crop, normalise, in torch and without torchvision.
+"""Frames to pixel values: resize, crop, normalize, in torch and without torchvision.
 
 Each step is a function on `[T, H, W, 3]` or `[N, 3, H, W]`, so that training augmentation can stand between them.
 """
@@ -16,7 +16,7 @@ from .limits import hold_to
 
 
 RESAMPLES = {"bicubic": "bicubic", "bilinear": "bilinear", 2: "bilinear", 3: "bicubic"}
-# Grey levels up to which frames become floats all at once, 4 bytes each.
+# Gray levels up to which frames become floats all at once, 4 bytes each.
 FLOAT_AT_ONCE = 2**26
 ROUNDINGS: dict[str, Callable[[float], int]] = {"round": round, "floor": math.floor, "ceil": math.ceil}
 
@@ -61,7 +61,7 @@ def resize(
 ) -> torch.Tensor:
     """Resize `[N, 3, H, W]`.
 
-    With `antialias` the result of uint8 frames is uint8 and equals Pillow's up to one grey level. Without it (what the
+    With `antialias` the result of uint8 frames is uint8 and equals Pillow's up to one gray level. Without it (what the
     official STDD and E2E pipelines do) the arithmetic is in float and the result is float on the 0..255 scale.
     """
     height, width = target_size(frames.shape[-2], frames.shape[-1], size)
@@ -80,10 +80,10 @@ def resize(
 def crop_offsets(
     height: int, width: int, crop: tuple[int, int], num_crops: int = 1, rounding: str = "round"
 ) -> list[tuple[int, int]]:
-    """Top-left corners `(y, x)` of the centre crop, or of three crops along the longer side: first, centre, last.
+    """Top-left corners `(y, x)` of the center crop, or of three crops along the longer side: first, center, last.
 
-    The three crops stand at 0, 2 and 4 quarters of the spare room, in whole steps (spec da_sti 3.5). The half pixel of
-    the single crop is rounded as `rounding` says: `round` (to even, as torchvision), `floor` (as transformers) or
+    The three crops stand at 0, 2 and 4 quarters of the spare room, in whole steps (card of DA-STI, S8). The half pixel
+    of the single crop is rounded as `rounding` says: `round` (to even, as torchvision), `floor` (as transformers) or
     `ceil` (as SlowFast).
     """
     spare_y, spare_x = height - crop[0], width - crop[1]
@@ -119,13 +119,13 @@ def normalize(
     Returns:
         float32, contiguous, never sharing memory with `frames`.
     """
-    # A division: of grey levels by 255 it rounds as transformers' multiplication in float64 does.
+    # A division: of gray levels by 255 it rounds as transformers' multiplication in float64 does.
     divisor, channels = 1.0 if rescale_factor is None else 1 / rescale_factor, frames.shape[-3]
     centers, spreads = ([0.0] * channels, [1.0] * channels) if mean is None or std is None else (mean, std)
     if frames.device.type != "cpu" or frames.requires_grad:
-        grey = frames.to(torch.float32, memory_format=torch.contiguous_format) / divisor
+        gray = frames.to(torch.float32, memory_format=torch.contiguous_format) / divisor
         center, spread = (torch.tensor(each, dtype=torch.float32, device=frames.device) for each in (centers, spreads))
-        return (grey - center.view(-1, 1, 1)) / spread.view(-1, 1, 1)
+        return (gray - center.view(-1, 1, 1)) / spread.view(-1, 1, 1)
     # numpy, because waking torch's threads takes longer than this, and many readers may be doing it at once.
     source, out = frames.numpy(), np.empty(frames.shape, dtype=np.float32)
     for channel in range(channels):

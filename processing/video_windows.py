@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 
-Shown = TypeVar("Shown")
+Frame = TypeVar("Frame")
 # Two times closer than this, in seconds, are the same.
 SAME_TIME = 1e-6
 
@@ -33,7 +33,7 @@ def _is_needed(start: float, window: float, stride: float, duration: float) -> b
 
 
 def sampling_order(bounds: Iterable[tuple[float, float]], num_frames: int) -> Iterator[tuple[float, int]]:
-    """(time, window number) of every segment centre of every window, ascending in time.
+    """(time, window number) of every segment center of every window, ascending in time.
 
     A window is looked at only when its turn comes, so `bounds` may be endless.
     """
@@ -50,13 +50,13 @@ def sampling_order(bounds: Iterable[tuple[float, float]], num_frames: int) -> It
 
 
 def sliding_windows(
-    frames_at: Callable[[Iterable[float]], Iterator[Shown]],
+    frames_at: Callable[[Iterable[float]], Iterator[Frame]],
     window: float,
     stride: float,
     num_frames: int,
     duration: float | None,
-    ending: Callable[[], tuple[float, Shown]],
-) -> Iterator[tuple[float, float, list[Shown]]]:
+    ending: Callable[[], tuple[float, Frame]],
+) -> Iterator[tuple[float, float, list[Frame]]]:
     """(start, end, frames) of each window. Those that the end of a live source cuts short repeat its last frame.
 
     Args:
@@ -71,7 +71,7 @@ def sliding_windows(
             asked.append((time, number))
             yield time
 
-    open_windows: dict[int, list[Shown]] = {}
+    open_windows: dict[int, list[Frame]] = {}
     for frame in frames_at(times()):
         time, number = asked.popleft()
         open_windows.setdefault(number, []).append(frame)

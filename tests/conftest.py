@@ -71,7 +71,7 @@ def repo_root() -> Path:
 
 @pytest.fixture(scope="session")
 def clips_dir() -> Path:
-    """Folder of labelled real clips with a `manifest.json` (HF_ZSAR_CLIPS)."""
+    """Folder of labeled real clips with a `manifest.json` (HF_ZSAR_CLIPS)."""
     return folder_with(CLIPS_DIR, "manifest.json", "HF_ZSAR_CLIPS")
 
 

@@ -6,7 +6,7 @@ it does, not what importing costs. A script, because it must not share a process
 prints a line of JSON for each command. A command is killed by SIGKILL, its whole run long, again and again on what the
 kill before has left; now and then it runs to its end. Looked for are: a run that fails where another was killed, one
 that does not end, results unlike those of a run that was let alone, files that nobody will use, processes that live
-on. Moments are drawn evenly over the time that a run takes; a drawn moment that comes after the end is no kill.
+on. Moments are drawn evenly over the time that a run takes; a drawn moment that comes after the end is not kill.
 """
 
 from __future__ import annotations

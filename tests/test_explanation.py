@@ -12,7 +12,8 @@ from transformers import pipeline
 import hf_zsar
 from hf_zsar import explanation as explanation_module
 from hf_zsar.cli import main
-from hf_zsar.explanation import Explanation, draw_explanation, explain, overlay
+from hf_zsar.explanation import Explanation, explain
+from hf_zsar.plots.explanation import draw_explanation, overlay
 from tests.tiny_models import LABELS, TINY, tiny_folder
 from tests.videos import write_video
 
@@ -89,12 +90,12 @@ def test_one_candidate_has_no_share_to_explain(folder, video):
 def test_heat_is_warm_where_patches_match_and_dim_elsewhere(explanation):
     heat = torch.zeros(4, 4, 4)
     heat[0, 0, 0] = 1
-    grey = dataclasses.replace(explanation, heat=heat, frames=torch.full((4, 32, 32, 3), 120, dtype=torch.uint8))
-    picture = overlay(grey, 0).astype(int)
+    gray = dataclasses.replace(explanation, heat=heat, frames=torch.full((4, 32, 32, 3), 120, dtype=torch.uint8))
+    picture = overlay(gray, 0).astype(int)
     warm, cold = picture[2, 2], picture[28, 28]
     assert warm[0] > warm[2] + 60
     assert cold[0] == cold[2] < 120
-    plain = dataclasses.replace(grey, heat=None)
+    plain = dataclasses.replace(gray, heat=None)
     assert (overlay(plain, 0) == 120).all()
 
 

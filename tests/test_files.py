@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_zsar.data.frame_cache import _write
-from hf_zsar.data.overlap import Overlap
+from hf_zsar.clips.frame_cache import _write
+from hf_zsar.clips.overlap import Overlap
 from hf_zsar.embedded import cache_folder
 from hf_zsar.evaluation.records import save_record
-from hf_zsar.explanation import Explanation, draw_explanation
+from hf_zsar.explanation import Explanation
 from hf_zsar.features.shards import Row, write_shard
 from hf_zsar.files import (
     TEMPORARY,
@@ -39,6 +39,7 @@ from hf_zsar.hub.cards import write_card
 from hf_zsar.hub.exporting import export
 from hf_zsar.hub.facts import CardFacts
 from hf_zsar.modeling.modeling_zsar import LabelBank, VideoFeatures
+from hf_zsar.plots.explanation import draw_explanation
 from hf_zsar.processing.action_graph import ActionGraph
 from hf_zsar.processing.descriptions import Descriptions
 from hf_zsar.retrieval import VideoIndex
@@ -61,25 +62,25 @@ def save_rows(path: Path) -> None:
 
 
 def draw_result(path: Path) -> None:
-    from hf_zsar.training.history import draw_history
+    from hf_zsar.plots.training import draw_history
 
     draw_history([{"epoch": i, "loss": 1.0, "top1": 0.5} for i in range(3)], path)
 
 
 def draw_parts(path: Path) -> None:
-    from hf_zsar.cli.explain_transfer import draw
+    from hf_zsar.plots.scores import draw_transfer
 
-    draw({"a": [{"seen_class": "b", "weight": 0.5}]}, path)
+    draw_transfer({name: [{"seen_class": "b", "weight": 0.5}] for name in "abcdef"}, path)
 
 
 def draw_a_graph(path: Path) -> None:
-    from hf_zsar.descriptions.drawing import draw_graph
+    from hf_zsar.plots.graph import draw_graph
 
     draw_graph(ActionGraph("eating", objects=("apple",), sub_actions=("bite", "chew")), path)
 
 
 def draw_a_score(path: Path) -> None:
-    from hf_zsar.cli.picture import draw_scores
+    from hf_zsar.plots.scores import draw_scores
 
     frames = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
     draw_scores(path, {"video": "a.mp4", "scores": [{"label": "a", "score": 1.0}]}, frames, [0.0, 1.0])
@@ -464,7 +465,7 @@ BARE_WRITERS = {
     },
     "fills a temporary folder, or draws a temporary file, of its caller": {
         "hf_zsar/conversion/checkpoint_files.py": {"_write"},
-        "hf_zsar/explanation.py": {"_draw_gif"},
+        "hf_zsar/plots/explanation.py": {"_draw_gif"},
         "hf_zsar/hub/exporting.py": {"_add_adapter", "_update_json", "_write_readme"},
         "hf_zsar/hub/pushing.py": {"_name_repository", "_take_along"},
         "hf_zsar/hub/space.py": {"write_space"},

@@ -171,6 +171,50 @@ def test_files_are_of_readable_length():
     assert long == {}
 
 
+def statements(path: Path) -> list[tuple[int, str]]:
+    """Number and text of the lines that do something: no imports, signatures, docstrings, comments, blanks."""
+    text = path.read_text(encoding="utf-8")
+    left_out: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        body = getattr(node, "body", None)
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            left_out.update(range(node.lineno, node.end_lineno + 1))
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            left_out.update(range(node.lineno, body[0].lineno))
+        first = body[0] if isinstance(body, list) and body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            left_out.update(range(first.lineno, first.end_lineno + 1))
+    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), start=1))
+    return [(number, line) for number, line in lines if line and line[0] != "#" and number not in left_out]
+
+
+def repeated(paths: list[Path], length: int) -> list[str]:
+    """Places of equal runs of lines, `a.py:12 = b.py:40`."""
+    first: dict[tuple[str, ...], str] = {}
+    found = []
+    for path in paths:
+        lines = statements(path)
+        for start in range(len(lines) - length + 1):
+            place = f"{path.name}:{lines[start][0]}"
+            other = first.setdefault(tuple(line for _, line in lines[start : start + length]), place)
+            found += [f"{other} = {place}"] if other != place else []
+    return found
+
+
+def test_no_six_lines_stand_twice():
+    paths = [path for folder in package_folders().values() for path in sorted(folder.glob("*.py"))]
+    assert repeated([*paths, *sorted((ROOT / "train_scripts").glob("*.py"))], 6) == []
+
+
+def test_the_search_for_repeated_lines_notices(tmp_path):
+    lines = [f"    x{i} = f({i})" for i in range(6)]
+    one, other = tmp_path / "a.py", tmp_path / "b.py"
+    one.write_text("\n".join(["def one(a):", '    """One."""', *lines, "    return x0"]))
+    other.write_text("\n".join(["import os", "def other(b):", "    # as above", *lines[:3], "", *lines[3:]]))
+    assert repeated([one, other], 6) == ["a.py:3 = b.py:4"]
+    assert repeated([one, other], 7) == []
+
+
 def heavy_modules_after(code: str) -> list[str]:
     """Which heavy packages are loaded in a fresh process after `code`."""
     probe = f"import json, sys\n{code}\nprint(json.dumps([m for m in {HEAVY!r} if m in sys.modules]), file=sys.stderr)"

@@ -151,7 +151,7 @@ def test_memory_and_descriptors_stay_flat_over_many_calls(method: str, clip: str
 
     def state() -> tuple[float, int, int]:
         gc.collect()
-        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # what is free but not yet given back is no leak
+        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # what is free but not yet given back is not a leak
             libc.malloc_trim(0)
         return process.memory_info().rss / 2**20, process.num_fds(), process.num_threads()
 

@@ -330,7 +330,7 @@ def test_options_are_checked_before_any_video_is_opened(classifier):
     [("labels", "candidate_labels"), ("template", "hypothesis_template"), ("topk", "top_k"), ("windows", "window")],
 )
 def test_an_unknown_option_is_told_from_the_one_that_is_meant(classifier, video, name, meant):
-    with pytest.raises(ValueError, match=f"{name!r} is no option of this pipeline; did you mean {meant}?"):
+    with pytest.raises(ValueError, match=f"{name!r} is not an option of this pipeline; did you mean {meant}?"):
         classifier(video, **{name: LABELS})
 
 

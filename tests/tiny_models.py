@@ -303,7 +303,7 @@ def score_any(model: PreTrainedModel, features: Any, bank: Any) -> torch.Tensor:
 
 
 def tiny_videos(batch: int = 2, views: int | None = None, frames: int = NUM_FRAMES, seed: int = 0) -> torch.Tensor:
-    """Random normalised frames `[B, T, 3, H, W]`, or `[B, V, T, 3, H, W]` with `views`."""
+    """Random normalized frames `[B, T, 3, H, W]`, or `[B, V, T, 3, H, W]` with `views`."""
     shape = (batch, *([views] if views else []), frames, 3, IMAGE_SIZE, IMAGE_SIZE)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 

@@ -32,13 +32,13 @@ def frame_picture(number: int, height: int = 128, width: int = 160) -> np.ndarra
 
 def frame_number(picture: Any) -> int:
     """The number in a decoded frame, `[H, W, 3]` (array, tensor or PIL picture)."""
-    grey = np.asarray(picture).astype(float).mean(axis=-1)
+    gray = np.asarray(picture).astype(float).mean(axis=-1)
     number = 0
     for bit in range(BITS):
-        top, bottom, left, right = _square(bit, *grey.shape)
+        top, bottom, left, right = _square(bit, *gray.shape)
         margin_y, margin_x = (bottom - top) // 4, (right - left) // 4
-        centre = grey[top + margin_y : bottom - margin_y, left + margin_x : right - margin_x]
-        number |= int(centre.mean() > 127) << bit
+        center = gray[top + margin_y : bottom - margin_y, left + margin_x : right - margin_x]
+        number |= int(center.mean() > 127) << bit
     return number
 
 

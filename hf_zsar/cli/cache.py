@@ -28,10 +28,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it; the exit status, 1 if some videos were left out."""
+    """Run `hf-zsar cache`; 1 if some videos were left out."""
     common.check_output_folder(args.out)
-    from hf_zsar.data.frame_cache import build_frame_cache
-    from hf_zsar.data.video_datasets import load_video_dataset
+    from hf_zsar.clips.datasets import load_video_dataset
+    from hf_zsar.clips.frame_cache import build_frame_cache
 
     on_missing = "report" if args.skip_broken else "error"
     dataset = load_video_dataset(args.source, root=args.root, on_missing=on_missing)

@@ -61,7 +61,7 @@ def seconds(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Classify; see the exit status in `hf_zsar.cli`."""
+    """Run `hf-zsar classify`."""
     check(args)
     labels = common.read_labels(args)
     videos = common.find_videos(args.videos)
@@ -178,7 +178,8 @@ def picture_names(name: str | None, videos: list[str]) -> dict[str, str]:
 
 def draw_why(pipe: Any, video: str, path: str, args: argparse.Namespace, labels: list[str]) -> None:
     """Write the explanation of a video's best label."""
-    from hf_zsar.explanation import draw_explanation, explain
+    from hf_zsar.explanation import explain
+    from hf_zsar.plots.explanation import draw_explanation
 
     options = {"hypothesis_template": args.template, "descriptions": args.descriptions}
     explanation = explain(pipe, video, labels, **options, **common.sampling_options(args))
@@ -187,7 +188,7 @@ def draw_why(pipe: Any, video: str, path: str, args: argparse.Namespace, labels:
 
 def draw(pipe: Any, video: str, record: dict[str, Any], path: str, args: argparse.Namespace) -> None:
     """Write the picture of a scored video."""
-    from .picture import draw_scores
+    from hf_zsar.plots.scores import draw_scores
 
     clip = pipe.processor.video_processor.sample(video, **common.sampling_options(args))
     draw_scores(path, record, clip.frames, clip.timestamps)

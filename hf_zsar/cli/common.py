@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, TextIO, TypeVar
 
-from hf_zsar.data.line_files import lines_of, parse_table
-from hf_zsar.data.video_folders import VIDEO_SUFFIXES, is_junk
-from hf_zsar.data.video_folders import find_videos as videos_in_folder
+from hf_zsar.clips.folders import VIDEO_SUFFIXES, is_junk
+from hf_zsar.clips.folders import find_videos as videos_in_folder
+from hf_zsar.clips.tables import lines_of, parse_table
 from hf_zsar.files import check_file, check_folder, folder_target
 from hf_zsar.printing import dump_json, printable
 from hf_zsar.processing.text_files import TextFileError, decode, parse_json, read_text
@@ -158,7 +158,7 @@ def read_labels(args: argparse.Namespace) -> list[str]:
         labels += load_class_names(args.preset, display=True)
     for label in labels:
         if printable(label) != label:
-            raise CommandError(f"the label {printable(label)!r} is no plain text")
+            raise CommandError(f"the label {printable(label)!r} is not plain text")
     if not labels:
         raise CommandError("no labels: give --labels 'riding a bike' cooking, --labels-file FILE or --preset ucf101")
     return list(dict.fromkeys(labels))
@@ -325,7 +325,7 @@ class JsonList:
 
 
 def check_output(path: str | None, suffixes: Collection[str] = ()) -> None:
-    """Whether a file can be written, before any work is done for it; None is no file.
+    """Whether a file can be written, before any work is done for it; None is not a file.
 
     Args:
         suffixes: those that are known, if not all are.
@@ -342,7 +342,7 @@ def check_output(path: str | None, suffixes: Collection[str] = ()) -> None:
 
 
 def check_output_folder(path: str | None, empty: bool = False) -> None:
-    """Whether files can be written into a folder, which need not be there; None is no folder.
+    """Whether files can be written into a folder, which need not be there; None is not a folder.
 
     Args:
         empty: it must not hold anything.

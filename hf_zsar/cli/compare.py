@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare; the exit status is 0 whatever the verdict."""
+    """Run `hf-zsar compare`; 0 whatever the verdict."""
     from hf_zsar.evaluation.comparison import compare
     from hf_zsar.evaluation.records import load_record
 

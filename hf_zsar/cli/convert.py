@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def assignment(text: str) -> tuple[str, Any]:
-    """An argument type: `field=value`; a value that is no JSON is a string."""
+    """An argument type: `field=value`; a value that is not JSON is a string."""
     return assignment_of(text)
 
 
@@ -65,7 +65,7 @@ def assignment_of(text: str, dotted: bool = False) -> tuple[str, Any]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert; see the exit status in `hf_zsar.cli`."""
+    """Run `hf-zsar convert`."""
     from transformers.utils import logging
 
     from hf_zsar.conversion import convert_checkpoint

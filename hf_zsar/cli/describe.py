@@ -69,7 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Describe; see the exit status in `hf_zsar.cli`."""
+    """Run `hf-zsar describe`."""
     args.draw = common.check_picture(args.draw)
     if args.validate:
         return validate(args)
@@ -166,7 +166,7 @@ def report(args: argparse.Namespace, descriptions: Descriptions) -> None:
 
 def draw(args: argparse.Namespace, descriptions: Descriptions) -> None:
     """The picture of one label's graph."""
-    from hf_zsar.descriptions.drawing import draw_graph
+    from hf_zsar.plots.graph import draw_graph
 
     label = args.draw_label or next(iter(descriptions))
     graph = descriptions.require("graph").for_label(label)

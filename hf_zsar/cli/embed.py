@@ -43,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Embed; see the exit status in `hf_zsar.cli`."""
+    """Run `hf-zsar embed`."""
     check(args)
     labels = common.read_labels(args) if args.label_bank else []
     videos = common.find_videos(args.videos) if args.out else []

@@ -1,4 +1,4 @@
-"""`hf-zsar evaluate`: a model by a protocol of the field, or on your own labelled clips."""
+"""`hf-zsar evaluate`: a model by a protocol of the field, or on your own labeled clips."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "evaluate",
         help="score a model by a protocol of the field or on your own clips",
-        description="Score a model by a protocol of the field, or on your own labelled clips.",
+        description="Score a model by a protocol of the field, or on your own labeled clips.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -66,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate; see the exit status in `hf_zsar.cli`."""
+    """Run `hf-zsar evaluate`."""
     if args.list:
         print(protocol_list())
         return 0
@@ -147,7 +147,7 @@ def report(record: dict[str, Any], args: argparse.Namespace) -> None:
     if args.json and args.json != "-":
         save_record(record, args.json)
     if args.plot:
-        from hf_zsar.evaluation.plots import plot_result
+        from hf_zsar.plots.evaluation import plot_result
 
         plot_result(record, args.plot)
     if args.eval_results:
@@ -160,7 +160,7 @@ def report(record: dict[str, Any], args: argparse.Namespace) -> None:
 
 def protocol_list() -> str:
     """What `--list` prints: every protocol on every data set it is defined on, and the layouts."""
-    from hf_zsar.evaluation.catalog import DATASETS
+    from hf_zsar.clips.layouts import DATASETS
     from hf_zsar.evaluation.protocol_builders import PROTOCOLS, load_protocol
     from hf_zsar.evaluation.reports import aligned
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from hf_zsar.files import replacing
-
 from . import common
 
 
@@ -29,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it; the exit status."""
+    """Run `hf-zsar explain-transfer`."""
     args.picture = common.check_picture(args.picture)
     pipeline = common.load_pipeline(args)
     bank = pipeline.label_bank(args.label)
@@ -47,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
         for label, weights in zip(bank.labels, bank["transfer_weights"], strict=True)
     }
     if args.picture:
-        draw(parts, args.picture)
+        from hf_zsar.plots.scores import draw_transfer
+
+        draw_transfer(parts, args.picture)
     if args.json:
         common.print_json(parts)
     else:
@@ -61,28 +61,3 @@ def _table(parts: dict[str, list[dict[str, Any]]]) -> str:
         lines = [f"  {row['weight']:6.3f}  {row['seen_class']}" for row in rows]
         blocks.append("\n".join([f"{label} is composed of", *lines]))
     return "\n\n".join(blocks)
-
-
-def draw(parts: dict[str, list[dict[str, Any]]], path: str) -> None:
-    """One bar chart per label, below each other."""
-    from matplotlib.figure import Figure
-
-    heights = [max(len(rows), 1) for rows in parts.values()]
-    figure = Figure(figsize=(8, 0.9 * len(parts) + 0.3 * sum(heights)), layout="constrained")
-    axes = figure.subplots(len(parts), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
-    for ax, (label, rows) in zip(axes, parts.items(), strict=True):
-        names = [_short(row["seen_class"]) for row in rows]
-        bars = ax.barh(range(len(rows)), [row["weight"] for row in rows], color="#4477aa")
-        ax.bar_label(bars, fmt="%.3f", padding=3, fontsize=8)
-        ax.set_yticks(range(len(rows)), names, fontsize=9)
-        ax.invert_yaxis()
-        ax.margins(x=0.12)
-        ax.set_title(label, loc="left", fontweight="bold")
-        ax.spines[["top", "right"]].set_visible(False)
-    axes[-1].set_xlabel("share of the seen class in the prototype")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
-
-
-def _short(name: str, limit: int = 40) -> str:
-    return name if len(name) <= limit else f"{name[: limit - 1]}…"

@@ -20,7 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it; the exit status."""
+    """Run `hf-zsar export-onnx`."""
     common.check_output_folder(args.out, empty=True)
     from hf_zsar.hub.loading import load
     from hf_zsar.onnx import export_onnx

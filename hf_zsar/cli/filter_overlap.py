@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 from . import common
@@ -33,16 +34,16 @@ def distance(text: str) -> float:
     """An argument type: a cosine distance above zero."""
     value = float(text)
     if not 0 < value <= 2:
-        raise argparse.ArgumentTypeError(f"{text} is no cosine distance above 0 and up to 2")
+        raise argparse.ArgumentTypeError(f"{text} is not a cosine distance above 0 and up to 2")
     return value
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it; the exit status."""
+    """Run `hf-zsar filter-overlap`."""
     if args.threshold is not None and not (args.word_vectors or args.model):
         raise common.CommandError("--threshold needs something to measure by: --word-vectors or --model")
     common.check_output(args.out)
-    from hf_zsar.data.overlap import THRESHOLD, filter_overlap
+    from hf_zsar.clips.overlap import THRESHOLD, filter_overlap
 
     train, test = _classes(args.train), [name for source in args.test for name in _classes(source)]
     threshold = THRESHOLD if args.threshold is None else args.threshold
@@ -60,16 +61,15 @@ def _classes(source: str) -> list[str]:
 
     if source in available_class_lists():
         return list(load_class_names(source))
-    try:
-        return common.read_labels_file(source)
-    except FileNotFoundError as error:
+    if source != "-" and not os.path.exists(source):
         known = ", ".join(available_class_lists())
-        raise common.CommandError(f"{source!r} is neither a file nor a data set; there are: {known}") from error
+        raise common.CommandError(f"{source!r} is neither a file nor a data set; there are: {known}")
+    return common.read_labels_file(source)
 
 
 def _embedder(args: argparse.Namespace, names: list[str]) -> Any:
     if args.word_vectors:
-        from hf_zsar.data.overlap import mean_word_embedder, read_word_vectors
+        from hf_zsar.clips.overlap import mean_word_embedder, read_word_vectors
         from hf_zsar.processing.prompts import clean_label
 
         words = {word for name in names for word in clean_label(name).lower().split()}

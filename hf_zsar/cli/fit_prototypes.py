@@ -1,4 +1,4 @@
-"""`hf-zsar fit-prototypes`: seen prototypes of a ResT model from labelled videos, and the setting of its transfer."""
+"""`hf-zsar fit-prototypes`: seen prototypes of a ResT model from labeled videos, and the setting of its transfer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to the parser of `hf-zsar`."""
     parser = subparsers.add_parser(
         "fit-prototypes",
-        help="seen prototypes of a ResT model from labelled videos",
+        help="seen prototypes of a ResT model from labeled videos",
         description="Compute the prototype of every class of a data set, and save the model with them.",
         epilog="A killed run goes on where it was. Several processes share the work: torchrun -m hf_zsar.cli ...",
     )
@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it; the exit status."""
+    """Run `hf-zsar fit-prototypes`."""
     from accelerate import PartialState
 
     from hf_zsar.files import filling_folder
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 def _fit(args: argparse.Namespace, model: Any, processor: Any) -> None:
     from accelerate import Accelerator
 
-    from hf_zsar.data.video_datasets import load_video_dataset
+    from hf_zsar.clips.datasets import load_video_dataset
     from hf_zsar.training.prototypes import check_class_head, fit_prototypes
 
     dataset = load_video_dataset(args.data, root=args.root)

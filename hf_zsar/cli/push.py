@@ -35,14 +35,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--allow-restricted",
         action="store_true",
-        help="push although the licence of the weights' source does not let everybody give them on",
+        help="push although the license of the weights' source does not allow redistribution",
     )
     parser.add_argument("--no-verify", action="store_true", help="do not load and compare before pushing")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Push and print the address; the exit status."""
-    from hf_zsar.hub import ExportError, LicenceError, PushError, push
+    """Run `hf-zsar push`: push and print the address."""
+    from hf_zsar.hub import ExportError, LicenseError, PushError, push
 
     try:
         commit = push(
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             allow_restricted=args.allow_restricted,
             verify=not args.no_verify,
         )
-    except (ExportError, LicenceError, PushError) as error:
+    except (ExportError, LicenseError, PushError) as error:
         raise common.CommandError(str(error)) from error
     print(commit.pr_url or commit.commit_url)
     return 0

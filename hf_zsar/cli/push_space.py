@@ -21,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Push and print the address; the exit status."""
+    """Run `hf-zsar push-space`: push and print the address."""
     from hf_zsar.hub import PushError, push_space
 
     try:

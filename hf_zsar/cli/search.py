@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Search; see the exit status in `hf_zsar.cli`."""
+    """Run `hf-zsar search`."""
     from hf_zsar.features.store import FeatureStore
     from hf_zsar.retrieval import search_store
 

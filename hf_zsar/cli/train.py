@@ -34,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run `hf-zsar train`; the exit status."""
+    """Run `hf-zsar train`."""
     from accelerate import PartialState
 
     from hf_zsar.training.recipe import load_recipe

@@ -55,8 +55,8 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
     parts = [content.get(name) for name in ("model_state_dict", "fusion_model_state_dict")]
     if not all(isinstance(part, Mapping) for part in parts):
         raise ConversionError(
-            f"{source} has no 'model_state_dict' and 'fusion_model_state_dict': it is no checkpoint of the official "
-            f"ActionCLIP code. It has {sorted(content)[:10]}."
+            f"{source} has no 'model_state_dict' and 'fusion_model_state_dict': it is not a checkpoint of the "
+            f"official ActionCLIP code. It has {sorted(content)[:10]}."
         )
     clip = without_common_prefix(tensors_of(parts[0], source), "module.")
     head = as_float32(without_common_prefix(tensors_of(parts[1], source), "module.")) if parts[1] else {}
@@ -83,14 +83,14 @@ def convert_mmaction2(path: str | os.PathLike, **config: Any) -> Conversion:
     content = read_checkpoint(path)
     if not isinstance(content.get("state_dict"), Mapping):
         raise ConversionError(
-            f"{source} has no 'state_dict': it is no mmaction2 checkpoint. It has {sorted(content)[:10]}."
+            f"{source} has no 'state_dict': it is not an mmaction2 checkpoint. It has {sorted(content)[:10]}."
         )
     state = tensors_of(content["state_dict"], source)
     clip, head = without_prefix(state, "clip."), as_float32(without_prefix(state, "adapter."))
     others = sorted(name for name in state if not name.startswith(("clip.", "adapter.")))
     if not clip or others:
         raise ConversionError(
-            f"{source} is no mmaction2 ActionCLIP checkpoint: its weights should all begin with 'clip.' or "
+            f"{source} is not an mmaction2 ActionCLIP checkpoint: its weights should all begin with 'clip.' or "
             f"'adapter.', but found {others[:10] or 'none'}."
         )
     settings = {"sim_header": detect_header(head, source), "temporal_layer_norm_eps": 1e-5}

@@ -1,7 +1,7 @@
 """BIKE's checkpoints (video branch) as DA-STI models with the `bike` preset.
 
 An epoch file holds CLIP (`model_state_dict`) and the temporal transformer (`fusion_model_state_dict`, empty where
-`sim_header` is "None"). The attribute branch has the same top level but another head and is no video model.
+`sim_header` is "None"). The attribute branch has the same top level but another head and is not a video model.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
     parts = [content.get(name) for name in ("model_state_dict", "fusion_model_state_dict")]
     if not all(isinstance(part, Mapping) for part in parts):
         raise ConversionError(
-            f"{source} has no 'model_state_dict' and 'fusion_model_state_dict': it is no checkpoint of the BIKE code. "
+            f"{source} has no 'model_state_dict' and 'fusion_model_state_dict': it is not a checkpoint of BIKE. "
             f"It has {sorted(content)[:10]}."
         )
     clip = without_common_prefix(tensors_of(parts[0], source), "module.")

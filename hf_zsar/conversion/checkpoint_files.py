@@ -68,18 +68,6 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     return dict(content)
 
 
-def read_tensor(path: str | os.PathLike) -> torch.Tensor:
-    """The tensor that a file of `torch.save(tensor)` holds, on the CPU.
-
-    Raises:
-        ConversionError: as [`read_checkpoint`], or the file holds something else.
-    """
-    content = _read(Path(path))
-    if not isinstance(content, torch.Tensor):
-        raise ConversionError(f"{path} holds a {type(content).__name__}, not a single tensor.")
-    return content
-
-
 def _read(path: Path) -> Any:
     if not path.is_file():
         raise ConversionError(f"{path} is not a file: name the checkpoint file itself.")
@@ -114,7 +102,7 @@ def tensors_of(content: Mapping[str, Any], source: str) -> StateDict:
     """
     others = [str(key) for key, value in content.items() if not isinstance(value, torch.Tensor)]
     if others or not content:
-        found = f"entries that are no tensors: {_some(others)}" if others else "no weights"
+        found = f"entries that are not tensors: {_some(others)}" if others else "no weights"
         raise ConversionError(f"{source} has {found}.")
     odd = [str(key) for key, value in content.items() if not _is_plain(value)]
     if odd:

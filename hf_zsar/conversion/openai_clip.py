@@ -83,7 +83,7 @@ def infer_clip_config(state: Mapping[str, torch.Tensor], source: str = "the chec
     patches = state["visual.positional_embedding"].shape[0] - 1
     grid = round(patches**0.5)
     if grid * grid != patches:
-        raise ConversionError(f"{source}: {patches} patch positions are no square grid.")
+        raise ConversionError(f"{source}: {patches} patch positions are not square grid.")
     vocab_size, text_width = state["token_embedding.weight"].shape
     dim = state["text_projection"].shape[1]
     for name, size in (("image tower", width), ("text tower", text_width)):
@@ -171,7 +171,7 @@ def convert(path: str, **options: Any) -> Conversion:
     content = content.get("state_dict", content)
     content = without_common_prefix(content, "module.")
     if not is_openai_clip(content):
-        raise ConversionError(f"{path} is no OpenAI CLIP: it has no 'visual.proj'.")
+        raise ConversionError(f"{path} is not an OpenAI CLIP: it has no 'visual.proj'.")
     config, state, rest = convert_openai_clip(content, path)
     model = CLIPModel(config).eval()
     load_exactly(model, state | rest, path)

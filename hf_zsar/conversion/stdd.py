@@ -1,6 +1,6 @@
 """Checkpoints and text features in the layout of the official STDD code, as a user has trained or computed them.
 
-No weights of STDD were published, and its repository has no licence (specification 5): nothing of it ships here, and
+No weights of STDD were published, and its repository has no license: nothing of it ships here, and
 what is converted is marked (`config.source_license = "none"`) so that it is not pushed unless told. Epoch files hold
 the student (`model.`), sometimes the frozen teacher (`raw_model.`), and the projector of the distillation loss
 (`projector_v.`); averaged files hold the student alone.
@@ -9,17 +9,15 @@ the student (`model.`), sometimes the frozen teacher (`raw_model.`), and the pro
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CLIPConfig, CLIPModel
 from transformers.utils import logging
 
 from hf_zsar.modeling.configuration_stdd import STDDConfig
-from hf_zsar.modeling.modeling_stdd import STDDModel, text_tensors
-from hf_zsar.modeling.modeling_zsar import LabelBank, fingerprint_of, normalize
+from hf_zsar.modeling.modeling_stdd import STDDModel
 from hf_zsar.processing.processing_stdd import BASE_TEMPLATES
 from hf_zsar.processing.text_files import TextFileError
 from hf_zsar.yaml_files import parse_yaml
@@ -31,7 +29,6 @@ from .checkpoint_files import (
     as_float32,
     load_exactly,
     read_checkpoint,
-    read_tensor,
     tensors_of,
     without_common_prefix,
     without_prefix,
@@ -42,7 +39,7 @@ from .openai_clip import convert_openai_clip
 logger = logging.get_logger(__name__)
 
 LICENSE_NOTE = (
-    "The STDD repository has no licence, so weights trained with its code may carry terms you do not know. The config "
+    "The STDD repository has no license, so weights trained with its code may carry terms you do not know. The config "
     'says source_license="none", and such a model is not pushed unless told.'
 )
 TEMPORAL_ATTENTION = "stcross_attend"
@@ -65,7 +62,7 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
     state = _model_state(content, source)
     student = without_prefix(state, "model.")
     if not student:
-        raise ConversionError(f"{source} has no weights under 'model.': it is no STDD checkpoint.")
+        raise ConversionError(f"{source} has no weights under 'model.': it is not an STDD checkpoint.")
     clip_config, clip, rest = convert_openai_clip(student, source)
     projector = as_float32({target: state[name] for name, target in _PROJECTOR.items() if name in state})
     settings, notes = _settings(content.get("cfg"), source)
@@ -96,7 +93,7 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
 
 
 def official_video_options(clip: CLIPConfig, num_frames: int) -> dict[str, Any]:
-    """How the official evaluation samples, resizes and crops one view (specification 4)."""
+    """How the official evaluation samples, resizes and crops one view (card of STDD, S1 and S2)."""
     size = clip.vision_config.image_size
     return {
         "num_frames": num_frames,
@@ -112,7 +109,7 @@ def official_video_options(clip: CLIPConfig, num_frames: int) -> dict[str, Any]:
 def _model_state(content: Mapping[str, Any], source: str) -> StateDict:
     state = content.get("model_state")
     if not isinstance(state, Mapping):
-        raise ConversionError(f"{source} has no 'model_state': it is no checkpoint of the official STDD code.")
+        raise ConversionError(f"{source} has no 'model_state': it is not a checkpoint of the official STDD code.")
     return without_common_prefix(tensors_of(state, source), "module.")
 
 
@@ -156,7 +153,7 @@ def _settings(cfg: Any, source: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def _as_list(scales: Any) -> list[int] | None:
-    # The official ViT-L/14 configuration writes a bare number (specification 6, 6).
+    # The official ViT-L/14 configuration writes a bare number.
     return [scales] if isinstance(scales, int) else scales
 
 
@@ -184,38 +181,4 @@ def load_teacher(path: str | os.PathLike) -> CLIPModel | None:
     return model
 
 
-def import_text_features(path: str | os.PathLike, labels: Sequence[str]) -> LabelBank:
-    """A feature file of the official code (`classes_text_feats_*.pt`) as a label bank.
-
-    Args:
-        path: a tensor `[K, A, D]`, A prompts per class, not normalised; or `[K, D]`.
-        labels: the K class names in the order of the file, which holds none.
-
-    Returns:
-        A bank that no model has made: [`LabelBank.admitted_by`] says which one it belongs to.
-
-    Raises:
-        ConversionError: not such a tensor, or another number of labels.
-    """
-    source = os.fspath(path)
-    features = read_tensor(path)
-    if features.ndim == 2:
-        features = features[:, None]
-    if features.ndim != 3 or not features.is_floating_point():
-        raise ConversionError(
-            f"{source} holds a {features.dtype} tensor {tuple(features.shape)}, not [K, A, D] floats."
-        )
-    if features.shape[0] != len(labels):
-        raise ConversionError(
-            f"{source} has features of {features.shape[0]} classes but {len(labels)} labels were given: pass the "
-            "class list that it was made for, in its order."
-        )
-    features = features.float()
-    if not features.isfinite().all():
-        raise ConversionError(f"{source} has features that are not finite numbers.")
-    tensors = text_tensors(normalize(features), torch.ones(features.shape[:2], dtype=torch.bool))
-    fingerprint = fingerprint_of("stdd-text-features", list(labels), features)
-    return LabelBank(tuple(labels), tensors, fingerprint, metadata={"imported": "text features of the official code"})
-
-
-__all__ = ["convert", "import_text_features", "load_teacher"]
+__all__ = ["convert", "load_teacher"]

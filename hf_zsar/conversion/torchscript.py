@@ -124,7 +124,7 @@ class _Reader(pickle._Unpickler):
             ("torch", "device"): str,
         }
         if (module, name) not in known:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of a file of weights")
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not part of a file of weights")
         return known[module, name]
 
     def persistent_load(self, key: Any) -> torch.Tensor:
@@ -139,13 +139,13 @@ class _Reader(pickle._Unpickler):
         state = self.stack.pop()
         shell = self.stack[-1]
         if not isinstance(shell, Shell):
-            raise pickle.UnpicklingError("it gives a state to what is no module")
+            raise pickle.UnpicklingError("it gives a state to what is not a module")
         # A module with a `__getstate__` of its own keeps it in another form, which only its code could read.
         shell.attributes = state if isinstance(state, dict) else {}
 
     def _new(self) -> None:
         if self.stack.pop() != () or self.stack[-1] is not Shell:
-            raise pickle.UnpicklingError("it makes an object of what is no module")
+            raise pickle.UnpicklingError("it makes an object of what is not a module")
         self.stack[-1] = Shell()
 
     dispatch = {

@@ -203,7 +203,7 @@ def admit(app: gr.Blocks, visitor: str, address: str, inputs: list[Any]) -> None
         Refusal: too many questions of theirs wait already.
     """
     if not isinstance(inputs[-1], (int, float)):
-        raise Refusal("This is no question of the page.")
+        raise Refusal("This is not a question of the page.")
     app.turns.take(visitor, float(inputs[-1]))
     waiting = [event for queue in app._queue.event_queue_per_concurrency_id.values() for event in queue.queue]
     of_address = sum(1 for event in waiting if event.request.client and event.request.client.host == address)

@@ -13,7 +13,7 @@ from .answers import Answer, Question, Timeline
 from .explanations import Explanation
 
 
-# Paul Tol's bright scheme: told apart with the common colour blindnesses too. Further lines are dashed.
+# Paul Tol's bright scheme: told apart with the common color blindnesses too. Further lines are dashed.
 COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#aa3377", "#66ccee")
 DASHES = ("none", "7 3", "2 3", "9 3 2 3", "1 2", "12 4")
 WIDTH, HEIGHT = 420, 214

@@ -27,7 +27,7 @@ except ImportError:  # Windows: what a killed server left stays there
 ALIAS = "/uploads"  # what the page knows the folder of uploads as
 MOST_UPLOADS = 32  # at once, of one address, behind which there may be many people
 UPLOAD_SECONDS = 300.0
-MOST_BODY = 1_000_000  # bytes of a request that is no upload
+MOST_BODY = 1_000_000  # bytes of a request that is not an upload
 KEEP_FOR, CLEAN_EVERY = 3600.0, 300.0  # seconds: how long an upload is kept, and how often that is looked at
 REWRITTEN = ("application/json", "text/html", "text/event-stream", "text/plain")
 # Gradio serves more than the page uses, such as recordings cut by FFmpeg and requests passed on.
@@ -114,7 +114,7 @@ class Guard:
         except Refusal as refusal:
             return await respond(send, 429, str(refusal))
         except (ValueError, RecursionError):
-            return await respond(send, 400, "This is no request of the page.")
+            return await respond(send, 400, "This is not a request of the page.")
         body = json.dumps(content).encode() if content is not None else b""
         headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
         scope = {**scope, "headers": [*headers, (b"content-length", str(len(body)).encode())]}

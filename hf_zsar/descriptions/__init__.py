@@ -10,14 +10,11 @@ from hf_zsar.lazy import lazy_names
 
 
 _NAMES = {
-    "ChainGenerator": "attribute_generators",
-    "StaticAttributes": "attribute_generators",
     "TransformersLLMGenerator": "attribute_generators",
     "build_attribute_bank": "build",
     "build_graph_bank": "build",
-    "complete_bank": "build",
-    "draw_graph": "drawing",
-    "to_networkx": "drawing",
+    "draw_graph": ".plots.graph",
+    "to_networkx": ".plots.graph",
     "TextGraphs": "graphs_from_text",
     "Journal": "journal",
     "KeywordExtractor": "keywords",
@@ -26,9 +23,7 @@ _NAMES = {
     "Review": "review",
     "review_file": "review",
     "Texts": "sources",
-    "read_label_csv": "sources",
     "read_texts": "sources",
-    "read_video_list": "sources",
     "import_stdd_yaml": "stdd_yaml",
 }
 

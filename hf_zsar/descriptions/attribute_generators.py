@@ -1,4 +1,4 @@
-"""Generators of description attributes (specification of DA-STI, 4.5): given ones, a language model, a chain.
+"""Generators of description attributes (card of DA-STI, S1 and R5): a bank asks one label by label.
 
 The extractor for given texts is `hf_zsar.descriptions.keywords.KeywordExtractor`. The prompt and the choice of the
 model are ours: the paper's were not available to us.
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from hf_zsar.processing.descriptions import Descriptions, canonical_key
+from hf_zsar.processing.descriptions import canonical_key
 
 from .journal import Journal, cache_key
 from .keywords import KeywordExtractor, keep_distinct
@@ -41,49 +41,6 @@ class AttributeGenerator(Protocol):
     ) -> list[str]:
         """At most `n` attributes of a label, best first; none when the generator has nothing to go by."""
         ...
-
-
-class StaticAttributes:
-    """Attributes that somebody wrote: a `Descriptions` value, a mapping or a file (specification 4.2)."""
-
-    kind = "manual"
-    name = "static"
-
-    def __init__(self, attributes: Descriptions | Mapping[str, Any] | str | os.PathLike) -> None:
-        self.descriptions = Descriptions.of(attributes, "attributes")
-        self.params: dict[str, Any] = {"fingerprint": self.descriptions.fingerprint}
-
-    def generate(
-        self, label: str, descriptions: Sequence[str] = (), n: int = 8, context: Sequence[str] = ()
-    ) -> list[str]:
-        """The attributes on file, none for a label that is not in it."""
-        found = self.descriptions.for_label(label)
-        return list(found)[:n] if isinstance(found, tuple) else []
-
-
-class ChainGenerator:
-    """The first of several generators that gives at least one attribute."""
-
-    def __init__(self, generators: Sequence[AttributeGenerator]) -> None:
-        if not generators:
-            raise ValueError("A chain needs at least one generator.")
-        self.generators = list(generators)
-        self.kind = self.generators[0].kind
-        self.name = "+".join(generator.name for generator in self.generators)
-        self.params = {generator.name: dict(generator.params) for generator in self.generators}
-        self.made_by = ""
-
-    def generate(
-        self, label: str, descriptions: Sequence[str] = (), n: int = 8, context: Sequence[str] = ()
-    ) -> list[str]:
-        """Ask one after the other; `made_by` then names the one that answered."""
-        for generator in self.generators:
-            attributes = generator.generate(label, descriptions, n, context)
-            if attributes:
-                self.made_by = getattr(generator, "made_by", "") or generator.name
-                return attributes
-        self.made_by = ""
-        return []
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from hf_zsar.processing.action_graph import ActionGraph
@@ -53,21 +52,6 @@ def build_graph_bank(
 ) -> Descriptions:
     """An action graph for every label, in order, with a `TextGraphs` or `LLMGraphs`; arguments as above."""
     return _build("graph", labels, generator, descriptions, progress, meta, generator.generate)
-
-
-def complete_bank(
-    bank: Descriptions, labels: Sequence[str], made: Callable[[list[str]], Descriptions]
-) -> Descriptions:
-    """A bank with entries for all these labels: those it lacks are made and put behind its own.
-
-    Args:
-        made: missing labels -> a bank of them, e.g. `lambda labels: build_attribute_bank(labels, generator, texts)`.
-    """
-    missing = bank.missing(labels)
-    if not missing:
-        return bank
-    new = made(missing).require(bank.kind)
-    return replace(bank, classes={**bank.classes, **new.classes})
 
 
 def _build(

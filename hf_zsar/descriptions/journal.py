@@ -26,7 +26,7 @@ class Journal:
     """Records by key, in a file (or in memory only, with `path=None`).
 
     Raises:
-        DescriptionError: the file exists but is no journal.
+        DescriptionError: the file exists but is not a journal.
     """
 
     def __init__(self, path: str | os.PathLike | None = None) -> None:
@@ -44,7 +44,7 @@ class Journal:
                 self.records[record["key"]] = record
             except (ValueError, KeyError, TypeError) as error:
                 raise DescriptionError(
-                    f"{path}: line {number} is no cache record; name another file or delete this one."
+                    f"{path}: line {number} is not a cache record; name another file or delete this one."
                 ) from error
 
     def get(self, key: str) -> dict[str, Any] | None:

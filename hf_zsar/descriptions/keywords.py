@@ -1,4 +1,4 @@
-"""Description attributes out of given texts, without a language model (specification of DA-STI, 4.5 B).
+"""Description attributes out of given texts, without a language model (card of DA-STI, R5).
 
 Candidates are noun phrases and verb phrases; a scorer orders them: `"rake"` (built in), `"yake"` (the YAKE package),
 or any function of yours. Optionally a text tower re-ranks them by what it thinks of the label.
@@ -15,6 +15,7 @@ import numpy as np
 
 from hf_zsar.processing.action_graph import gerund
 from hf_zsar.processing.descriptions import canonical_key, normalize_attribute, normalize_attributes
+from hf_zsar.processing.prompts import class_key
 
 from .graphs_from_text import EMPTY_VERBS, things_of_label
 from .reading import ANYBODY, NOTHING, Reading, clean_text, is_stop_word, read_text, root
@@ -130,7 +131,7 @@ def yake_scores(text: str, n: int) -> list[tuple[str, float]]:
 
 
 def keep_distinct(candidates: Sequence[str], action: str) -> list[str]:
-    """Normalised candidates that say something new, in order.
+    """Normalized candidates that say something new, in order.
 
     Dropped: what is shorter than two or longer than forty characters, numbers, phrases of stop words and fillers, what
     only repeats the action ("dancing salsa" of "salsa dancing"), and what an earlier candidate has already. A thing
@@ -171,7 +172,7 @@ def rerank(
     `context` labels (without the label itself). Each step takes the largest trade_off x relevance - (1 - trade_off) x
     cosine with the closest one already picked; ties go to the earlier candidate.
     """
-    others = [other for other in context if canonical_key(other) != canonical_key(label)]
+    others = [other for other in context if class_key(other) != class_key(label)]
     vectors = np.asarray(embed([prompt.format(text) for text in [*candidates, label, *others]]), dtype=np.float64)
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     items, target, rest = vectors[: len(candidates)], vectors[len(candidates)], vectors[len(candidates) + 1 :]

@@ -1,4 +1,4 @@
-"""Action graphs from a language model, in two questions: the graph, then its relations as clauses (STDD, 2.5).
+"""Action graphs from a language model, in two questions: the graph, then its relations as clauses (card of STDD, S6).
 
 The questions and the worked example are ours. The released graphs were made with GPT-3.5; any text-generation model
 goes here. What a model gets wrong twice is made from the descriptions without it instead, and the file says so.

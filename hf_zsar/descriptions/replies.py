@@ -42,7 +42,7 @@ def bare_reply(reply: str) -> str:
 def parse_attributes(reply: str) -> list[str]:
     """The attributes in a reply: the first JSON array of strings, else list items, else what commas separate.
 
-    Each is normalised; what is longer than six words is a sentence and no attribute.
+    Each is normalized; what is longer than six words is a sentence and no attribute.
     """
     text = bare_reply(reply)
     found = _first_string_array(text)
@@ -150,7 +150,7 @@ def _triples(value: Any, kind: str, action: str, remarks: list[str]) -> Iterator
     for item in value if isinstance(value, list) else []:
         triple = parse_triple(item, kind)
         if triple is None:
-            remarks.append(f"{action}: {item!r} is no relation and was left out")
+            remarks.append(f"{action}: {item!r} is not a relation and was left out")
         else:
             yield triple
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_zsar.data.line_files import parse_table, read_lines
-from hf_zsar.data.video_folders import is_junk
+from hf_zsar.clips.folders import is_junk
+from hf_zsar.clips.tables import read_lines
 from hf_zsar.processing.descriptions import DescriptionError, canonical_key, read_description_file
+from hf_zsar.processing.prompts import class_key
 from hf_zsar.processing.text_files import TextFileError, parse_json
 
 from .reading import clean_text, read_text, verb_lemma
@@ -31,10 +32,10 @@ MAX_SENSES = 2
 
 @dataclass
 class Texts:
-    """Texts by label; spellings of a label meet in its canonical key.
+    """Texts by label; spellings of a label meet in its `class_key`.
 
     Args:
-        by_key: texts by canonical key.
+        by_key: texts by `class_key`.
         glossary: a dictionary rather than a label list, where "playing guitar" may be found under "guitar".
         spelling: the labels as they were written.
     """
@@ -46,9 +47,10 @@ class Texts:
     def add(self, label: str, text: str) -> None:
         """One more text; an empty one or one that is known already is passed over."""
         cleaned = clean_text(text)
-        self.spelling.setdefault(canonical_key(label), label)
-        if cleaned and cleaned not in self.by_key.setdefault(canonical_key(label), []):
-            self.by_key[canonical_key(label)].append(cleaned)
+        key = class_key(label)
+        self.spelling.setdefault(key, label)
+        if cleaned and cleaned not in self.by_key.setdefault(key, []):
+            self.by_key[key].append(cleaned)
 
     @property
     def labels(self) -> list[str]:
@@ -57,9 +59,9 @@ class Texts:
 
     def for_label(self, label: str) -> list[str]:
         """The texts of a label, none if there are none; a glossary is also asked for the words of the label."""
-        for key in glossary_keys(label) if self.glossary else [canonical_key(label)]:
-            if self.by_key.get(key):
-                return self.by_key[key][: MAX_SENSES if self.glossary else None]
+        for name in glossary_keys(label) if self.glossary else [label]:
+            if texts := self.by_key.get(class_key(name)):
+                return texts[: MAX_SENSES if self.glossary else None]
         return []
 
 
@@ -198,49 +200,3 @@ def _pairs_of_wordnet(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
         gloss = re.sub(r';?\s*"[^"]*"', "", gloss).strip()
         for position in range(int(fields[3], 16)):
             yield fields[4 + 2 * position].replace("_", " "), gloss
-
-
-@dataclass(frozen=True)
-class VideoListEntry:
-    """One line of a BIKE video list: a folder of `num_frames` frame files, or a video file (None)."""
-
-    path: str
-    num_frames: int | None
-    label: int
-
-
-def read_label_csv(path: str | os.PathLike) -> list[str]:
-    """The label file of BIKE: header `id,name`, one class a row, id = row order.
-
-    Raises:
-        DescriptionError: no such columns, or ids that do not count up from 0.
-    """
-    try:
-        columns, rows = parse_table("\n".join(_read_lines(Path(path))), os.fspath(path))
-    except TextFileError as error:
-        raise DescriptionError(str(error)) from error
-    if not rows or not {"id", "name"} <= set(columns):
-        raise DescriptionError(f"{path}: expected a header `id,name` and one class a row.")
-    found = [(row["id"], row.get("name", "")) for _, row in rows]
-    for position, (number, name) in enumerate(found):
-        if not number.isdigit() or int(number) != position or not name:
-            raise DescriptionError(f"{path}: row {position + 1} is {number!r}, {name!r}; ids count up from 0.")
-    return [name for _, name in found]
-
-
-def read_video_list(path: str | os.PathLike) -> list[VideoListEntry]:
-    """A video list of BIKE: lines `folder n_frames label` or `file.mp4 label`; paths may hold spaces.
-
-    Raises:
-        DescriptionError: a line of another form, with its number.
-    """
-    entries = []
-    for number, line in enumerate(_read_lines(Path(path)), start=1):
-        if not line.strip():
-            continue
-        match = re.fullmatch(r"\s*(\S.*?)(?:\s+(\d+))?\s+(\d+)\s*", line)
-        if match is None:
-            raise DescriptionError(f"{path}: line {number} is not `path n_frames label` or `file label`: {line!r}.")
-        name, frames, label = match.groups()
-        entries.append(VideoListEntry(name, int(frames) if frames is not None else None, int(label)))
-    return entries

@@ -1,4 +1,4 @@
-"""Import of action graphs in the three-file YAML layout of the released STDD code (specification 2.5 and 6.10).
+"""Import of action graphs in the three-file YAML layout of the released STDD code (card of STDD, S6).
 
 The files of a data set are keyed by class name and *meant* to be aligned by position, because names differ between
 them ("fall floor" / "falling to the floor"). We match names first, in any spelling, and use the position for the rest.
@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_zsar.data.video_folders import is_junk
+from hf_zsar.clips.folders import is_junk
 from hf_zsar.processing.action_graph import RELATIONS, ActionGraph
 from hf_zsar.processing.descriptions import ClassDescription, DescriptionError, Descriptions, canonical_key
+from hf_zsar.processing.prompts import class_key
 from hf_zsar.processing.text_files import TextFileError
 from hf_zsar.yaml_files import read_yaml
 
@@ -81,11 +82,11 @@ def align(labels: Sequence[str], entries: Mapping[str, Any], what: str, remarks:
     Raises:
         DescriptionError: a label is left over.
     """
-    keys = {_squash(key): key for key in entries}
+    keys = {class_key(key): key for key in entries}
     paired: dict[str, str] = {}
     for label in labels:
         alias = ALIASES.get(canonical_key(label), label)
-        key = keys.get(_squash(label)) or keys.get(_squash(alias))
+        key = keys.get(class_key(label)) or keys.get(class_key(alias))
         if key is not None and key not in paired.values():
             paired[label] = key
     order, same_length = list(entries), len(entries) == len(labels)
@@ -100,11 +101,6 @@ def align(labels: Sequence[str], entries: Mapping[str, Any], what: str, remarks:
         paired[label] = order[position]
         remarks.append(f"{what}: {label!r} is paired with {order[position]!r} by position")
     return {label: entries[key] for label, key in paired.items()}
-
-
-def _squash(name: str) -> str:
-    """Spelling-proof key: "Hand Stand Pushups" and "HandstandPushups" meet."""
-    return "".join(character for character in name.casefold() if character.isalnum())
 
 
 def _texts(entry: Any, key: str) -> list[str]:

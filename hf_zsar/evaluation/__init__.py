@@ -21,11 +21,10 @@ _NAMES = {
     "manifest_protocol": "manifest",
     "markdown_table": "reports",
     "model_index_results": "reports",
-    "plot_result": "plots",
+    "plot_result": ".plots.evaluation",
     "save_eval_results": "reports",
     "save_record": "records",
     "text_report": "reports",
-    "training_clips": "protocol_builders",
 }
 
 __all__ = list(_NAMES)

@@ -1,7 +1,7 @@
 """The field's protocols, built from the packaged lists: `load_protocol("half_e2e", "ucf101")`.
 
-Section numbers are those of the specification of the protocols. Class subsets are taken by name from the lists; the
-generators in `splits.py` reproduce them.
+Each names whose protocol it is. Class subsets are taken by name from the lists; the generators in `splits.py`
+reproduce them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from hf_zsar.clips.layouts import dataset_info
 from hf_zsar.data import load_class_list, load_protocol_file, resource_sha256
 
-from .catalog import dataset_info
 from .protocols import Protocol, Split, in_label_order
 from .splits import held_out_clips
 
@@ -105,7 +105,7 @@ def _full(lists: _Lists, protocol: str) -> Protocol:
         protocol,
         [Split("full", classes, _clips_of(videos, classes))],
         videos,
-        rule="all classes are candidates (section 2)",
+        rule="all classes are candidates",
         clip_set=clip_set,
         training=ZERO_SHOT,
     )
@@ -131,24 +131,20 @@ def _class_subsets(
 
 
 def _half_e2e(lists: _Lists, protocol: str) -> Protocol:
-    rule = (
-        "ten halves of the classes by numpy's legacy generator, seeds 0 to 9, over ASCII-sorted names (E2E, section 3)"
-    )
+    rule = "ten halves of the classes by numpy's legacy generator, seeds 0 to 9, over ASCII-sorted names (E2E)"
     return _class_subsets(lists, protocol, f"{lists.dataset}_half_e2e", rule, ZERO_SHOT)
 
 
 def _half_bike(lists: _Lists, protocol: str) -> Protocol:
     # Only UCF101's official order differs from the sorted one; elsewhere BIKE's subsets are E2E's.
     source = "ucf101_half_bike" if lists.dataset == "ucf101" else f"{lists.dataset}_half_e2e"
-    rule = (
-        "ten halves of the classes by numpy's legacy generator, seeds 0 to 9, over the label order (BIKE, section 3)"
-    )
+    rule = "ten halves of the classes by numpy's legacy generator, seeds 0 to 9, over the label order (BIKE)"
     caveat = "BIKE's own half-class routine scores raw frame features; here the whole model is scored."
     return _class_subsets(lists, protocol, source, rule, ZERO_SHOT, (caveat,))
 
 
 def _half_openvclip(lists: _Lists, protocol: str) -> Protocol:
-    rule = "ten halves of the classes by Python's random generator seeded 2023 (Open-VCLIP, section 3)"
+    rule = "ten halves of the classes by Python's random generator seeded 2023 (Open-VCLIP)"
     caveats = ("Open-VCLIP's HMDB51 clips are the 5,100 of official split 1; here all 6,766 count.",)
     return _class_subsets(
         lists,
@@ -189,7 +185,7 @@ def _truze(lists: _Lists, protocol: str) -> Protocol:
         protocol,
         [_restricted(classes, "zsl", unseen, videos)],
         videos,
-        rule="the classes that overlap no Kinetics-400 class (TruZe, GCPR 2021, section 7)",
+        rule="the classes that overlap no Kinetics-400 class (TruZe, GCPR 2021)",
         clip_set=f"of {clip_set}, those of the unseen classes",
         training="Kinetics-400, or the seen classes of TruZe",
     )
@@ -208,7 +204,7 @@ def _test_splits(lists: _Lists, protocol: str) -> Protocol:
         protocol,
         [Split(f"split{entry['split']}", classes, _clips_of(entry["videos_by_class"], classes)) for entry in tests],
         videos,
-        rule="the three official test splits, all classes as candidates (X-CLIP, ViFi-CLIP, section 5)",
+        rule="the three official test splits, all classes as candidates (X-CLIP, ViFi-CLIP)",
         clip_set="the official test clips",
         training=ZERO_SHOT,
     )
@@ -224,7 +220,7 @@ def _k600(lists: _Lists, protocol: str, source: str, clip_set: str, caveat: str)
         videos,
         class_list="kinetics600_new220",
         caveats=(caveat,),
-        rule="three random 160-class tests out of the 220 classes that Kinetics-400 lacks (ER-ZSAR, section 6)",
+        rule="three random 160-class tests out of the 220 classes that Kinetics-400 lacks (ER-ZSAR)",
         clip_set=clip_set,
         training=K400,
     )
@@ -252,7 +248,7 @@ def _base2novel(lists: _Lists, protocol: str) -> Protocol:
         protocol,
         [_restricted(classes, part, record[f"{part}_classes"], videos) for part in ("base", "novel")],
         videos,
-        rule="base classes against base candidates, novel against novel, harmonic mean (ViFi-CLIP, section 7)",
+        rule="base classes against base candidates, novel against novel, harmonic mean (ViFi-CLIP)",
         clip_set="validation clips of each half (ViFi-CLIP's lists)",
         training="16 clips of every base class, one of the three packaged lists",
         caveats=("The published figure is the mean over three models, one for each training list.",),
@@ -276,7 +272,7 @@ def _few_shot(lists: _Lists, protocol: str) -> Protocol:
         protocol,
         [Split("test", classes, _clips_of(videos, classes))],
         videos,
-        rule=f"all classes are candidates after training on {shots} clips of each (X-CLIP, ViFi-CLIP, section 7)",
+        rule=f"all classes are candidates after training on {shots} clips of each (X-CLIP, ViFi-CLIP)",
         clip_set=clip_set,
         training=f"{shots} clips of every class (packaged list K{shots})",
     )
@@ -299,7 +295,7 @@ def _gzsl(lists: _Lists, protocol: str) -> Protocol:
         protocol,
         splits,
         videos,
-        rule="seen and unseen classes compete; per-class mean S and U, H = 2SU/(S+U) (our reading of section 7)",
+        rule="seen and unseen classes compete; per-class mean S and U, H = 2SU/(S+U) (our reading)",
         clip_set=f"of {clip_set}, all of the unseen classes and the held-out fifth of the seen ones",
         training="the seen classes of the same split without the held-out clips",
         caveats=("One split is one training; a model that saw none of the data set can be scored on all.",),
@@ -374,38 +370,3 @@ def load_protocol(protocol: str, dataset: str | None = None) -> Protocol:
     if info.name not in spec.datasets:
         raise ValueError(f"Protocol {protocol!r} is not defined on {info.title}, but on {', '.join(spec.datasets)}.")
     return spec.build(_Lists(info.name), protocol)
-
-
-def training_clips(protocol: str, dataset: str) -> dict[str, dict[str, list[str]]]:
-    """What a model may be trained on before it is scored by a protocol that trains on the same data set.
-
-    Returns:
-        list name -> class name -> clip ids: one list for `fewshot_K`, one per seed for `base2novel`, one per split for
-        `gzsl` (seen classes without the held-out clips).
-
-    Raises:
-        ValueError: a protocol that has no training list.
-    """
-    spec, info = protocol_spec(protocol), dataset_info(dataset)
-    lists = _Lists(info.name)
-    if info.name not in spec.datasets:
-        raise ValueError(f"Protocol {protocol!r} is not defined on {info.title}.")
-    if protocol.startswith("fewshot_"):
-        entries = lists.protocol(f"{info.name}_fewshot_vifi")["splits"]
-        shots = int(protocol.removeprefix("fewshot_"))
-        return {entry["name"]: entry["videos_by_class"] for entry in entries if entry["shots"] == shots}
-    if protocol == "base2novel":
-        entries = lists.protocol(f"{info.name}_base2novel_vifi")["splits"]
-        return {entry["name"]: entry["videos_by_class"] for entry in entries if "train" in entry["name"]}
-    if protocol == "gzsl":
-        videos, _ = lists.full()
-        held_out = {name: set(clips) for name, clips in held_out_clips(info.name, videos).items()}
-        return {
-            split.name: {
-                name: [clip for clip in videos[name] if clip not in held_out[name]] for name in sorted(split.seen)
-            }
-            for split in load_protocol(protocol, info.name).splits
-        }
-    raise ValueError(
-        f"Protocol {protocol!r} has no training list: it trains on {load_protocol(protocol, dataset).training}."
-    )

@@ -1,7 +1,7 @@
 """What a protocol is: splits of clips and candidates, resolved to names, with the rule and the lists it stands on.
 
 The protocols themselves are built in `protocol_builders.py` out of packaged lists, and in `manifest.py` out of a
-user's own. Source of every rule: the specification of the protocols, sections 2 to 8; papers are named at each.
+user's own; each names the paper or code that its rule is from.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Split:
     Args:
         candidates: class names in label order.
         clips: clip ids.
-        seen: the candidates that training has seen (generalised evaluation), else empty.
+        seen: the candidates that training has seen (generalized evaluation), else empty.
     """
 
     name: str
@@ -136,7 +136,7 @@ def in_label_order(classes: Sequence[str], chosen: Collection[str]) -> tuple[str
     """The chosen names in label order.
 
     Raises:
-        ValueError: a chosen name that is no class: lists that do not belong together.
+        ValueError: a chosen name that is not a class: lists that do not belong together.
     """
     unknown = sorted(set(chosen) - set(classes))
     if unknown:

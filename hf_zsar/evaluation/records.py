@@ -72,8 +72,3 @@ def main_metric(record: Mapping[str, Any]) -> tuple[str, float | None, float | N
     if isinstance(value, Mapping):
         return name, value["mean"], value["std"] if value["splits"] > 1 else None
     return name, value, None
-
-
-def without_clock(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record without what changes from run to run: equal runs give equal values."""
-    return {key: value for key, value in record.items() if key not in ("created", "seconds")}

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_zsar.clips.layouts import DATASETS
 from hf_zsar.files import write_text
 from hf_zsar.markdown import plain
 
-from .catalog import DATASETS
 from .records import main_metric
 
 

@@ -6,15 +6,13 @@ HammerThrow), so an index is only ever a position in a list of names that the ca
 
 from __future__ import annotations
 
-import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 
 HALF_SEEDS = tuple(range(10))
-OPENVCLIP_SEED = 2023
 
 _UCF_GROUP = re.compile(r"^(v_.+_g\d+)_c\d+$")
 _HMDB_GROUP = re.compile(r"^(.+)_[a-z]_[a-z]{2}_np\d+_[a-z]{2}_[a-z]{3}_\d+$")
@@ -23,7 +21,7 @@ _GROUPS = {"ucf101": _UCF_GROUP, "hmdb51": _HMDB_GROUP}
 
 
 def half_classes(names: Sequence[str], seed: int) -> list[str]:
-    """The half of the classes that E2E, BIKE and Text4Vis draw for one seed (specs: protocols, section 3).
+    """The half of the classes that E2E, BIKE and Text4Vis draw for one seed.
 
     numpy's *legacy* generator, whose stream never changes: `permutation(C)[:C // 2]`. E2E passes the names sorted as
     ASCII, BIKE in the order of its label file; for UCF101 the two differ.
@@ -34,33 +32,6 @@ def half_classes(names: Sequence[str], seed: int) -> list[str]:
     count = len(names)
     chosen = np.random.RandomState(seed).permutation(count)[: count // 2]
     return [names[i] for i in sorted(chosen)]
-
-
-def half_classes_openvclip(names: Sequence[str], subsets: int = 10, seed: int = OPENVCLIP_SEED) -> list[list[str]]:
-    """The ten half-class subsets that Open-VCLIP publishes: Python's `random`, one shuffle of 0..C-1 per subset.
-
-    Returns:
-        `subsets` lists of floor(C / 2) names, each in the order of `names` (the data set's official order).
-    """
-    generator = random.Random(seed)  # noqa: S311 - these very draws are what was published
-    halves = []
-    for _ in range(subsets):
-        order = list(range(len(names)))
-        generator.shuffle(order)
-        halves.append([names[i] for i in sorted(order[: len(names) // 2])])
-    return halves
-
-
-def new_classes(larger: Iterable[str], smaller: Iterable[str], renamed: Mapping[str, str]) -> list[str]:
-    """Classes of a data set's larger edition that the smaller one lacks, renamed ones left out, sorted.
-
-    With Kinetics-600, Kinetics-400 and the 12 renames of the packaged `kinetics600_new220` list this gives the 220
-    classes of ER-ZSAR (arXiv 2108.02833).
-
-    Args:
-        renamed: name in the smaller edition -> name in the larger one.
-    """
-    return sorted(set(larger) - set(smaller) - set(renamed.values()))
 
 
 def source_group(dataset: str, clip: str) -> str:
@@ -77,7 +48,7 @@ def source_group(dataset: str, clip: str) -> str:
 def held_out_clips(
     dataset: str, videos_by_class: Mapping[str, Sequence[str]], share: float = 0.2, seed: int = 0
 ) -> dict[str, list[str]]:
-    """Clips of every class to keep out of training for generalised zero-shot evaluation (our reading, section 7).
+    """Clips of every class to keep out of training for generalized zero-shot evaluation (our reading).
 
     UCF101 is drawn by group, so that no source video lies on both sides; the others by clip. The draw of a class
     depends on its own clips and the seed alone, so a class is cut the same way in every seen/unseen split.

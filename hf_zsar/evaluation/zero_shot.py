@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from hf_zsar.clips.layouts import FoundClips, dataset_info, find_clips
+from hf_zsar.clips.manifests import find_manifest_clips
 from hf_zsar.features.encoding import EncodingOptions, encode_videos, feature_header, open_store
 from hf_zsar.features.processes import Processes
 from hf_zsar.features.store import FeatureStore, Header, VideoFile, file_signature
@@ -20,8 +22,7 @@ from hf_zsar.files import scratch_folder
 from hf_zsar.modeling.modeling_zsar import LabelBank
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 
-from .catalog import FoundClips, dataset_info, find_clips
-from .manifest import find_manifest_clips, manifest_protocol
+from .manifest import manifest_protocol
 from .protocol_builders import load_protocol
 from .protocols import Protocol, digest, in_label_order
 from .records import FORMAT, library_versions, now
@@ -71,8 +72,8 @@ def evaluate_zero_shot(
         protocol: an id of `PROTOCOLS`, or a `Protocol` of your own.
         dataset: name of the data set, where the protocol is defined on several.
         videos: folder with the videos in the data set's official layout.
-        manifest: your own clips instead of a data set: a JSON file (see `manifest.py`), a folder of class folders, a
-            CSV, JSONL or list file. Files are relative to `videos`, else to the list.
+        manifest: your own clips instead of a data set: a JSON file (see `clips/manifests.py`), a folder of class
+            folders, a CSV, JSONL or list file. Files are relative to `videos`, else to the list.
         splits: only these splits of the protocol.
         templates, descriptions: instead of the processor's, see `ZSARProcessor.prepare_labels`.
         video_options: overrides of the video processor: `num_frames`, `num_views`, `num_crops`, `sampling`...
@@ -175,7 +176,7 @@ def resolve_protocol(
 
 def _find(protocol: Protocol, videos: str | os.PathLike | None, manifest: str | os.PathLike | None) -> FoundClips:
     if manifest is not None:
-        return find_manifest_clips(manifest, protocol, videos)
+        return find_manifest_clips(manifest, protocol.clips, videos)
     if videos is None:
         raise ValueError(f"Pass the folder with the videos of {protocol.dataset}.")
     labels_of = {clip: protocol.labels_of[clip][0] for clip in protocol.clips}

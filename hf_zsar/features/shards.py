@@ -30,7 +30,7 @@ _MINE = ("id", "source", "start", "end", "signature", "warnings")
 
 
 class ShardError(ValueError):
-    """A file that is no whole shard of this package."""
+    """A file that is not a whole shard of this package."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _tensor(column: pa.ChunkedArray, dtype: torch.dtype) -> torch.Tensor:
 def _dtype(name: str) -> torch.dtype:
     dtype = getattr(torch, name)
     if not isinstance(dtype, torch.dtype):
-        raise TypeError(f"{name} is no type of numbers")
+        raise TypeError(f"{name} is not a type of numbers")
     return dtype
 
 

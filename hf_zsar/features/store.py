@@ -39,7 +39,7 @@ _SAMPLE = 16384
 
 
 class StoreError(ValueError):
-    """A folder that is no feature store, or one of another model or other frames."""
+    """A folder that is not a feature store, or one of another model or other frames."""
 
 
 def file_signature(path: str | os.PathLike) -> str:
@@ -60,7 +60,7 @@ def file_signature(path: str | os.PathLike) -> str:
 
 
 def shown(text: str) -> str:
-    """A name or message as a file may hold it: without secrets of URLs, bytes that are no text as escapes."""
+    """A name or message as a file may hold it: without secrets of URLs, bytes that are not text as escapes."""
     return printable(redacted(text))
 
 
@@ -139,7 +139,7 @@ class FeatureStore:
         """A store to read from, or to write to if it is ready.
 
         Raises:
-            StoreError: the folder is no store.
+            StoreError: the folder is not a store.
             FileNotFoundError: no such folder.
         """
         store = cls(folder, _read_header(Path(folder)))
@@ -288,7 +288,7 @@ def check_place(folder: str | os.PathLike) -> bool:
 
     Raises:
         StoreError: it holds something else.
-        OSError: it cannot be written, or is no folder.
+        OSError: it cannot be written, or is not a folder.
     """
     folder = Path(folder)
     check_folder(folder)
@@ -304,14 +304,14 @@ def _read_header(folder: Path) -> Header:
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder} (`hf-zsar embed --out` makes a store of features).")
     if not path.is_file():
-        raise StoreError(f"{folder} is no store of features: it has no {HEADER} (`hf-zsar embed --out` makes one).")
+        raise StoreError(f"{folder} is not a store of features: it has no {HEADER} (`hf-zsar embed --out` makes one).")
     try:
         value = read_json(path)
         header = Header(value["model"], value["encoding"], value["format"])
         header.model["identity"].strip()
         _flat(header.encoding), _flat(header.model)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} is no header of a store of features ({sentence(error)}).") from error
+        raise StoreError(f"{path} is not a header of a store of features ({sentence(error)}).") from error
     if header.format != FORMAT:
         raise StoreError(f"{path} has the format {header.format!r:.80}; this version reads {FORMAT!r}.")
     return header
@@ -322,7 +322,7 @@ def _read_errors(path: Path) -> list[dict[str, str]]:
     try:
         errors = [parse_json(decode(line, str(path)), str(path)) for line in lines]
         if not all(isinstance(error, dict) and {"id", "source", "error"} <= error.keys() for error in errors):
-            raise ValueError("a line is no record")
+            raise ValueError("a line is not a record")
         return errors
     except ValueError as error:
         raise StoreError(f"{path} is damaged ({error}): delete it.") from error

@@ -14,7 +14,7 @@ from hf_zsar.lazy import lazy_names
 _NAMES = {
     "CardFacts": "facts",
     "ExportError": "exporting",
-    "LicenceError": "licences",
+    "LicenseError": "licenses",
     "ModelCardCallback": "card_callback",
     "PushError": "transfer",
     "export": "exporting",

@@ -33,7 +33,7 @@ class ModelCardCallback(TrainerCallback):
     facts give another.
 
     Args:
-        facts: what the author knows: licence, base model, data sets, description, results. The model, the
+        facts: what the author knows: license, base model, data sets, description, results. The model, the
             hyper-parameters and the log are filled in.
         data: name of the training data.
         classes: how many classes it has.

@@ -42,7 +42,7 @@ def card_metadata(facts: CardFacts) -> Any:
     """`huggingface_hub.ModelCardData` of a card.
 
     Raises:
-        ValueError: no method, a base model that is no repository id, or metadata that huggingface_hub refuses.
+        ValueError: no method, a base model that is not a repository id, or metadata that huggingface_hub refuses.
     """
     from huggingface_hub import ModelCardData
     from huggingface_hub.utils import validate_repo_id

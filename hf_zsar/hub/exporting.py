@@ -91,7 +91,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         return
     if overwrite and target.is_dir() and is_export(target):
         return
-    hint = "it is no earlier export" if overwrite else "pass overwrite=True to replace an earlier export"
+    hint = "it is not an earlier export" if overwrite else "pass overwrite=True to replace an earlier export"
     raise FileExistsError(f"{target} exists already and was left as it is: choose another folder ({hint}).")
 
 

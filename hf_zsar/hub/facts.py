@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_zsar.markdown import code
 from hf_zsar.methods import METHODS
 
-from .licences import FIELD
+from .licenses import FIELD
 
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class CardFacts:
         kinds = {spec.model_type: spec.name for spec in METHODS.values()}
         known = {
             "method": kinds.get(model.config.model_type),
-            "license": _licence_of(model.config),
+            "license": _license_of(model.config),
             "architecture": architecture_of(model, processor),
             "templates": tuple(getattr(processor, "prompt_templates", ())),
         }
@@ -106,9 +106,9 @@ class CardFacts:
         return dataclasses.replace(self, **missing)
 
 
-def _licence_of(config: PreTrainedConfig) -> str | None:
-    licence = getattr(config, FIELD, None)
-    return licence if licence not in (None, "none", "unknown") else None
+def _license_of(config: PreTrainedConfig) -> str | None:
+    license = getattr(config, FIELD, None)
+    return license if license not in (None, "none", "unknown") else None
 
 
 def architecture_of(model: PreTrainedModel, processor: ProcessorMixin | None = None) -> dict[str, Any]:

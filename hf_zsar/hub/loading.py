@@ -113,9 +113,9 @@ def check_folder(source: Any) -> None:
         raise ValueError(f"{source} is a file: name the folder of a model, or a repository on the Hub.")
     for path in sorted(folder.glob("*.json")):
         if not path.is_file():
-            raise ValueError(f"{path} is no file.")
+            raise ValueError(f"{path} is not a file.")
         if path.name not in _LEFT_TO_OTHERS and not isinstance(read_json(path), dict):
-            raise TextFileError(f"{path} holds no JSON object: it is no file of a model.")
+            raise TextFileError(f"{path} holds no JSON object: it is not a file of a model.")
     # Without one, transformers makes a tokenizer that knows no word.
     if (folder / "tokenizer_config.json").is_file() and not any(any(folder.glob(name)) for name in _VOCABULARIES):
         raise ValueError(f"{folder} has a tokenizer without its vocabulary ({', '.join(_VOCABULARIES)}).")

@@ -16,7 +16,7 @@ from hf_zsar.processing.text_files import read_json, read_text
 from .cards import EXAMPLE_REPO
 from .exporting import ExportError, export, is_export
 from .facts import CardFacts
-from .licences import check_redistribution, source_licences
+from .licenses import check_redistribution, source_licenses
 from .loading import load
 from .transfer import PushError, Target, files_to_push, upload
 from .verification import verify_export
@@ -57,7 +57,7 @@ def push(
         revision: branch to commit to, made from `main` when it is missing.
         create_pr: open a pull request instead of committing to the branch.
         commit_message: title of the commit.
-        allow_restricted: push although the licence of the weights' source does not allow everybody to give them on.
+        allow_restricted: push although the license of the weights' source does not allow redistribution.
         verify: do the check described above.
         token, endpoint: as for [`HfApi`].
 
@@ -65,14 +65,14 @@ def push(
         The commit; with `create_pr`, its `pr_url` is the pull request.
 
     Raises:
-        LicenceError: see `allow_restricted`.
-        ExportError: the folder is no model of this package, or the check failed.
+        LicenseError: see `allow_restricted`.
+        ExportError: the folder is not a model of this package, or the check failed.
         PushError: the Hub refuses or stays out of reach.
     """
     with scratch_folder() as scratch:
         folder = _as_export(source, processor, card, repo_id, scratch / "export")
         if not allow_restricted:
-            check_redistribution(source_licences(folder))
+            check_redistribution(source_licenses(folder))
         if verify:
             verify_export(folder)
         files = files_to_push(folder)
@@ -96,7 +96,7 @@ def _as_export(
         return export(source, processor, scratch, card=_with_name(card, repo_id), verify=False)
     folder = Path(source)
     if not (folder / "config.json").is_file():
-        raise ExportError(f"{folder} is no model folder: it has no config.json.")
+        raise ExportError(f"{folder} is not a model folder: it has no config.json.")
     if is_export(folder) and card is None:
         return folder
     model, processor = _load(folder)
@@ -140,7 +140,7 @@ def _kind(folder: Path) -> str:
 
 
 def _take_along(folder: Path, scratch: Path) -> None:
-    """Results, figures and licence texts that lie beside a saved model go with it."""
+    """Results, figures and license texts that lie beside a saved model go with it."""
     for name, file in files_to_push(folder, (".eval_results/*.yaml", "figures/*.png", "LICENSE*", "NOTICE*")).items():
         (scratch / name).parent.mkdir(parents=True, exist_ok=True)
         (scratch / name).write_bytes(file.read_bytes())

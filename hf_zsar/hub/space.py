@@ -69,9 +69,9 @@ def push_space(
         PushError: the model is not there or has no code with it, or the Hub refuses.
     """
     api = HfApi(endpoint=endpoint, token=token)
-    revision, licence = _model_state(api, model)
+    revision, license = _model_state(api, model)
     with scratch_folder() as scratch:
-        folder = write_space(scratch, model, revision, title or model.rsplit("/", 1)[-1], licence)
+        folder = write_space(scratch, model, revision, title or model.rsplit("/", 1)[-1], license)
         target = Target(repo_id, repo_type="space", private=private, space_sdk="gradio")
         files = files_to_push(folder, SPACE_FILES)
         return upload(api, files, target, f"Demo of {model}", owned=(f"{CODE_FOLDER}/*.py",))
@@ -88,11 +88,11 @@ def _model_state(api: HfApi, model: str) -> tuple[str, str | None]:
     return str(info.sha), (info.card_data or {}).get("license")
 
 
-def write_space(folder: Path, model: str, revision: str, title: str, licence: str | None = None) -> Path:
+def write_space(folder: Path, model: str, revision: str, title: str, license: str | None = None) -> Path:
     """Write the files of a Space into a folder.
 
     Raises:
-        ValueError: `model` is no repository id.
+        ValueError: `model` is not a repository id.
     """
     import gradio
 
@@ -106,7 +106,7 @@ def write_space(folder: Path, model: str, revision: str, title: str, licence: st
         sdk="gradio",
         sdk_version=gradio.__version__,
         app_file="app.py",
-        license=licence,
+        license=license,
         models=[model],
         pinned=False,
     )

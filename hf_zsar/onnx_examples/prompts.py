@@ -1,5 +1,5 @@
 """Probabilities of labels (plain words) for videos [B, T, 3, H, W] of normalized frames; scoring.json says more."""
-import json
+import json, re
 from pathlib import Path
 import numpy as np, onnxruntime
 from tokenizers import Tokenizer
@@ -21,7 +21,7 @@ def text_inputs(labels):
     index = np.array([[rows.index(each) for each in own] + [-1] * (width - len(own)) for own in prompts])
     tokens = TOKENIZER.encode_batch(rows)
     ids, mask = np.array([each.ids for each in tokens]), np.array([each.attention_mask for each in tokens])
-    seen = [TEXT["seen_classes"].get(" ".join(x.replace("_", " ").split()).casefold(), -1) for x in labels]
+    seen = [TEXT["seen_classes"].get(re.sub(r"[\s_/'’‘\"“”-]+", "", x.casefold()), -1) for x in labels]
     return {"input_ids": ids, "attention_mask": mask, "prompt_index": index, "seen_index": np.array(seen)}
 
 def probabilities(videos, labels):

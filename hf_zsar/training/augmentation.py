@@ -1,4 +1,4 @@
-"""Augmentations of a clip in torch: every frame of it gets the same crop, flip and colours, drawn from one seed."""
+"""Augmentations of a clip in torch: every frame of it gets the same crop, flip and colors, drawn from one seed."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ClipAugmentation:
         short_side: smallest and largest short side, in pixels, for `"short_side"` and `"center"`.
         area, aspect: ranges for `"random_resized"`.
         flip: probability of a horizontal flip. 0 where left and right mean something.
-        grayscale: probability of taking the colour out.
-        jitter: probability of the colour jitter; brightness, contrast, saturation, hue: its largest changes.
+        grayscale: probability of taking the color out.
+        jitter: probability of the color jitter; brightness, contrast, saturation, hue: its largest changes.
     """
 
     size: int = 224
@@ -95,10 +95,10 @@ class ClipAugmentation:
             for strength in (self.brightness, self.contrast, self.saturation)
         )
         pixels = pixels * brightness
-        grey = luma(pixels)
-        pixels = grey.mean() + contrast * (pixels - grey.mean())
-        grey = luma(pixels)
-        pixels = grey + saturation * (pixels - grey)
+        gray = luma(pixels)
+        pixels = gray.mean() + contrast * (pixels - gray.mean())
+        gray = luma(pixels)
+        pixels = gray + saturation * (pixels - gray)
         pixels = rotate_hue(pixels, 2 * math.pi * generator.uniform(-self.hue, self.hue))
         return pixels.round().clamp(0, 255).to(torch.uint8)
 
@@ -110,7 +110,7 @@ def luma(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def rotate_hue(pixels: torch.Tensor, angle: float) -> torch.Tensor:
-    """Turn the colours by `angle` radians around the grey axis; greys stay."""
+    """Turn the colors by `angle` radians around the gray axis; grays stay."""
     cosine, sine = math.cos(angle), math.sin(angle)
     third, root = (1 - cosine) / 3, math.sqrt(1 / 3) * sine
     matrix = torch.tensor(
@@ -127,7 +127,7 @@ def rotate_hue(pixels: torch.Tensor, angle: float) -> torch.Tensor:
 def random_resized_box(
     height: int, width: int, area: tuple[float, float], aspect: tuple[float, float], generator: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a box of random area and aspect; the largest centred square after ten misses."""
+    """(top, left, height, width) of a box of random area and aspect; the largest centered square after ten misses."""
     for _ in range(10):
         target = generator.uniform(*area) * height * width
         ratio = math.exp(generator.uniform(math.log(aspect[0]), math.log(aspect[1])))
@@ -139,7 +139,7 @@ def random_resized_box(
 
 
 def multi_scale_box(height: int, width: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
-    """(top, left, height, width): scales of the short side at most one step apart, at a corner, edge, centre or
+    """(top, left, height, width): scales of the short side at most one step apart, at a corner, edge, center or
     quarter point (13 places)."""
     base = min(height, width)
     pairs = [(a, b) for i, a in enumerate(MULTI_SCALES) for j, b in enumerate(MULTI_SCALES) if abs(i - j) <= 1]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
-from hf_zsar.data.video_datasets import few_shot, load_video_dataset, with_classes
+from hf_zsar.clips.datasets import few_shot, load_video_dataset, with_classes
 from hf_zsar.hub.loading import readable
 from hf_zsar.methods import METHODS, MethodSpec
 from hf_zsar.processing.processing_zsar import ZSARProcessor

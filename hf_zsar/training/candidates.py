@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils.data import Dataset, IterableDataset
 
-from hf_zsar.data.video_datasets import VideoDatasetError
+from hf_zsar.clips.datasets import VideoDatasetError
 
 
 VIDEO_COLUMNS = ("video", "frames")
@@ -175,7 +175,7 @@ def class_number(label: Any, count: int) -> int:
     except TypeError as error:
         raise VideoDatasetError(f"The label {label!r} is neither a class id nor a name.") from error
     if not 0 <= number < count:
-        raise VideoDatasetError(f"The label {number} is no class id: there are {count} classes, 0 to {count - 1}.")
+        raise VideoDatasetError(f"The label {number} is not a class id: there are {count} classes, 0 to {count - 1}.")
     return number
 
 

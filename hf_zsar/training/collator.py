@@ -1,4 +1,4 @@
-"""Examples to model inputs: frames drawn and augmented, and each distinct text of the batch tokenised once.
+"""Examples to model inputs: frames drawn and augmented, and each distinct text of the batch tokenized once.
 
 Everything random is drawn from (seed, epoch, example), so that a run is the same whatever the number of workers and
 processes, and resuming repeats nothing.
@@ -76,7 +76,7 @@ class VideoTextCollator:
             raise ValueError(f"text must be per_sample, distinct or all, got {text!r}.")
         self.processor, self.text, self.augmentation = processor, text, augmentation
         self.label_names = None if label_names is None else tuple(label_names)
-        self._told: set[tuple[str, ...]] = set()
+        self._warned_labels: set[tuple[str, ...]] = set()
         self.video_options = {
             "sampling": sampling,
             "sampling_options": None if sampling is None else dict(sampling_options or {}),
@@ -135,8 +135,8 @@ class VideoTextCollator:
 
     def tell(self, names: tuple[str, ...]) -> None:
         """Warn, once, of what of these names does not reach the model. Batches, many and in many workers, do not."""
-        if names not in self._told:
-            self._told.add(names)
+        if names not in self._warned_labels:
+            self._warned_labels.add(names)
             self._tokens[names] = dict(self.processor.prepare_labels(list(names)))
 
     def __call__(self, rows: Sequence[Example | Mapping[str, Any]]) -> dict[str, Any]:
@@ -286,7 +286,7 @@ def cached_frames(
         generator: draws the place in each segment; without it, the middle.
 
     Raises:
-        VideoReadError: no frames, bytes that are no picture, or pictures beyond the limits of a video's.
+        VideoReadError: no frames, bytes that are not picture, or pictures beyond the limits of a video's.
     """
     if not len(frames):
         raise VideoReadError("a row has no cached frames")

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from hf_zsar.files import replacing
+from hf_zsar.plots.style import INK, TEXT, new_figure, pick_evenly, save
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
 
 from .build import Run, prepare_run
@@ -67,30 +67,25 @@ def draw_batch(examples: list[Example], run: Run, path: str | os.PathLike) -> Pa
     Raises:
         ImportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("The picture of a batch needs matplotlib: pip install 'hf-zsar[plot]'") from error
     batch = run.collator(examples)
     names = [examples[0].candidates[label] for label in batch["labels"]]
     clips = as_pictures(batch["pixel_values_videos"][:MAX_CLIPS], run.processor.video_processor)
-    shown = torch.linspace(0, clips.shape[1] - 1, min(clips.shape[1], MAX_FRAMES)).round().int().tolist()
-    figure = Figure(figsize=(1.3 * len(shown), 1.6 * len(clips)), layout="constrained")
+    shown = pick_evenly(clips.shape[1], MAX_FRAMES)
+    figure = new_figure(1.3 * len(shown), 1.6 * len(clips))
     lines = figure.subfigures(len(clips), 1, squeeze=False).ravel()
     for line, clip, name in zip(lines, clips, names, strict=False):
-        line.suptitle(name, fontsize=9)
+        line.suptitle(name, fontsize=TEXT, color=INK)
         for axis, frame in zip(line.subplots(1, len(shown), squeeze=False).ravel(), clip[shown], strict=True):
             axis.imshow(frame.permute(1, 2, 0).numpy())
             axis.set_axis_off()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=100, format="png")
+    save(figure, path)
     return path
 
 
 def as_pictures(pixel_values: torch.Tensor, processor: ZSARVideoProcessor) -> torch.Tensor:
-    """Normalised `[..., 3, H, W]` -> uint8, as before normalisation."""
+    """Normalized `[..., 3, H, W]` -> uint8, as before normalization."""
     if processor.do_normalize:
         mean, std = (torch.tensor(v).view(3, 1, 1) for v in (processor.image_mean, processor.image_std))
         pixel_values = pixel_values * std + mean

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hf_zsar.files import replacing, write_json
-
-
-BLUE, RED = "#4477aa", "#ee6677"
+from hf_zsar.files import write_json
+from hf_zsar.plots.training import draw_history
 
 
 def records_of(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -37,35 +36,8 @@ def records_of(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def write_history(records: list[dict[str, Any]], output: Path) -> None:
     """`history.json` and, with matplotlib, `curve.png`."""
     write_json(output / "history.json", records)
-    draw_history(records, output / "curve.png")
+    with suppress(ImportError):
+        draw_history(records, output / "curve.png")
 
 
-def draw_history(records: list[dict[str, Any]], picture: Path) -> None:
-    """Mean loss of every epoch and, where it was measured, top-1 accuracy (from epoch 0, before training)."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
-    axis = figure.subplots()
-    _line(axis, records, "loss", 1, BLUE)
-    axis.set(xlabel="epoch", ylabel="training loss")
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.yaxis.label.set_color(BLUE)
-    axis.spines[["top", "right"]].set_visible(False)
-    if any("top1" in record for record in records):
-        right = axis.twinx()
-        _line(right, records, "top1", 100, RED)
-        right.set(ylabel="top-1 on the evaluation set (%)", ylim=(0, 100))
-        right.yaxis.label.set_color(RED)
-        right.spines[["top"]].set_visible(False)
-    with replacing(picture) as temporary:
-        figure.savefig(temporary, dpi=150)
-
-
-def _line(axis: Any, records: list[dict[str, Any]], name: str, scale: float, colour: str) -> None:
-    known = [record for record in records if record.get(name) is not None]
-    axis.plot([r["epoch"] for r in known], [scale * r[name] for r in known], color=colour, marker="o", markersize=3)
-
-
-__all__ = ["draw_history", "records_of", "write_history"]
+__all__ = ["records_of", "write_history"]

@@ -29,7 +29,7 @@ def class_accuracy(prediction: EvalPrediction) -> dict[str, float]:
     classes that have a video. Of candidates with equal scores the first counts as the better one.
 
     Raises:
-        ValueError: predictions that are no `[N, K]` scores of K candidates, or hold NaN.
+        ValueError: predictions that are not `[N, K]` scores of K candidates, or hold NaN.
     """
     logits, labels = (
         np.concatenate(part) if isinstance(part, list) else np.asarray(part)

@@ -1,4 +1,4 @@
-"""Parameter groups: which learning rate, which weight decay, and what stays frozen (recipe sections of the specs)."""
+"""Parameter groups: which learning rate, which weight decay, and what stays frozen."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def parameter_groups(
     weight_decay: float = 0.0,
     decay_all: bool = False,
 ) -> list[dict[str, Any]]:
-    """Groups for a torch optimiser; frozen parameters are in none.
+    """Groups for a torch optimizer; frozen parameters are in none.
 
     Args:
         learning_rates: by role; `"head"`, `"text"`, `"vision"` and `"scale"`, or `"default"` for those not named.

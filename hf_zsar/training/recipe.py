@@ -1,29 +1,50 @@
 """Recipes: one YAML file says all of a training run. Checked before anything heavy is loaded."""
 
-from __future__ import annotations
-
-import dataclasses
+# Annotations are evaluated here: the strict dataclasses check their fields by them.
 import os
-import types
-import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import re
+from collections.abc import Callable, Iterator, Mapping, Sized
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, get_args
+
+from huggingface_hub.dataclasses import StrictDataclassFieldValidationError, strict, validated_field
 
 from hf_zsar.methods import METHODS
 from hf_zsar.processing.text_files import TextFileError
 from hf_zsar.yaml_files import read_yaml
 
 
-# As in `weight_averaging`, which imports torch.
-AVERAGES = ("mean", "gaussian", "beta", "exponential")
+Number = int | float
+
+
+def at_least(least: Number) -> Callable[[Number], None]:
+    """A validator of numbers."""
+
+    def check(value: Number) -> None:
+        if value < least:
+            raise ValueError(f"must be at least {least}, got {value}.")
+
+    return check
+
+
+def not_empty(value: Sized) -> None:
+    """A validator of learning rates."""
+    if not value:
+        raise ValueError("give at least one, such as default.")
+
+
+def two_numbers(value: Sized) -> None:
+    """A validator of AdamW's betas."""
+    if len(value) != 2:
+        raise ValueError(f"two numbers are needed, got {value}.")
 
 
 class RecipeError(ValueError):
     """A recipe that cannot be run; the message names the field, what is wrong and what to do."""
 
 
-@dataclass(frozen=True)
+@strict
+@dataclass
 class ModelRecipe:
     """Where the model comes from: exactly one of `pretrained`, `clip` and `config`.
 
@@ -49,7 +70,8 @@ class ModelRecipe:
     teacher: str | None = None
 
 
-@dataclass(frozen=True)
+@strict
+@dataclass
 class DataRecipe:
     """The training set, see [`load_video_dataset`].
 
@@ -71,14 +93,15 @@ class DataRecipe:
     shots: int | None = None
     eval_source: str | None = None
     eval_classes: list[str] | None = None
-    on_missing: str = "error"
-    on_error: str = "raise"
-    workers: int = 0
+    on_missing: Literal["error", "report"] = "error"
+    on_error: Literal["raise", "skip"] = "raise"
+    workers: int = validated_field(at_least(0), default=0)
 
 
-@dataclass(frozen=True)
+@strict
+@dataclass
 class OptimizationRecipe:
-    """Optimiser and schedule: AdamW, linear warm-up, cosine.
+    """Optimizer and schedule: AdamW, linear warm-up, cosine.
 
     Args:
         learning_rates: by role (`vision`, `text`, `scale`, `head`) or `default`.
@@ -94,32 +117,34 @@ class OptimizationRecipe:
         gradient_checkpointing: trade time for memory.
     """
 
-    learning_rates: dict[str, float]
-    epochs: int = 10
-    warmup_epochs: float = 0.0
-    batch_size: int = 8
-    accumulation: int = 1
-    weight_decay: float = 0.0
+    learning_rates: dict[str, Number] = validated_field(not_empty)
+    epochs: int = validated_field(at_least(1), default=10)
+    warmup_epochs: Number = validated_field(at_least(0), default=0.0)
+    batch_size: int = validated_field(at_least(1), default=8)
+    accumulation: int = validated_field(at_least(1), default=1)
+    weight_decay: Number = 0.0
     decay_all: bool = False
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    eps: float = 1e-8
-    min_lr_ratio: float = 0.0
-    clip_grad: float = 0.0
+    betas: list[Number] = validated_field(two_numbers, default_factory=lambda: [0.9, 0.999])
+    eps: Number = 1e-8
+    min_lr_ratio: Number = 0.0
+    clip_grad: Number = validated_field(at_least(0), default=0.0)
     freeze: list[str] = field(default_factory=list)
     freeze_statistics: bool = False
-    precision: str = "no"
+    precision: Literal["no", "bf16", "fp16"] = "no"
     gradient_checkpointing: bool = False
 
 
-@dataclass(frozen=True)
+@strict
+@dataclass
 class AveragingRecipe:
     """Weight averaging over epochs, see [`averaging_weights`]; `first_epoch` counts from 1."""
 
-    first_epoch: int = 1
-    mode: str = "mean"
+    first_epoch: int = validated_field(at_least(1), default=1)
+    mode: Literal["mean", "gaussian", "beta", "exponential"] = "mean"
 
 
-@dataclass(frozen=True)
+@strict
+@dataclass
 class LoraRecipe:
     """Low-rank adapters on the towers instead of training all their weights (needs peft); merged at the end.
 
@@ -128,13 +153,14 @@ class LoraRecipe:
         new_parts: what is trained whole beside them, such as `temporal_head`.
     """
 
-    r: int = 8
-    alpha: int = 16
-    dropout: float = 0.0
+    r: int = validated_field(at_least(1), default=8)
+    alpha: int = validated_field(at_least(1), default=16)
+    dropout: Number = validated_field(at_least(0), default=0.0)
     new_parts: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@strict
+@dataclass
 class Recipe:
     """A training run.
 
@@ -163,14 +189,14 @@ class Recipe:
     sampling_options: dict[str, Any] = field(default_factory=dict)
     augmentation: dict[str, Any] | None = None
     averaging: AveragingRecipe | None = None
-    interpolation: float = 0.0
+    interpolation: Number = 0.0
     lora: LoraRecipe | None = None
     prototypes: bool = True
     seed: int = 0
     report_to: str | list[str] = field(default_factory=list)
-    log_steps: int = 10
-    save_epochs: int = 1
-    save_steps: int = 0
+    log_steps: int = validated_field(at_least(1), default=10)
+    save_epochs: int = validated_field(at_least(1), default=1)
+    save_steps: int = validated_field(at_least(0), default=0)
 
 
 def load_recipe(path: str | os.PathLike, overrides: Mapping[str, Any] | None = None) -> Recipe:
@@ -206,22 +232,18 @@ def recipe_from(content: Mapping[str, Any]) -> Recipe:
     """A recipe from fields and values.
 
     Raises:
-        RecipeError: as [`load_recipe`].
-    """
-    return check_recipe(_build(Recipe, content, ""))
-
-
-def check_recipe(recipe: Recipe) -> Recipe:
-    """
-    Raises:
-        RecipeError: values that do not fit each other.
+        RecipeError: as [`load_recipe`], or values that do not fit each other.
     """
     from hf_zsar.processing.frame_sampling import get_sampler
 
     from .augmentation import ClipAugmentation
     from .optimization import check_roles
 
-    for problem in (*_problems(recipe), *_limits(recipe)):
+    for where, value in _leaves(content):
+        if isinstance(value, Number) and not abs(value) < 2**63:
+            raise RecipeError(f"{where}: this number is infinite, too large, or none.")
+    recipe = _build(Recipe, content)
+    for problem in _problems(recipe):
         raise RecipeError(problem)
     try:
         check_roles(set(recipe.optimization.learning_rates) - {"default"})
@@ -236,104 +258,64 @@ def check_recipe(recipe: Recipe) -> Recipe:
 
 
 def _problems(recipe: Recipe) -> Iterator[str]:
-    optimization = recipe.optimization
     if recipe.method not in METHODS:
         yield f"method: {recipe.method!r} is none of {sorted(METHODS)}."
-    origins = [n for n in ("pretrained", "clip", "config") if getattr(recipe.model, n) is not None]
+    origins = [name for name in ("pretrained", "clip", "config") if getattr(recipe.model, name) is not None]
     if len(origins) != 1:
         yield f"model: give exactly one of pretrained, clip and config, got {origins or 'none'}."
-    choices = (
-        ("optimization.precision", optimization.precision, ("no", "bf16", "fp16")),
-        ("data.on_error", recipe.data.on_error, ("raise", "skip")),
-        ("data.on_missing", recipe.data.on_missing, ("error", "report")),
-        ("averaging.mode", recipe.averaging.mode if recipe.averaging else "mean", AVERAGES),
-    )
-    for name, value, allowed in choices:
-        if value not in allowed:
-            yield f"{name}: {value!r} is none of {', '.join(allowed)}."
-    if not optimization.learning_rates:
-        yield "optimization.learning_rates: give at least one, such as default."
-    if len(optimization.betas) != 2:
-        yield "optimization.betas: two numbers are needed."
-
-
-def _limits(recipe: Recipe) -> Iterator[str]:
-    optimization = recipe.optimization
     if not 0 <= recipe.interpolation <= 1:
         yield "interpolation: must lie between 0 (as trained) and 1 (as before)."
     if recipe.lora and (recipe.averaging or recipe.interpolation):
         yield "lora: goes without averaging and interpolation, which need whole weights."
-    if recipe.averaging and not 1 <= recipe.averaging.first_epoch <= optimization.epochs:
+    if recipe.averaging and recipe.averaging.first_epoch > recipe.optimization.epochs:
         yield "averaging.first_epoch: must lie between 1 and optimization.epochs."
-    smallest = {
-        "optimization.epochs": (optimization.epochs, 1),
-        "optimization.batch_size": (optimization.batch_size, 1),
-        "optimization.accumulation": (optimization.accumulation, 1),
-        "optimization.warmup_epochs": (optimization.warmup_epochs, 0),
-        "optimization.clip_grad": (optimization.clip_grad, 0),
-        "save_epochs": (recipe.save_epochs, 1),
-        "save_steps": (recipe.save_steps, 0),
-        "log_steps": (recipe.log_steps, 1),
-        "data.workers": (recipe.data.workers, 0),
-    }
-    for name, (value, least) in smallest.items():
-        if value < least:
-            yield f"{name}: must be at least {least}, got {value}."
 
 
-def _build(kind: type, content: Any, where: str) -> Any:
+def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and value of everything that holds no further values."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{where}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from _leaves(inner, f"{where}[{i}]")
+    else:
+        yield where, value
+
+
+def _build(kind: type, content: Any, where: str = "") -> Any:
+    """A recipe or a part of one; messages begin with the field's dotted name."""
+    place = where or "recipe"
     if not isinstance(content, Mapping):
-        raise RecipeError(f"{where or 'recipe'}: expected fields and values, got {content!r}.")
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(content) - set(hints), key=repr)  # a stranger's names are not all text
-    if unknown:
-        raise RecipeError(f"{where or 'recipe'}: unknown fields {unknown}; there are {sorted(hints)}.")
-    values = {name: _value(hints[name], value, f"{where}.{name}".lstrip(".")) for name, value in content.items()}
-    required = {f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING}
-    if missing := sorted(required - set(values)):
-        raise RecipeError(f"{where or 'recipe'}: missing fields {missing}.")
-    return kind(**values)
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if value is None and type(None) in options:
-        return None
-    if isinstance(value, (int, float)) and not abs(value) < 2**63:
-        raise RecipeError(f"{where}: this number is infinite, too large, or none.")
-    for option in options:
-        if dataclasses.is_dataclass(option):
-            return _build(option, value, where)
-        origin = typing.get_origin(option) or option
-        if origin is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        if origin is dict and isinstance(value, dict):
-            kinds = typing.get_args(option)
-            if not kinds:
-                return value
-            return {
-                _value(kinds[0], k, f"{where}: a name"): _value(kinds[1], v, f"{where}.{k}") for k, v in value.items()
-            }
-        if origin is list and isinstance(value, list):
-            (kind,) = typing.get_args(option) or (Any,)
-            return [_value(kind, v, f"{where}[{i}]") for i, v in enumerate(value)]
-        if origin is Any or (
-            isinstance(origin, type) and isinstance(value, origin) and not (origin is int and isinstance(value, bool))
-        ):
-            return value
-    names = " or ".join(getattr(o, "__name__", str(o)) for o in options)
-    advice = ""
-    if float in options and isinstance(value, str) and _is_number(value):
-        advice = f" (YAML reads it as text: write {value.replace('e', '.0e')})"
-    raise RecipeError(f"{where}: expected {names}, got {value!r}{advice}.")
-
-
-def _is_number(text: str) -> bool:
+        raise RecipeError(f"{place}: expected fields and values, got {content!r}.")
+    known = {each.name: each for each in fields(kind)}
+    if unknown := sorted(set(content) - set(known), key=repr):  # a stranger's names are not all text
+        raise RecipeError(f"{place}: unknown fields {unknown}; there are {sorted(known)}.")
+    required = {name for name, each in known.items() if each.default is each.default_factory is MISSING}
+    if missing := sorted(required - set(content)):
+        raise RecipeError(f"{place}: missing fields {missing}.")
+    values = dict(content)
+    for name, value in content.items():
+        types = get_args(known[name].type) or (known[name].type,)
+        part = next((each for each in types if is_dataclass(each)), None)
+        if part and not (value is None and type(None) in types):
+            values[name] = _build(part, value, f"{where}.{name}".lstrip("."))
     try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        return kind(**values)
+    except StrictDataclassFieldValidationError as error:
+        raise RecipeError(_in_words(error, where, values)) from error
+
+
+def _in_words(error: BaseException, where: str, values: Mapping[str, Any]) -> str:
+    name = re.match(r"Validation error for field '(.+?)'", str(error))[1]
+    while error.__cause__ is not None:
+        error = error.__cause__  # the innermost names the item of a list or dict
+    match = re.fullmatch(r"Field '(.+?)' (.*)", str(error), re.DOTALL)
+    path, reason = match.groups() if match else (name, str(error))
+    texts = [value for _, value in _leaves(values[name]) if isinstance(value, str)]
+    number = next((text for text in texts if re.fullmatch(r"[+-]?\d+e[+-]?\d+", text)), None)
+    advice = f" (YAML reads it as text: write {number.replace('e', '.0e')})" if number else ""
+    return f"{where}.{path}: {reason}{advice}".lstrip(".")
 
 
 __all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_from"]

@@ -1,4 +1,4 @@
-"""Choice of the transfer's temperature and top-k by cross-validation over seen classes (specification of ResT, 3.3).
+"""Choice of the transfer's temperature and top-k by cross-validation over seen classes (card of ResT, R4).
 
 A part of the seen classes plays the unseen ones: their prototypes are composed out of the others' and compared with
 their true prototypes, which stand for a video of the class. No test class and no clip is looked at.

@@ -1,6 +1,6 @@
 """Averages of weights: over the checkpoints of a run, and between a fine-tuned model and the CLIP it started from.
 
-The recipe that STDD is evaluated with (specification 3, after Open-VCLIP and FROSTER): the mean of the epochs'
+The recipe that STDD is evaluated with (card of STDD, S10; after Open-VCLIP and FROSTER): the mean of the epochs'
 weights, then, if wanted, some way back towards CLIP ("patching"). Folders are read tensor by tensor, so that memory
 does not grow with the number of checkpoints.
 """
@@ -74,7 +74,7 @@ def averaging_weights(
     return [value / total for value in raw]
 
 
-def _normalised(weights: Sequence[float], count: int) -> list[float]:
+def _normalized(weights: Sequence[float], count: int) -> list[float]:
     if len(weights) != count or not count:
         raise WeightAveragingError(f"{len(weights)} weights for {count} checkpoints: give one each.")
     if min(weights) < 0 or not 0 < sum(weights) < math.inf:
@@ -167,7 +167,7 @@ def _shards(index: Path) -> list[str]:
     places = content.get("weight_map") if isinstance(content, dict) else None
     names = list(places.values()) if isinstance(places, dict) else []
     if not names or not all(isinstance(name, str) and name == os.path.basename(name) for name in names):
-        raise WeightAveragingError(f"{index} is no index of weights: its 'weight_map' must name files beside it.")
+        raise WeightAveragingError(f"{index} is not an index of weights: its 'weight_map' must name files beside it.")
     return sorted(set(names))
 
 
@@ -181,7 +181,7 @@ def average_of(folders: Sequence[str | os.PathLike], weights: Sequence[float]) -
     Raises:
         WeightAveragingError: the folders do not hold the same model, or there is not one weight each.
     """
-    weights = _normalised(weights, len(folders))
+    weights = _normalized(weights, len(folders))
     parts = [CheckpointFolder(folder) for folder in folders]
     _check_same([part.shapes() for part in parts], [str(part.path) for part in parts])
     return {name: weighted_sum([part[name] for part in parts], weights) for name in parts[0].where}

@@ -2,7 +2,7 @@
 
 Run `python -m tests.benchmarks.bench_label_bank`. The text tower is that of ViT-B/16; its weights are random (cost
 does not depend on them) and shared by all sides. The sides take turns, some labels at a time, so that what else the
-machine does hits all of them; tokenising is included. Embeddings are compared, so a faster side is not a wrong side.
+machine does hits all of them; tokenizing is included. Embeddings are compared, so a faster side is not a wrong side.
 Where open_clip is installed, its `build_zero_shot_classifier` takes part with the same weights.
 """
 
@@ -61,7 +61,7 @@ def label_bank(model: ActionCLIPModel, processor: ActionCLIPProcessor) -> Side:
 
 def open_clip_classifier(model: ActionCLIPModel, processor: ActionCLIPProcessor) -> Side | None:
     """open_clip's own text tower with our weights; None where open_clip cannot be imported. Gives `[K, 1, dim]`: the
-    normalised mean over templates, as it keeps no more."""
+    normalized mean over templates, as it keeps no more."""
     try:
         import open_clip
     except (ImportError, RuntimeError):  # RuntimeError: a torchvision that does not fit torch

@@ -1,7 +1,7 @@
-"""From a file to normalised pixel values in one call: ours against a transformers video processor.
+"""From a file to normalized pixel values in one call: ours against a transformers video processor.
 
 Run `python -m tests.benchmarks.bench_preprocess`. Both take 8 frames, resize the short side to 256 (bicubic), crop 224
-and normalise. The peer is transformers' torchvision video processor over its default decoder where torchvision loads;
+and normalize. The peer is transformers' torchvision video processor over its default decoder where torchvision loads;
 without it, what transformers falls back to: frames by `load_video`, pixels by the PIL image processor.
 """
 

@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from hf_zsar import ZSARVideoProcessor
-from hf_zsar.data.frame_cache import build_frame_cache
-from hf_zsar.data.video_datasets import load_video_dataset
+from hf_zsar.clips.datasets import load_video_dataset
+from hf_zsar.clips.frame_cache import build_frame_cache
 from hf_zsar.training.augmentation import ClipAugmentation
 from hf_zsar.training.collator import VideoTextCollator
 from tests.benchmarks.measuring import report

@@ -18,7 +18,7 @@ def tiny_model_folder(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory) -> Path:
-    """Two short clips in a folder, one more in a folder inside, and a file that is no video."""
+    """Two short clips in a folder, one more in a folder inside, and a file that is not a video."""
     folder = tmp_path_factory.mktemp("clips")
     write_video(folder / "b.mp4", num_frames=24)
     write_video(folder / "a.mkv", num_frames=36, first_number=100)

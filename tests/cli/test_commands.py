@@ -153,9 +153,9 @@ def test_picture(hf_zsar_command, clips, tmp_path):
     assert status == 0
     assert os.listdir(tmp_path) == ["out.png"]
     with Image.open(path) as picture:
-        colours = picture.convert("RGB").getcolors(maxcolors=1 << 24)
+        colors = picture.convert("RGB").getcolors(maxcolors=1 << 24)
         assert picture.width >= 900 and picture.height >= 200
-    assert len(colours) > 500, "frames and bars are drawn"
+    assert len(colors) > 500, "frames and bars are drawn"
 
 
 def test_one_picture_a_video_and_none_for_a_bad_one(hf_zsar_command, clips, broken_clip, tmp_path):
@@ -184,7 +184,7 @@ def test_timeline(hf_zsar_command, clips, tmp_path):
 
 
 def test_cells_of_overlapping_windows_share_the_time_out():
-    from hf_zsar.cli.picture import cells
+    from hf_zsar.plots.scores import cells
 
     windows = [{"start": 0.0, "end": 2.0}, {"start": 1.0, "end": 3.0}, {"start": 2.0, "end": 4.0}]
     assert cells(windows) == [(0.0, 1.5), (1.5, 2.5), (2.5, 4.0)]
@@ -348,7 +348,7 @@ def test_an_index_needs_a_row_a_video():
 @pytest.fixture
 def manifest(clips, tmp_path, broken_clip):
     """A manifest over copies of the clips, one of them broken."""
-    folder = tmp_path / "labelled"
+    folder = tmp_path / "labeled"
     folder.mkdir()
     for name in ("a.mkv", "b.mp4"):
         (folder / name).write_bytes((clips / name).read_bytes())

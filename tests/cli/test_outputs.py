@@ -291,7 +291,7 @@ def test_a_picture_that_fails_costs_no_score(explaining_model, clips, tmp_path, 
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr("hf_zsar.cli.picture.draw_scores", fail)
+    monkeypatch.setattr("hf_zsar.plots.scores.draw_scores", fail)
     argv = ["classify", str(clips), *LABELS, "--json", "--model", explaining_model]
     argv += ["--picture", str(tmp_path / "p.png"), "--explain", str(tmp_path / "e.png")]
     assert cli.main(argv) == 1

@@ -58,7 +58,7 @@ EXCEPTIONS: tuple[CommonTestException, ...] = (
     CommonTestException(
         "processor",
         "test_model_input_names",
-        "The suite passes text, which is tokenised as it is; all inputs of a model come out of labels.",
+        "The suite passes text, which is tokenized as it is; all inputs of a model come out of labels.",
         replaced=True,
     ),
     CommonTestException(

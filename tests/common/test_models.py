@@ -30,7 +30,7 @@ except SuiteUnavailable as error:
 class MethodTester:
     """What the suites ask about a model: a configuration and inputs."""
 
-    # 5 labels are no multiple of 3 videos, so no test takes the labels for items of the batch.
+    # 5 labels are not multiple of 3 videos, so no test takes the labels for items of the batch.
     batch_size = 3
     is_training = True
 

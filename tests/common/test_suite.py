@@ -106,7 +106,7 @@ def failures(case: type[unittest.TestCase], test: str) -> int:
 class Faulty:
     """Adds to a model what our own rules forbid."""
 
-    class Uninitialised:
+    class Uninitialized:
         def __init__(self, config):
             super().__init__(config)
             self.forgotten = nn.Parameter(torch.zeros(3))
@@ -126,7 +126,7 @@ class Faulty:
 @pytest.mark.parametrize(
     ("fault", "test", "noticed"),
     [
-        (Faulty.Uninitialised, "test_can_init_all_missing_weights", True),
+        (Faulty.Uninitialized, "test_can_init_all_missing_weights", True),
         (Faulty.Remembering, "test_determinism", True),
         (Faulty.MixingVideos, "test_batching_equivalence", True),
         (object, "test_can_init_all_missing_weights", False),

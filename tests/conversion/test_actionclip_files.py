@@ -122,7 +122,7 @@ def test_convolution_of_the_official_code_keeps_its_layout_unless_told(tmp_path)
 def test_files_that_are_refused(tmp_path):
     official = official_file(tmp_path / "official.pt")
     ported = mmaction2_file(tmp_path / "ported.pth")
-    with pytest.raises(ConversionError, match="no checkpoint of the official ActionCLIP code"):
+    with pytest.raises(ConversionError, match="not a checkpoint of the official ActionCLIP code"):
         convert(ported)
     with pytest.raises(ConversionError, match="no 'state_dict'"):
         convert_mmaction2(official)
@@ -134,7 +134,7 @@ def test_files_that_are_refused(tmp_path):
     with pytest.raises(ConversionError, match=r"missing: temporal_head\.layers\.1\.layer_norm2\.bias") as info:
         convert(official_file(tmp_path / "head.pt", head=head), num_frames=4)
     assert "unexpected: transformer.resblocks.0.gate" in str(info.value)
-    with pytest.raises(ConversionError, match="entries that are no tensors: module.gate"):
+    with pytest.raises(ConversionError, match="entries that are not tensors: module.gate"):
         convert(official_file(tmp_path / "list.pt", head={"gate": [1, 2]}), num_frames=4)
     clip = openai_clip() | {STRANGER: torch.zeros(1)}
     with pytest.raises(ConversionError, match=f"unexpected: {STRANGER}"):

@@ -36,7 +36,7 @@ def test_a_failure_leaves_nothing(tmp_path, capsys):
     assert main(["convert", path, str(tmp_path / "out"), "--from", "actionclip"]) == 2
     assert "--num-frames" in capsys.readouterr().err
     assert main(["convert", path, str(tmp_path / "out"), "--from", "openai-clip"]) == 2
-    assert "is no OpenAI CLIP" in capsys.readouterr().err
+    assert "is not an OpenAI CLIP" in capsys.readouterr().err
     assert set(tmp_path.iterdir()) == before
 
 

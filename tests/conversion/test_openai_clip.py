@@ -119,10 +119,10 @@ def test_missing_and_unexpected_weights_are_listed(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"visual.positional_embedding": torch.zeros(4, WIDTH)}, "3 patch positions are no square grid"),
+        ({"visual.positional_embedding": torch.zeros(4, WIDTH)}, "3 patch positions are not square grid"),
         ({"visual.attnpool.c_proj.weight": torch.zeros(1)}, "ResNet image tower"),
         ({"visual.conv1.weight": torch.zeros(48, 3, PATCH, PATCH)}, "48 wide, not a multiple of 64"),
-        ({"epoch": 7}, "entries that are no tensors: epoch"),
+        ({"epoch": 7}, "entries that are not tensors: epoch"),
     ],
 )
 def test_states_that_are_refused(change, message):
@@ -138,5 +138,5 @@ def test_wrong_shape_and_numbers_that_are_none(tmp_path):
     with pytest.raises(ConversionError, match=r"not finite numbers: text_model\.final_layer_norm\.bias"):
         convert(str(tmp_path / "nan.pt"))
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pt")
-    with pytest.raises(ConversionError, match="is no OpenAI CLIP"):
+    with pytest.raises(ConversionError, match="is not an OpenAI CLIP"):
         convert(str(tmp_path / "other.pt"))

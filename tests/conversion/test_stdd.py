@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from hf_zsar import LabelBank, STDDModel
+from hf_zsar import STDDModel
 from hf_zsar.conversion import convert_checkpoint
 from hf_zsar.conversion.checkpoint_files import ConversionError
-from hf_zsar.conversion.stdd import convert, import_text_features, load_teacher
+from hf_zsar.conversion.stdd import convert, load_teacher
 from tests.tiny_models import tiny_clip_config, tiny_clip_tokenizer, tiny_videos
 
 
@@ -137,11 +137,11 @@ def test_prefixes_of_parallel_training_and_foreign_parts(write, student):
     assert converted.model.config.temporal_scales == [2]
 
 
-def test_the_missing_licence_is_said_and_kept(write, tmp_path, caplog):
+def test_the_missing_license_is_said_and_kept(write, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="hf_zsar"):
         converted = convert_checkpoint(str(write()), "stdd", tokenizer=tiny_clip_tokenizer())
-    assert "no licence" in caplog.text
-    assert "no licence" in converted.summary()
+    assert "no license" in caplog.text
+    assert "no license" in converted.summary()
     converted.save(tmp_path / "out")
     loaded = STDDModel.from_pretrained(tmp_path / "out")
     assert loaded.config.source_license == "none"
@@ -181,7 +181,7 @@ def test_the_folder_reads_videos_as_the_official_code(write, tmp_path):
             r"is \(3, 3\), expected",
         ),
         ({"projector_v.0.weight": torch.eye(64)}, [], "1 missing: distill_projector.2.weight"),
-        ({"epoch": 3}, [], "entries that are no tensors: epoch"),
+        ({"epoch": 3}, [], "entries that are not tensors: epoch"),
     ],
 )
 def test_weights_that_do_not_fit_are_listed(write, state, without, message):
@@ -214,36 +214,3 @@ def test_other_files_are_refused(tmp_path, student):
         torch.save(content, tmp_path / "file.pt")
         with pytest.raises(ConversionError, match=message):
             convert(tmp_path / "file.pt")
-
-
-def test_text_features(tmp_path):
-    features = 3 * torch.randn(2, 4, 8)
-    torch.save(features.half(), tmp_path / "feats.pt")
-    bank = import_text_features(tmp_path / "feats.pt", ["a", "b"])
-    assert bank.labels == ("a", "b")
-    assert bank["prompt_embeds"].dtype == torch.float32
-    torch.testing.assert_close(bank["prompt_embeds"].norm(dim=-1), torch.ones(2, 4))
-    assert bank["prompt_mask"].all()
-    bank.save(tmp_path / "bank.safetensors")
-    loaded = LabelBank.load(tmp_path / "bank.safetensors")
-    assert torch.equal(loaded["text_embeds"], bank["text_embeds"])
-    assert bank.fingerprint
-    assert bank.fingerprint != import_text_features(tmp_path / "feats.pt", ["a", "c"]).fingerprint
-    torch.save(features[:, 0], tmp_path / "one.pt")
-    assert import_text_features(tmp_path / "one.pt", ["a", "b"])["prompt_embeds"].shape == (2, 1, 8)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (torch.randn(3, 4, 8), "features of 3 classes but 2 labels"),
-        (torch.ones(2, 4, 8, dtype=torch.long), "not .*floats"),
-        (torch.randn(2, 3, 4, 5), "not .*floats"),
-        (torch.full((2, 4, 8), float("inf")), "not finite"),
-        ({"features": torch.randn(2, 4, 8)}, "holds a dict, not a single tensor"),
-    ],
-)
-def test_text_features_that_do_not_fit_are_refused(tmp_path, content, message):
-    torch.save(content, tmp_path / "feats.pt")
-    with pytest.raises(ConversionError, match=message):
-        import_text_features(tmp_path / "feats.pt", ["a", "b"])

@@ -322,15 +322,15 @@ def test_relevance_of_an_attribute_is_the_mean_of_its_words(pipes: dict[str, Any
 
 
 def test_heat_is_where_the_values_are() -> None:
-    grey = Image.new("RGB", (32, 32), (100, 100, 100))
+    gray = Image.new("RGB", (32, 32), (100, 100, 100))
     values = torch.zeros(1, 16)
     values[0, 15] = 1.0  # the last patch: bottom right
-    warm = heat_maps(values).over(grey, 0)
+    warm = heat_maps(values).over(gray, 0)
     assert warm.getpixel((1, 1)) == (100, 100, 100)
     red, _, blue = warm.getpixel((30, 30))
     assert red > 150 and blue < 60
     assert heat_maps(torch.zeros(1, 15)) is None
-    assert heat_maps(torch.ones(1, 16)).over(grey, 0).getpixel((9, 9)) == (100, 100, 100)
+    assert heat_maps(torch.ones(1, 16)).over(gray, 0).getpixel((9, 9)) == (100, 100, 100)
 
 
 def test_the_demo_can_be_copied_into_a_space() -> None:

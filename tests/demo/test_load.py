@@ -50,7 +50,7 @@ def process(tmp_path: Path) -> Iterator[tuple[psutil.Process, str, Path]]:
         child = subprocess.Popen(
             [sys.executable, "-m", "tests.demo.server", str(port)],
             cwd=ROOT,
-            # What is free but kept for threads to come is no leak.
+            # What is free but kept for threads to come is not a leak.
             env={**os.environ, "TMPDIR": str(scratch), "MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "65536"},
             stdout=log,
             stderr=log,

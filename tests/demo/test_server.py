@@ -155,7 +155,7 @@ def test_what_the_page_does_not_need_is_not_served(running: tuple[Any, str], pat
 def test_a_question_is_about_an_upload_only(running: tuple[Any, str], video: Any) -> None:
     status, text = join(running[1], video)
     assert status == 400
-    assert "no request of the page" in text
+    assert "not a request of the page" in text
 
 
 def test_a_link_beside_an_upload_is_not_followed(running: tuple[Any, str], clip: Path) -> None:

@@ -1,4 +1,4 @@
-"""The graph value and the prompts derived from it (STDD specification, 2.5)."""
+"""The graph value and the prompts derived from it (card of STDD, S6 and S7)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ORANGE = ActionGraph.from_dict(
 )
 
 
-def test_worked_example_of_the_specification():
+def test_worked_example():
     assert ORANGE.clause_list("xoo") == ["where the peel is separated from the fruit"]
     assert ORANGE.clause_list("xao") == ["which requires fingers"]
     assert ORANGE.clause_list("xaa") == ["where piercing the peel comes before pulling it away"]

@@ -25,7 +25,7 @@ def attributes(**classes):
     return Descriptions.from_dict(classes)
 
 
-# -- rule 1 and 2: normalisation, limit ----------------------------------------------------------------------------
+# -- rule 1 and 2: normalization, limit ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_normalize_attribute_is_idempotent(text):
     assert once == once.strip()
 
 
-def test_loading_normalises_drops_and_limits(caplog):
+def test_loading_normalizes_drops_and_limits(caplog):
     entry = {"attributes": ["Bow", "", "1. bow", "arrow"] + [f"thing {i}" for i in range(9)]}
     document = {"schema": "hf_zsar/description-attributes/1", "num_attributes": 3, "classes": {"archery": entry}}
     assert Descriptions.from_dict(document).for_label("archery") == ("bow", "arrow", "thing 0")

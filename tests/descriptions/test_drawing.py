@@ -10,7 +10,8 @@ import pytest
 nx = pytest.importorskip("networkx")
 pytest.importorskip("matplotlib")
 
-from hf_zsar.descriptions import TextGraphs, draw_graph, drawing, to_networkx  # noqa: E402
+from hf_zsar.descriptions import TextGraphs, draw_graph, to_networkx  # noqa: E402
+from hf_zsar.plots import graph as drawing  # noqa: E402
 from hf_zsar.processing.action_graph import ActionGraph  # noqa: E402
 
 

@@ -17,7 +17,6 @@ from hf_zsar.descriptions import (
     TextGraphs,
     build_attribute_bank,
     build_graph_bank,
-    complete_bank,
     read_texts,
 )
 from hf_zsar.descriptions.keywords import keep_distinct, rake, rerank
@@ -97,7 +96,7 @@ def test_limits():
 
 
 def test_texts_that_nobody_tuned_on():
-    """Who acts is the subject, wherever the sentence begins; verbs are no things."""
+    """Who acts is the subject, wherever the sentence begins; verbs are not things."""
     texts = json.loads((Path(__file__).parent / "texts_20.json").read_text(encoding="utf-8"))
     bank = build_graph_bank(list(texts), TextGraphs(), texts)
     for label, (step, place) in {
@@ -232,7 +231,7 @@ def test_rerank_by_hand():
     assert rerank(names, "label", embed, 4) == ["disc", "puck", "net", "moon"]
     # At .5: puck .497 - .500, net .3000 - .2985, moon -.490 + .478.
     assert rerank(names, "label", embed, 2, trade_off=0.5) == ["disc", "net"]
-    # The net has .8 in common with the context: its relevance falls to -.2. The label itself is no context.
+    # The net has .8 in common with the context: its relevance falls to -.2. The label itself is not a context.
     assert rerank(names, "label", embed, 3, context=["label", "context"], trade_off=0.5) == ["disc", "puck", "moon"]
 
 
@@ -278,20 +277,6 @@ def test_banks_feed_on_their_own_files(tmp_path, graphs, texts):
     again = read_texts(tmp_path / "graph.json")
     assert again.labels == list(texts)
     assert again.for_label("archery") == [texts["archery"]]
-
-
-def test_complete_bank_makes_only_what_is_missing(texts):
-    bank = Descriptions.from_dict({"Archery": ["longbow"]})
-    asked = []
-
-    def made(labels):
-        asked.append(labels)
-        return build_attribute_bank(labels, KeywordExtractor(), texts)
-
-    whole = complete_bank(bank, ["archery", "surfing"], made)
-    assert asked == [["surfing"]] and list(whole) == ["Archery", "surfing"]
-    assert whole.for_label("archery") == ("longbow",) and "surfboard" in whole.for_label("surfing")
-    assert complete_bank(whole, ["surfing"], made) is whole
 
 
 @pytest.mark.parametrize("labels", [[], ["archery", "archery"]])

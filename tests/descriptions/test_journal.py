@@ -89,7 +89,7 @@ def test_labels_with_line_separators_stay_on_one_line(tmp_path):
 def test_file_that_is_no_journal(tmp_path):
     path = tmp_path / "graph.json"
     path.write_text('{\n "schema": 1\n}\n')
-    with pytest.raises(DescriptionError, match="line 1 is no cache record; name another file"):
+    with pytest.raises(DescriptionError, match="line 1 is not a cache record; name another file"):
         Journal(path)
 
 

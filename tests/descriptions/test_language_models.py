@@ -8,11 +8,8 @@ import pytest
 import yaml
 
 from hf_zsar.descriptions import (
-    ChainGenerator,
-    KeywordExtractor,
     LanguageModel,
     LLMGraphs,
-    StaticAttributes,
     TransformersLLMGenerator,
     build_attribute_bank,
     build_graph_bank,
@@ -89,18 +86,6 @@ def test_bank_by_a_model_records_model_prompt_and_ground():
     bare = build_attribute_bank(["archery"], TransformersLLMGenerator(llm), n=2)
     assert bare.generator["grounded"] is False
     assert Descriptions.from_dict(bare.to_dict()) == bare
-
-
-def test_static_attributes_and_chains():
-    static = StaticAttributes({"archery": ["bow", "arrow"]})
-    chain = ChainGenerator([static, KeywordExtractor()])
-    assert chain.generate("Archery", [TEXT], n=1) == ["bow"]
-    assert chain.made_by == "static"
-    assert chain.generate("shooting", [TEXT], n=2) == ["round target", "drawing string"]
-    assert chain.made_by == "rake"
-    assert chain.generate("shooting") == [] and chain.made_by == ""
-    with pytest.raises(ValueError, match="at least one generator"):
-        ChainGenerator([])
 
 
 # -- graphs --------------------------------------------------------------------------------------------------------

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from hf_zsar.descriptions import TextGraphs, build_graph_bank, read_label_csv, read_texts, read_video_list
+from hf_zsar.descriptions import TextGraphs, build_graph_bank, read_texts
 from hf_zsar.descriptions.sources import glossary_keys
 from hf_zsar.processing.descriptions import DescriptionError
 
@@ -118,56 +116,3 @@ def test_missing_and_empty_places(tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9: drink")
     with pytest.raises(DescriptionError, match="not UTF-8"):
         read_texts(tmp_path / "latin.txt")
-
-
-# -- lists of BIKE -------------------------------------------------------------------------------------------------
-
-
-def test_label_csv(tmp_path):
-    path = written(tmp_path / "labels.csv", "id,name\n0,ApplyEyeMakeup\n1, Archery\n")
-    assert read_label_csv(path) == ["ApplyEyeMakeup", "Archery"]
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ("name\nArchery\n", "header `id,name`"),
-        ("id,name\n1,Archery\n", "ids count up"),
-        ("id,name\n0,\n", "row 1"),
-        ("", "header"),
-    ],
-)
-def test_bad_label_csv(tmp_path, content, says):
-    with pytest.raises(DescriptionError, match=says):
-        read_label_csv(written(tmp_path / "labels.csv", content))
-
-
-@pytest.mark.parametrize(
-    ("line", "entry"),
-    [
-        ("v_Archery_g01_c01 164 2", ("v_Archery_g01_c01", 164, 2)),
-        ("archery/a.mp4 2", ("archery/a.mp4", None, 2)),
-        ("my videos/a b.mp4 12", ("my videos/a b.mp4", None, 12)),
-        ("frames of a 30 0", ("frames of a", 30, 0)),
-    ],
-)
-def test_video_list(tmp_path, line, entry):
-    (found,) = read_video_list(written(tmp_path / "list.txt", f"{line}\n\n"))
-    assert (found.path, found.num_frames, found.label) == entry
-
-
-@pytest.mark.parametrize("line", ["a.mp4", "a.mp4 x", "7"])
-def test_bad_video_list(tmp_path, line):
-    with pytest.raises(DescriptionError, match="line 2 is not"):
-        read_video_list(written(tmp_path / "list.txt", f"ok.mp4 1\n{line}\n"))
-
-
-@given(
-    path=st.from_regex(r"[a-zA-Z_/]{1,8}( [a-z_]{1,5})?\.mp4", fullmatch=True),
-    frames=st.none() | st.integers(0, 10**6),
-    label=st.integers(0, 999),
-)
-def test_video_list_round_trip(tmp_path_factory, path, frames, label):
-    line = f"{path} {label}" if frames is None else f"{path} {frames} {label}"
-    (found,) = read_video_list(written(tmp_path_factory.mktemp("v") / "l.txt", line))
-    assert (found.path, found.num_frames, found.label) == (path, frames, label)

@@ -1,4 +1,4 @@
-"""The three-file YAML layout, with the quirks of the released data (specification 6.10). All content here is ours."""
+"""The three-file YAML layout, with the quirks of the released data (card of STDD, S6). All content here is ours."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_all_three_files(folder):
     assert floor.sub_actions == ("on", "off")
     assert floor.clause_list() == ["which ends on the floor", "starting with losing balance"]
     assert known.generator == {"kind": "import", "name": "stdd-yaml"}
-    assert result.remarks == ["peeling an orange: 'loose words' is no relation and was left out"]
+    assert result.remarks == ["peeling an orange: 'loose words' is not a relation and was left out"]
 
 
 def test_saved_and_loaded_again(folder, tmp_path):

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from hf_zsar.data import load_class_names
 from hf_zsar.evaluation import evaluate_zero_shot
-from hf_zsar.evaluation.records import record_json, without_clock
+from hf_zsar.evaluation.records import record_json
 from hf_zsar.features import encoding
 from hf_zsar.features.processes import Processes
 from hf_zsar.features.store import FeatureStore
-from tests.evaluation.toy import colour_pair
+from tests.evaluation.toy import color_pair, without_clock
 
 
 SECONDS = 0.05  # that a batch takes in a run that is to be killed
@@ -31,7 +31,7 @@ encoding.SHARD_ROWS = 4
 
 
 def evaluate(videos: Path, store: Path, on_batch: Callable[[], None] | None = None) -> dict:
-    model, processor = colour_pair(load_class_names("ucf101"), on_batch)
+    model, processor = color_pair(load_class_names("ucf101"), on_batch)
     options = dict(dataset="ucf101", videos=videos, store=store, batch_size=1, num_workers=2)
     return evaluate_zero_shot(model, processor, "test_splits", **options)
 

@@ -211,7 +211,7 @@ def test_the_embedded_default_on_real_clips(clips_dir, clips_manifest, tmp_path,
 
 @pytest.fixture(scope="module")
 def class_folders(tmp_path_factory):
-    """The clips of `manifest` in class folders, with lists of the same beside them; one name is no UTF-8."""
+    """The clips of `manifest` in class folders, with lists of the same beside them; one name is not UTF-8."""
     root = tmp_path_factory.mktemp("folders")
     rows = []
     for i in range(6):

@@ -80,7 +80,7 @@ def as_dataset(of: dict, dataset: str) -> dict:
 
 
 def test_clips_of_one_source_are_drawn_together():
-    """Fifty copies of a clip are no fifty pieces of evidence."""
+    """Fifty copies of a clip are not fifty pieces of evidence."""
     clips = {"full": [f"v_Archery_g{g:02d}_c{c:02d}" for g in range(1, 5) for c in range(1, 51)]}
     first = record({"full": [False] * 200}, clips, "ucf101")
     second = record({"full": [g < 2 for g in range(4) for _ in range(50)]}, clips, "ucf101")

@@ -1,4 +1,4 @@
-"""A user's own labelled clips."""
+"""A user's own labeled clips."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hf_zsar.evaluation.manifest import ManifestError, find_manifest_clips, manifest_protocol
+from hf_zsar.clips.lists import VideoDatasetError
+from hf_zsar.clips.manifests import find_manifest_clips
+from hf_zsar.evaluation.manifest import manifest_protocol
 from hf_zsar.evaluation.splits import half_classes
 
 
@@ -60,21 +62,21 @@ def test_gzsl_takes_the_seen_labels(tmp_path):
 @pytest.mark.parametrize("seen", [None, [], ["archery", "cooking", "rowing", "surfing"]])
 def test_gzsl_needs_seen_and_unseen_labels(tmp_path, seen):
     content = {"clips": CLIPS} if seen is None else {"clips": CLIPS, "seen": seen}
-    with pytest.raises(ManifestError, match="'seen' must name some, not all"):
+    with pytest.raises(VideoDatasetError, match="'seen' must name some, not all"):
         manifest_protocol(write(tmp_path, content), "gzsl")
 
 
 @pytest.mark.parametrize(
     ("seen", "message"),
     [
-        (["flying", "rowing", "Archery"], r"what is no label: \['Archery', 'flying'\]"),
+        (["flying", "rowing", "Archery"], r"names classes that 'labels' lacks: \['Archery', 'flying'\]"),
         (["rowing", "rowing"], r"'seen' has names that stand twice: \['rowing'\]"),
         ("rowing", "'seen' must be a list of names"),
         ([["rowing"]], "'seen' must be a list of names"),
     ],
 )
 def test_seen_labels_that_are_none_are_named(tmp_path, seen, message):
-    with pytest.raises(ManifestError, match=message):
+    with pytest.raises(VideoDatasetError, match=message):
         manifest_protocol(write(tmp_path, {"clips": CLIPS, "seen": seen}), "gzsl")
 
 
@@ -98,7 +100,7 @@ def test_seen_labels_that_are_none_are_named(tmp_path, seen, message):
     ],
 )
 def test_a_broken_manifest_is_one_clear_error(tmp_path, content, message):
-    with pytest.raises(ManifestError, match=message) as error:
+    with pytest.raises(VideoDatasetError, match=message) as error:
         manifest_protocol(write(tmp_path, content))
     assert "manifest.json" in str(error.value)
 
@@ -117,14 +119,14 @@ def test_files_lie_beside_the_manifest_or_elsewhere(tmp_path):
     path = write(tmp_path, {"clips": CLIPS})
     protocol = manifest_protocol(path)
     with pytest.raises(FileNotFoundError, match="None of the 4 clips"):
-        find_manifest_clips(path, protocol, None)
+        find_manifest_clips(path, protocol.clips, None)
     (tmp_path / "rowing.mp4").touch()
-    found = find_manifest_clips(path, protocol, None)
+    found = find_manifest_clips(path, protocol.clips, None)
     assert list(found.paths) == ["rowing.mp4"]
     assert len(found.missing) == 3
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "surfing.mp4").touch()
-    assert list(find_manifest_clips(path, protocol, tmp_path / "other").paths) == ["surfing.mp4"]
+    assert list(find_manifest_clips(path, protocol.clips, tmp_path / "other").paths) == ["surfing.mp4"]
 
 
 def test_the_real_clips_have_a_sound_manifest(clips_dir, clips_manifest):

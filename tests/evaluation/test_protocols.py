@@ -9,7 +9,7 @@ import pytest
 
 from hf_zsar.data import load_class_names, load_protocol_file
 from hf_zsar.evaluation import protocol_builders
-from hf_zsar.evaluation.protocol_builders import PROTOCOLS, training_clips
+from hf_zsar.evaluation.protocol_builders import PROTOCOLS
 from hf_zsar.evaluation.protocols import Protocol, Split, in_label_order
 from hf_zsar.evaluation.splits import source_group
 
@@ -22,7 +22,7 @@ def sizes(protocol: str, dataset: str) -> list[int]:
     return [len(split.clips) for split in load_protocol(protocol, dataset).splits]
 
 
-def test_the_protocols_of_the_specification_are_there():
+def test_the_protocols_of_the_field_are_there():
     wanted = "full half_e2e half_bike test_splits k600_er_test k600_val xu2017 truze base2novel gzsl".split()
     wanted += [f"fewshot_{k}" for k in (2, 4, 8, 16)]
     assert set(wanted) <= set(PROTOCOLS)
@@ -102,23 +102,27 @@ def test_ucf101_order_is_the_official_one():
 
 
 def test_gzsl_tests_all_unseen_clips_and_held_out_seen_ones():
-    protocol, training = load_protocol("gzsl", "ucf101"), training_clips("gzsl", "ucf101")
+    protocol = load_protocol("gzsl", "ucf101")
     videos = load_protocol_file("ucf101_all_videos")["videos_by_class"]
     split = protocol.splits[7]
     assert split.candidates == protocol.classes
-    trained = {clip for clips in training[split.name].values() for clip in clips}
-    assert set(training[split.name]) == split.seen
-    assert not trained & set(split.clips)
+    trained = {clip for name in split.seen for clip in videos[name]} - set(split.clips)
+    assert {protocol.labels_of[clip][0] for clip in trained} == split.seen
     groups = {source_group("ucf101", clip) for clip in trained}
     assert not groups & {source_group("ucf101", clip) for clip in split.clips}
     for name in set(protocol.classes) - split.seen:
         assert set(videos[name]) <= set(split.clips)
 
 
+def training_lists(name):
+    return load_protocol_file(name)["splits"]
+
+
 @pytest.mark.parametrize("shots", [2, 4, 8, 16])
 @pytest.mark.parametrize("dataset", ["ucf101", "hmdb51"])
 def test_few_shot_training_and_test_clips_are_apart(dataset, shots):
-    (training,) = training_clips(f"fewshot_{shots}", dataset).values()
+    lists = training_lists(f"{dataset}_fewshot_vifi")
+    (training,) = (each["videos_by_class"] for each in lists if each["shots"] == shots)
     assert all(len(clips) == shots for clips in training.values())
     assert set(training) == set(load_class_names(dataset))
     tested = set(load_protocol(f"fewshot_{shots}", dataset).splits[0].clips)
@@ -130,9 +134,9 @@ def test_base2novel_halves_and_training_lists():
     base, novel = (set(split.candidates) for split in protocol.splits)
     assert not base & novel
     assert base | novel == set(protocol.classes)
-    training = training_clips("base2novel", "hmdb51")
+    training = [each for each in training_lists("hmdb51_base2novel_vifi") if "train" in each["name"]]
     assert len(training) == 3
-    for videos in training.values():
+    for videos in (each["videos_by_class"] for each in training):
         assert set(videos) == base
         assert {len(clips) for clips in videos.values()} == {16}
         assert not {clip for clips in videos.values() for clip in clips} & set(protocol.clips)
@@ -189,11 +193,6 @@ def test_a_data_set_may_be_left_out_where_there_is_one():
     assert load_protocol("k600_val").dataset == "kinetics600"
     assert load_protocol("full", "UCF-101").dataset == "ucf101"
     assert load_protocol("full", "HMDB_51").split_hash == load_protocol("full", "hmdb51").split_hash
-
-
-def test_no_training_list_is_an_error():
-    with pytest.raises(ValueError, match="has no training list"):
-        training_clips("full", "ucf101")
 
 
 def protocol_of(**changes) -> Protocol:

@@ -24,10 +24,10 @@ from hf_zsar.evaluation import (
     save_record,
     text_report,
 )
-from hf_zsar.evaluation.plots import confusion_matrix, result_figure
 from hf_zsar.evaluation.records import main_metric
 from hf_zsar.evaluation.splits import held_out_clips
-from tests.evaluation.toy import colour_pair, write_clip
+from hf_zsar.plots.evaluation import confusion_matrix, result_figure
+from tests.evaluation.toy import color_pair, write_clip
 
 
 HMDB = load_class_names("hmdb51")
@@ -35,7 +35,7 @@ HMDB = load_class_names("hmdb51")
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    """One clip of every HMDB51 class, the colour of the class or, for every third, of its neighbour; one is broken."""
+    """One clip of every HMDB51 class, the color of the class or, for every third, of its neighbor; one is broken."""
     root = tmp_path_factory.mktemp("hmdb")
     tested = set(load_protocol("test_splits", "hmdb51").splits[0].clips)
     held_out = held_out_clips("hmdb51", load_protocol_file("hmdb51_all_videos")["videos_by_class"])
@@ -52,23 +52,23 @@ def videos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def full(videos):
-    return evaluate_zero_shot(*colour_pair(HMDB), "full", dataset="hmdb51", videos=videos)
+    return evaluate_zero_shot(*color_pair(HMDB), "full", dataset="hmdb51", videos=videos)
 
 
 @pytest.fixture(scope="module")
 def gzsl(videos):
     splits = [f"xu{i}" for i in range(5)]
-    return evaluate_zero_shot(*colour_pair(HMDB), "gzsl", dataset="hmdb51", videos=videos, splits=splits)
+    return evaluate_zero_shot(*color_pair(HMDB), "gzsl", dataset="hmdb51", videos=videos, splits=splits)
 
 
 @pytest.fixture(scope="module")
 def base2novel(videos):
-    return evaluate_zero_shot(*colour_pair(HMDB), "base2novel", dataset="hmdb51", videos=videos)
+    return evaluate_zero_shot(*color_pair(HMDB), "base2novel", dataset="hmdb51", videos=videos)
 
 
 def test_text_report_says_what_was_not_scored(full):
     text = text_report(full)
-    # 51 clips, one broken; 17 of the 50 others (0, 3, ... 48) carry their neighbour's colour.
+    # 51 clips, one broken; 17 of the 50 others (0, 3, ... 48) carry their neighbor's color.
     assert "50 of 6766 scored" in text
     assert "missing     6715 clips not found" in text
     assert "broken      1 clips unreadable" in text
@@ -141,7 +141,7 @@ def test_no_number_no_card_entry(tmp_path):
     (tmp_path / "manifest.json").write_text(
         json.dumps({"labels": ["kick", "run"], "clips": [{"file": str(path), "label": "kick"}]})
     )
-    record = evaluate_zero_shot(*colour_pair(["kick", "run"]), manifest=tmp_path / "manifest.json")
+    record = evaluate_zero_shot(*color_pair(["kick", "run"]), manifest=tmp_path / "manifest.json")
     for make in (lambda: model_index_results(record), lambda: eval_result_entries(record, "org/x")):
         with pytest.raises(ValueError, match="no clip was scored"):
             make()
@@ -172,7 +172,7 @@ def test_confusion_counts_every_answer(full, gzsl):
     counts = confusion_matrix(full)
     assert counts.sum() == 50
     assert counts.diagonal().sum() == 33
-    assert counts[HMDB.index("brush hair"), HMDB.index("cartwheel")] == 1  # number 0 carries the colour of 1
+    assert counts[HMDB.index("brush hair"), HMDB.index("cartwheel")] == 1  # number 0 carries the color of 1
 
 
 def test_a_clip_of_several_splits_is_drawn_as_one_clip(full, gzsl):
@@ -188,7 +188,7 @@ def test_a_clip_of_several_splits_is_drawn_as_one_clip(full, gzsl):
 
 
 def test_wrong_clips_are_named_with_right_and_given_label(full, gzsl):
-    """Every third class is given for its neighbour: what a record and its report say of them."""
+    """Every third class is given for its neighbor: what a record and its report say of them."""
     (entry,) = full["results"]
     wrong = {each["clip"]: (each["right"], each["given"]) for each in entry["wrong"]}
     assert len(wrong) == 50 - 33
@@ -206,8 +206,8 @@ def test_wrong_clips_are_named_with_right_and_given_label(full, gzsl):
 
 
 def test_pictures_are_drawn(full, gzsl, tmp_path):
-    assert len([axes for axes in result_figure(full).axes if axes.get_title()]) == 2
-    titles = [axes.get_title() for axes in result_figure(gzsl).axes]
+    assert len([axes for axes in result_figure(full).axes if axes.get_title("left")]) == 2
+    titles = [axes.get_title("left") for axes in result_figure(gzsl).axes]
     assert "calibrated stacking" in titles
     plot_result(gzsl, tmp_path / "p.png")
     with Image.open(tmp_path / "p.png") as picture:

@@ -12,8 +12,8 @@ import pytest
 
 from hf_zsar.data import load_class_names
 from hf_zsar.evaluation import load_protocol
-from hf_zsar.evaluation.records import load_record, without_clock
-from tests.evaluation.toy import write_clip
+from hf_zsar.evaluation.records import load_record
+from tests.evaluation.toy import without_clock, write_clip
 
 
 UCF = load_class_names("ucf101")

@@ -10,14 +10,14 @@ import torch
 
 from hf_zsar.data import load_class_names
 from hf_zsar.evaluation import evaluate_zero_shot, load_protocol
-from hf_zsar.evaluation.records import load_record, save_record, without_clock
-from tests.evaluation.toy import colour_pair, write_clip
+from hf_zsar.evaluation.records import load_record, save_record
+from tests.evaluation.toy import color_pair, without_clock, write_clip
 
 
 UCF, HMDB = load_class_names("ucf101"), load_class_names("hmdb51")
 
 # UCF101: groups 1 to 7 of a class are test split 1, groups 8 to 14 test split 2. Split 3 gets no clip.
-# clip -> the class that its colour says
+# clip -> the class that its color says
 UCF_CLIPS = {
     # split 1: right, right, wrong, wrong
     "v_Archery_g01_c01": "Archery",
@@ -71,9 +71,9 @@ def metrics(record: dict) -> dict[str, dict]:
 
 
 def test_ucf101_full(ucf):
-    record = evaluate_zero_shot(*colour_pair(UCF), "full", dataset="ucf101", videos=ucf)
+    record = evaluate_zero_shot(*color_pair(UCF), "full", dataset="ucf101", videos=ucf)
     found = metrics(record)["full"]
-    # 5 of 8 right. HammerThrow answered with its neighbour Hammering, and JumpingJack with JumpRope: ranks 2 or 3.
+    # 5 of 8 right. HammerThrow answered with its neighbor Hammering, and JumpingJack with JumpRope: ranks 2 or 3.
     assert found["top1"] == 5 / 8
     assert found["top5"] == 7 / 8
     # Archery 2/2, Hammering 1, HammerThrow 0, YoYo 0, HandstandPushups 1, JumpRope 1, JumpingJack 0: 4 of 7.
@@ -86,7 +86,7 @@ def test_ucf101_full(ucf):
 
 
 def test_ucf101_test_splits(ucf):
-    record = evaluate_zero_shot(*colour_pair(UCF), "test_splits", dataset="ucf101", videos=ucf)
+    record = evaluate_zero_shot(*color_pair(UCF), "test_splits", dataset="ucf101", videos=ucf)
     found = metrics(record)
     assert found["split1"]["top1"] == 2 / 4
     assert found["split2"]["top1"] == 3 / 4
@@ -97,7 +97,7 @@ def test_ucf101_test_splits(ucf):
 
 
 # Of each half: the clips' classes among its candidates, and right answers of how many clips. A clip is right if no
-# candidate's number is nearer to its colour than its own class's. Archery counts two clips, both right. HammerThrow's
+# candidate's number is nearer to its color than its own class's. Archery counts two clips, both right. HammerThrow's
 # clip says Hammering (34) and YoYo's says Archery: wrong unless those are left out. JumpingJack's (46) says JumpRope
 # (47): right where neither JumpRope nor Kayaking (48) is a candidate.
 HALVES_BY_HAND = [
@@ -115,7 +115,7 @@ HALVES_BY_HAND = [
 
 
 def test_ucf101_half_e2e(ucf):
-    record = evaluate_zero_shot(*colour_pair(UCF), "half_e2e", dataset="ucf101", videos=ucf)
+    record = evaluate_zero_shot(*color_pair(UCF), "half_e2e", dataset="ucf101", videos=ucf)
     splits = load_protocol("half_e2e", "ucf101").splits
     for split, entry, (names, right, clips) in zip(splits, record["results"], HALVES_BY_HAND, strict=True):
         assert {ucf_folder(clip) for clip in UCF_CLIPS} & set(split.candidates) == set(names.split())
@@ -127,13 +127,13 @@ def test_ucf101_half_e2e(ucf):
 
 
 def test_hmdb51_names_decide_not_indices(hmdb):
-    record = evaluate_zero_shot(*colour_pair(HMDB), "test_splits", dataset="hmdb51", videos=hmdb)
+    record = evaluate_zero_shot(*color_pair(HMDB), "test_splits", dataset="hmdb51", videos=hmdb)
     found = metrics(record)
     assert found["split1"]["top1"] == 3 / 4
     assert found["split2"]["top1"] == 1 / 2
-    full = evaluate_zero_shot(*colour_pair(HMDB), "full", dataset="hmdb51", videos=hmdb)
+    full = evaluate_zero_shot(*color_pair(HMDB), "full", dataset="hmdb51", videos=hmdb)
     assert metrics(full)["full"]["top1"] == 4 / 6
-    half = evaluate_zero_shot(*colour_pair(HMDB), "half_e2e", dataset="hmdb51", videos=hmdb)
+    half = evaluate_zero_shot(*color_pair(HMDB), "half_e2e", dataset="hmdb51", videos=hmdb)
     # Seed 7 has kick (one of two clips says kick ball), kick ball, sword (says sword exercise, no candidate) and wave:
     # 4 of 5. Seed 9 has both kicks and both swords: kick 1 of 2, sword wrong, 3 of 5. Elsewhere the wrong name is no
     # candidate; a tie goes to the label that stands first.
@@ -144,20 +144,20 @@ def test_hmdb51_names_decide_not_indices(hmdb):
     for a, b in (("kick", "kick ball"), ("sword", "sword exercise")):
         i, j = exchanged.index(a), exchanged.index(b)
         exchanged[i], exchanged[j] = exchanged[j], exchanged[i]
-    wrong = evaluate_zero_shot(*colour_pair(exchanged), "full", dataset="hmdb51", videos=hmdb)
+    wrong = evaluate_zero_shot(*color_pair(exchanged), "full", dataset="hmdb51", videos=hmdb)
     # kick, kick ball and sword exercise become wrong; sword and the second kick become right; wave stays.
     assert metrics(wrong)["full"]["top1"] == 3 / 6
 
 
 def test_every_video_is_encoded_once_for_all_protocols(ucf, tmp_path):
-    model, processor = colour_pair(UCF)
+    model, processor = color_pair(UCF)
     for protocol in ("full", "half_e2e", "test_splits", "truze", "fewshot_4", "base2novel"):
         evaluate_zero_shot(model, processor, protocol, dataset="ucf101", videos=ucf, store=tmp_path)
     assert sum(model.batches) == len(UCF_CLIPS)
 
 
 def test_another_sampling_or_weight_is_encoded_again(ucf, tmp_path):
-    model, processor = colour_pair(UCF)
+    model, processor = color_pair(UCF)
     arguments = dict(dataset="ucf101", videos=ucf, store=tmp_path)
     evaluate_zero_shot(model, processor, "full", **arguments)
     record = evaluate_zero_shot(model, processor, "full", **arguments, video_options={"num_frames": 3})
@@ -171,7 +171,7 @@ def test_another_sampling_or_weight_is_encoded_again(ucf, tmp_path):
 
 
 def test_a_replaced_file_is_encoded_again(tmp_path):
-    model, processor = colour_pair(UCF)
+    model, processor = color_pair(UCF)
     path = write_clip(tmp_path / "v" / "Archery" / "v_Archery_g01_c01.avi", UCF.index("YoYo"))
     arguments = dict(dataset="ucf101", videos=tmp_path / "v", store=tmp_path / "store")
     assert metrics(evaluate_zero_shot(model, processor, "full", **arguments))["full"]["top1"] == 0
@@ -182,14 +182,14 @@ def test_a_replaced_file_is_encoded_again(tmp_path):
 def test_broken_and_partial_clips_are_reported(ucf, tmp_path):
     root = shutil.copytree(ucf, tmp_path / "UCF-101")
     (root / "YoYo" / "v_YoYo_g01_c01.avi").write_bytes(b"no video at all")
-    record = evaluate_zero_shot(*colour_pair(UCF), "full", dataset="ucf101", videos=root, store=tmp_path / "store")
+    record = evaluate_zero_shot(*color_pair(UCF), "full", dataset="ucf101", videos=root, store=tmp_path / "store")
     assert list(record["clips"]["broken"]) == ["v_YoYo_g01_c01"]
     assert record["clips"]["broken"]["v_YoYo_g01_c01"]
     assert record["clips"]["scored"] == 7
     assert metrics(record)["full"]["top1"] == 5 / 7
     # Repaired: the next run reads it, and it alone.
     write_clip(root / "YoYo" / "v_YoYo_g01_c01.avi", UCF.index("YoYo"))
-    model, processor = colour_pair(UCF)
+    model, processor = color_pair(UCF)
     record = evaluate_zero_shot(model, processor, "full", dataset="ucf101", videos=root, store=tmp_path / "store")
     assert model.batches == [1]
     assert metrics(record)["full"]["top1"] == 6 / 8
@@ -200,14 +200,14 @@ def test_all_clips_broken_gives_a_record_without_numbers(tmp_path):
     path = tmp_path / "Archery" / "v_Archery_g01_c01.avi"
     path.parent.mkdir()
     path.write_bytes(b"nothing")
-    record = evaluate_zero_shot(*colour_pair(UCF), "test_splits", dataset="ucf101", videos=tmp_path)
+    record = evaluate_zero_shot(*color_pair(UCF), "test_splits", dataset="ucf101", videos=tmp_path)
     assert record["clips"]["scored"] == 0
     assert record["summary"]["top1"]["splits"] == 0
 
 
 def test_gzsl_by_hand(ucf):
     """Split xu0, all 101 classes compete; a clip is 'seen' by its class."""
-    record = evaluate_zero_shot(*colour_pair(UCF), "gzsl", dataset="ucf101", videos=ucf, splits=["xu0"])
+    record = evaluate_zero_shot(*color_pair(UCF), "gzsl", dataset="ucf101", videos=ucf, splits=["xu0"])
     (split,) = load_protocol("gzsl", "ucf101").only(["xu0"]).splits
     right = {clip: answer == ucf_folder(clip) for clip, answer in UCF_CLIPS.items()}
     accuracy = {}
@@ -225,7 +225,7 @@ def test_gzsl_by_hand(ucf):
 
 
 def test_base_to_novel_summary(ucf):
-    record = evaluate_zero_shot(*colour_pair(UCF), "base2novel", dataset="ucf101", videos=ucf)
+    record = evaluate_zero_shot(*color_pair(UCF), "base2novel", dataset="ucf101", videos=ucf)
     base, novel = (entry["metrics"]["top1"] for entry in record["results"])
     assert record["summary"] == {
         "base": base,
@@ -242,15 +242,15 @@ def write_manifest(folder, labels, clips) -> str:
 
 def test_manifest_with_several_labels_a_clip(tmp_path):
     labels = [f"label {k}" for k in range(4)]
-    colours = {"a.avi": 0, "b.avi": 2, "c.avi": 3}
-    for file, number in colours.items():
+    colors = {"a.avi": 0, "b.avi": 2, "c.avi": 3}
+    for file, number in colors.items():
         write_clip(tmp_path / file, number)
     clips = [
         {"file": "a.avi", "labels": ["label 0", "label 1"]},
         {"file": "b.avi", "labels": ["label 2"]},
         {"file": "c.avi", "labels": ["label 0"]},
     ]
-    record = evaluate_zero_shot(*colour_pair(labels), manifest=write_manifest(tmp_path, labels, clips))
+    record = evaluate_zero_shot(*color_pair(labels), manifest=write_manifest(tmp_path, labels, clips))
     # Scores (minus distance) of label 0: a 0, b -2, c -3; positive a, c -> AP (1 + 2/3) / 2. Label 1: a -1, b -1,
     # c -2; positive a, tied with b -> 1/2. Label 2: b first -> 1. Label 3: no positive.
     assert metrics(record)["full"]["map"] == pytest.approx(((1 + 2 / 3) / 2 + 1 / 2 + 1) / 3)
@@ -261,14 +261,14 @@ def test_one_class_is_no_choice(tmp_path):
     write_clip(tmp_path / "a.avi", 0)
     (tmp_path / "m.json").write_text(json.dumps({"clips": [{"file": "a.avi", "label": "kick"}]}))
     with pytest.raises(ValueError, match=r"\['kick'\] is no choice, every clip would count as right"):
-        evaluate_zero_shot(*colour_pair(["kick"]), manifest=tmp_path / "m.json")
+        evaluate_zero_shot(*color_pair(["kick"]), manifest=tmp_path / "m.json")
 
 
 def test_the_record_says_what_a_number_stands_on(ucf, tmp_path):
     from hf_zsar.evaluation import ModelFacts
 
     facts = ModelFacts(id="org/name", revision="abc", training_set="Kinetics-400")
-    record = evaluate_zero_shot(*colour_pair(UCF), "half_bike", dataset="ucf101", videos=ucf, facts=facts)
+    record = evaluate_zero_shot(*color_pair(UCF), "half_bike", dataset="ucf101", videos=ucf, facts=facts)
     protocol = load_protocol("half_bike", "ucf101")
     assert record["model"]["training_set"] == "Kinetics-400"  # 1 training set
     assert record["classes"]["hash"] == protocol.class_hash  # 2 class set
@@ -286,12 +286,12 @@ def test_the_record_says_what_a_number_stands_on(ucf, tmp_path):
     save_record(record, tmp_path / "r.json")
     loaded = load_record(tmp_path / "r.json")
     assert loaded["results"][0]["per_clip"]["rank"] == record["results"][0]["per_clip"]["rank"]
-    again = evaluate_zero_shot(*colour_pair(UCF), "half_bike", dataset="ucf101", videos=ucf, facts=facts)
+    again = evaluate_zero_shot(*color_pair(UCF), "half_bike", dataset="ucf101", videos=ucf, facts=facts)
     assert without_clock(again) == without_clock(record)
 
 
 def test_templates_reach_the_processor(ucf, monkeypatch):
-    model, processor = colour_pair(UCF)
+    model, processor = color_pair(UCF)
     asked = []
     prepare = processor.prepare_labels
     monkeypatch.setattr(processor, "prepare_labels", lambda labels, **o: asked.append(o) or prepare(labels, **o))
@@ -303,7 +303,7 @@ def test_templates_reach_the_processor(ucf, monkeypatch):
 
 
 def test_training_mode_is_given_back(ucf):
-    model, processor = colour_pair(UCF)
+    model, processor = color_pair(UCF)
     model.train()
     evaluate_zero_shot(model, processor, "full", dataset="ucf101", videos=ucf)
     assert model.training
@@ -319,18 +319,18 @@ def test_training_mode_is_given_back(ucf):
 )
 def test_wrong_use(arguments, message):
     with pytest.raises(ValueError, match=message):
-        evaluate_zero_shot(*colour_pair(UCF), **arguments)
+        evaluate_zero_shot(*color_pair(UCF), **arguments)
 
 
 def test_key_frames_are_named(ucf):
     options = {"mode": "keyframe"}
-    record = evaluate_zero_shot(*colour_pair(UCF), "full", dataset="ucf101", videos=ucf, video_options=options)
+    record = evaluate_zero_shot(*color_pair(UCF), "full", dataset="ucf101", videos=ucf, video_options=options)
     assert record["sampling"]["frames_x_views"] == "2 frames, 1 clips x 1 crops, keyframe mode"
 
 
 def test_views_and_crops_are_named_and_reach_the_model(ucf):
     options = {"num_views": 2, "num_crops": 3}
-    model, processor = colour_pair(UCF)
+    model, processor = color_pair(UCF)
     record = evaluate_zero_shot(model, processor, "full", dataset="ucf101", videos=ucf, video_options=options)
     assert record["sampling"]["frames_x_views"] == "2 frames, 2 clips x 3 crops"
     assert metrics(record)["full"]["top1"] == 5 / 8
@@ -339,7 +339,7 @@ def test_views_and_crops_are_named_and_reach_the_model(ucf):
 def test_random_frames_are_refused(ucf):
     with pytest.raises(ValueError, match="'tsn_random' draws frames at random"):
         options = {"sampling": "tsn_random"}
-        evaluate_zero_shot(*colour_pair(UCF), "full", dataset="ucf101", videos=ucf, video_options=options)
+        evaluate_zero_shot(*color_pair(UCF), "full", dataset="ucf101", videos=ucf, video_options=options)
 
 
 def test_clips_of_different_lengths_need_a_fixed_number_of_frames(tmp_path):
@@ -347,4 +347,4 @@ def test_clips_of_different_lengths_need_a_fixed_number_of_frames(tmp_path):
     write_clip(tmp_path / "b.avi", 1, frames=30)
     manifest = write_manifest(tmp_path, ["x", "y"], [{"file": "a.avi", "label": "x"}, {"file": "b.avi", "label": "y"}])
     with pytest.raises(ValueError, match="frames of different shapes .* fix num_frames"):
-        evaluate_zero_shot(*colour_pair(["x", "y"]), manifest=manifest, video_options={"fps": 2.0})
+        evaluate_zero_shot(*color_pair(["x", "y"]), manifest=manifest, video_options={"fps": 2.0})

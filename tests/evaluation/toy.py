@@ -1,6 +1,6 @@
-"""A model that reads a number out of a clip's colour, and data sets of such clips in the official layouts.
+"""A model that reads a number out of a clip's color, and data sets of such clips in the official layouts.
 
-A clip is one plain colour that stands for a number 0..215; label k of a list has the number k; the logit of a label is
+A clip is one plain color that stands for a number 0..215; label k of a list has the number k; the logit of a label is
 minus the distance of the two numbers. So what the model answers to a clip is known before any code has run.
 """
 
@@ -20,12 +20,12 @@ from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
 
 
 LEVELS = 6
-STEP = 43  # grey levels between two digits: far more than compression moves them
+STEP = 43  # gray levels between two digits: far more than compression moves them
 FIRST = 20
 
 
 def write_clip(path: Path, number: int, frames: int = 3, size: int = 32) -> Path:
-    """A clip in the colour of `number`."""
+    """A clip in the color of `number`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digits = [number // LEVELS**2, number // LEVELS % LEVELS, number % LEVELS]
     picture = np.broadcast_to(np.array([FIRST + STEP * d for d in digits], dtype=np.uint8), (size, size, 3))
@@ -40,16 +40,16 @@ def write_clip(path: Path, number: int, frames: int = 3, size: int = 32) -> Path
     return path
 
 
-class ColourConfig(PreTrainedConfig):
-    model_type = "colour"
+class ColorConfig(PreTrainedConfig):
+    model_type = "color"
 
 
-class ColourModel(ZSARPreTrainedModel):
+class ColorModel(ZSARPreTrainedModel):
     """See the module. `on_batch` is called before every batch."""
 
-    config_class = ColourConfig
+    config_class = ColorConfig
 
-    def __init__(self, config: ColourConfig, on_batch: Callable[[], None] | None = None) -> None:
+    def __init__(self, config: ColorConfig, on_batch: Callable[[], None] | None = None) -> None:
         super().__init__(config)
         self.weight = torch.nn.Parameter(torch.ones(1))
         self.on_batch = on_batch
@@ -63,8 +63,8 @@ class ColourModel(ZSARPreTrainedModel):
         if self.on_batch is not None:
             self.on_batch()
         self.batches.append(len(pixel_values_videos))
-        colour = split_views(pixel_values_videos)[0].flatten(3).mean(-1)  # [B * V, T, 3]
-        digits = ((255 * colour - FIRST) / STEP).round()
+        color = split_views(pixel_values_videos)[0].flatten(3).mean(-1)  # [B * V, T, 3]
+        digits = ((255 * color - FIRST) / STEP).round()
         numbers = (digits @ torch.tensor([LEVELS**2, LEVELS, 1.0])).view(len(pixel_values_videos), -1, digits.shape[1])
         return VideoFeatures(video_embeds=numbers.mean((1, 2))[:, None], frame_embeds=numbers[..., None])
 
@@ -75,8 +75,8 @@ class ColourModel(ZSARPreTrainedModel):
         return {"logits_per_video": -(features.video_embeds - bank["text_embeds"].T).abs() * self.weight}
 
 
-class ColourProcessor:
-    """Labels to their numbers; videos as every processor reads them, without normalisation."""
+class ColorProcessor:
+    """Labels to their numbers; videos as every processor reads them, without normalization."""
 
     prompt_templates = ("{}",)
     clean_labels = False
@@ -98,9 +98,14 @@ class ColourProcessor:
         return {"input_ids": torch.tensor([self.numbers[label] for label in labels])}
 
 
-def colour_pair(
+def color_pair(
     classes: Sequence[str], on_batch: Callable[[], None] | None = None
-) -> tuple[ColourModel, ColourProcessor]:
+) -> tuple[ColorModel, ColorProcessor]:
     """Model and processor for a class list: label k has the number k."""
-    model = ColourModel(ColourConfig(), on_batch).eval()
-    return model, ColourProcessor({name: k for k, name in enumerate(classes)})
+    model = ColorModel(ColorConfig(), on_batch).eval()
+    return model, ColorProcessor({name: k for k, name in enumerate(classes)})
+
+
+def without_clock(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record without what changes from run to run: equal runs give equal values."""
+    return {key: value for key, value in record.items() if key not in ("created", "seconds")}

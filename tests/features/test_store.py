@@ -17,7 +17,7 @@ from hf_zsar.features.store import FeatureStore, Header, StoreError, VideoFile, 
 from hf_zsar.files import append_line
 from hf_zsar.modeling.modeling_zsar import VideoFeatures
 from hf_zsar.processing.video_reading import VideoReadWarning
-from tests.evaluation.toy import colour_pair, write_clip
+from tests.evaluation.toy import color_pair, write_clip
 from tests.videos import write_video
 
 
@@ -100,21 +100,21 @@ def test_a_store_takes_features_of_one_model_and_one_way_of_reading_only(tmp_pat
 
 def test_all_that_a_feature_depends_on_is_in_the_header():
     def of(pair=None, options=None, **others) -> Header:
-        model, processor = pair or colour_pair(["a"])
+        model, processor = pair or color_pair(["a"])
         return feature_header(model, processor, EncodingOptions(options or {}, **others))
 
-    first, processor = of(), colour_pair(["a"])[1]
+    first, processor = of(), color_pair(["a"])[1]
     assert of() == first and of().fingerprint == first.fingerprint
     processor.video_processor.image_mean = [0.1, 0.2, 0.3]
     changed = torch.nn.Parameter(torch.full((1,), 2.0))
-    model = colour_pair(["a"])[0]
+    model = color_pair(["a"])[0]
     model.weight = changed
     others = [
         of(options={"num_frames": 4}),
         of(options={"num_views": 3}),
-        of((colour_pair(["a"])[0], processor)),
-        of((model, colour_pair(["a"])[1])),
-        of((colour_pair(["a"])[0].to(torch.bfloat16), colour_pair(["a"])[1])),
+        of((color_pair(["a"])[0], processor)),
+        of((model, color_pair(["a"])[1])),
+        of((color_pair(["a"])[0].to(torch.bfloat16), color_pair(["a"])[1])),
         of(window=2.0),
         of(window=2.0, stride=1.0),
     ]
@@ -187,7 +187,7 @@ def test_a_tampered_shard_runs_nothing(tmp_path):
     table = pq.read_table(tmp_path / "x")
     about = {"dtypes": {"video_embeds": "load", "frame_embeds": "float32"}}
     pq.write_table(table.replace_schema_metadata({"hf_zsar": json.dumps(about)}), tmp_path / "x")
-    with pytest.raises(ShardError, match="load is no type of numbers"):
+    with pytest.raises(ShardError, match="load is not a type of numbers"):
         read_features(tmp_path / "x")
     with pytest.raises(ShardError, match="nothing"):
         read_rows(tmp_path / "nothing")
@@ -218,7 +218,7 @@ def test_what_is_no_store_is_refused_and_left_as_it_is(tmp_path):
         FeatureStore.open(tmp_path / "none")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(StoreError, match="no store of features"):
+    with pytest.raises(StoreError, match="not a store of features"):
         FeatureStore.open(tmp_path / "mine")
     for call in (check_place, lambda folder: FeatureStore.claim(folder, header())):
         with pytest.raises(StoreError, match="not empty and no store"):
@@ -312,14 +312,14 @@ def test_signatures_notice_a_change_anywhere_that_is_looked_at(tmp_path):
 
 @pytest.fixture
 def clips(tmp_path) -> list[VideoFile]:
-    """Ten clips in the colours of 0, 10, ...; the fourth cannot be read."""
+    """Ten clips in the colors of 0, 10, ...; the fourth cannot be read."""
     paths = [write_clip(tmp_path / "clips" / f"{n}.avi", 10 * n) for n in range(10)]
     paths[3].write_bytes(b"nothing")
     return [VideoFile(str(path), str(path), file_signature(path)) for path in paths]
 
 
 def run(folder, clips, on_batch=None, **options) -> tuple[FeatureStore, dict[str, str]]:
-    model, processor = colour_pair([], on_batch)
+    model, processor = color_pair([], on_batch)
     options = EncodingOptions({}, **{"batch_size": 2, **options})
     store = FeatureStore.claim(folder, feature_header(model, processor, options))
     return store, encode_videos(model, processor, clips, store, options)
@@ -376,7 +376,7 @@ def test_what_was_encoded_before_an_interruption_is_kept_and_not_encoded_again(t
         run(tmp_path / "s", clips, stop_at_the_fourth_batch)
     kept = FeatureStore.open(tmp_path / "s")
     assert len(kept) == 5  # three batches, one of them with the broken clip
-    model, processor = colour_pair([])
+    model, processor = color_pair([])
     store, _ = run(tmp_path / "s", clips)
     assert values(store) == values(run(tmp_path / "whole", clips)[0])
     again = []

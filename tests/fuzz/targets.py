@@ -25,14 +25,14 @@ import yaml
 
 from hf_zsar import METHODS, VideoReadError, ZSARVideoProcessor
 from hf_zsar.cli.common import CommandError, read_labels_file
+from hf_zsar.clips.lists import labeled_files
+from hf_zsar.clips.overlap import read_word_vectors
 from hf_zsar.conversion import SOURCES
 from hf_zsar.conversion.checkpoint_files import ConversionError, read_checkpoint, tensors_of
 from hf_zsar.data import VideoDatasetError
-from hf_zsar.data.overlap import read_word_vectors
-from hf_zsar.data.video_lists import labelled_files
 from hf_zsar.descriptions.sources import read_texts
 from hf_zsar.descriptions.stdd_yaml import import_stdd_yaml
-from hf_zsar.evaluation.manifest import MANIFEST_PROTOCOLS, ManifestError, manifest_protocol
+from hf_zsar.evaluation.manifest import MANIFEST_PROTOCOLS, manifest_protocol
 from hf_zsar.evaluation.records import load_record
 from hf_zsar.features.store import FeatureStore, Header, VideoFile
 from hf_zsar.modeling.label_bank import LabelBank
@@ -94,7 +94,7 @@ def expect(errors: tuple[type[Exception], ...], call: Callable[..., Any], *args:
 def _lists(paths: list[Path]) -> None:
     for path in paths:
         for split in ("train", "test"):
-            expect((VideoDatasetError,), labelled_files, path, None, (split,))
+            expect((VideoDatasetError,), labeled_files, path, None, (split,))
         labels = expect((CommandError,), read_labels_file, str(path))
         assert labels is None or (labels and all(isinstance(label, str) for label in labels))
         expect((ValueError,), read_word_vectors, path)
@@ -125,7 +125,7 @@ def _list_seeds() -> list[bytes]:
 def _manifests(paths: list[Path]) -> None:
     for path in paths:
         for protocol in MANIFEST_PROTOCOLS:
-            expect((ManifestError,), manifest_protocol, path, protocol)
+            expect((VideoDatasetError,), manifest_protocol, path, protocol)
         expect((ValueError,), load_record, path)
 
 

@@ -122,6 +122,47 @@ def test_the_text_of_each_method_is_complete_and_quotes_with_a_source(method: st
     assert not re.search(r"reproduc", card), "no card may claim to reproduce a paper"
 
 
+def statements(method: str) -> set[str]:
+    return set(method_text(method)["statements"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_stated_and_what_is_read_is_numbered_without_gaps_and_stands_in_the_card(method: str) -> None:
+    numbers, card = statements(method), method_card(method)
+    assert {number[0] for number in numbers} == {"S", "R"} and 6 <= len(numbers) <= 14
+    for kind in "SR":
+        own = sorted(int(number[1:]) for number in numbers if number[0] == kind)
+        assert own == list(range(1, len(own) + 1))
+    assert all(f"- **{number}** " in card for number in numbers)
+    assert not re.search(r"<\w", card.split("## What is stated")[1].split("## Limits")[0]), "would be taken for HTML"
+
+
+REFERENCE = re.compile(r"[Cc]ard\s+of\s+([\w-]+)[,:]((?:[^.()`\n]|\n(?!\n))*)")
+
+
+def references(text: str) -> list[tuple[str, str]]:
+    """(name of a method, number of a statement) that comments and docstrings point to."""
+    lines = re.sub(r"\n\s*#\s?", "\n", text)
+    found = REFERENCE.findall(lines)
+    return [(name, number) for name, rest in found for number in re.findall(r"\b[SR]\d+\b", rest)]
+
+
+def test_references_are_found_in_prose_and_across_lines() -> None:
+    text = "(card of STDD, S1 and R2) and (arXiv; card\n# of DA-STI, S3). S9"
+    assert references(text) == [("STDD", "S1"), ("STDD", "R2"), ("DA-STI", "S3")]
+
+
+def test_references_to_the_cards_lead_somewhere() -> None:
+    named = {method_text(method)["name"]: statements(method) for method in METHODS}
+    root, seen = Path(__file__).resolve().parents[2], set()
+    for folder in ("modeling", "processing", "hf_zsar", "tests", "train_scripts"):
+        for path in (path for pattern in ("*.py", "*.yaml") for path in (root / folder).rglob(pattern)):
+            for name, number in references(path.read_text(encoding="utf-8")) if path != Path(__file__) else ():
+                assert number in named[name], f"{path}: card of {name}, {number}"
+                seen.add(name)
+    assert seen >= {"ActionCLIP", "DA-STI", "ResT", "STDD"}
+
+
 def test_metadata_is_what_the_hub_expects(tmp_path: Path) -> None:
     readme = write_card(tmp_path, full_facts())
     data = ModelCard.load(readme).data

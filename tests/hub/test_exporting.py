@@ -1,4 +1,4 @@
-"""An export is complete, checked and appears at once; licences that forbid giving weights on are respected."""
+"""An export is complete, checked and appears at once; licenses that forbid redistribution are respected."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_zsar import METHODS
-from hf_zsar.hub import ExportError, LicenceError, export, push, verification, verify_export
+from hf_zsar.hub import ExportError, LicenseError, export, push, verification, verify_export
 from hf_zsar.hub.exporting import code_digest
-from hf_zsar.hub.licences import check_redistribution, source_licences
+from hf_zsar.hub.licenses import check_redistribution, source_licenses
 from tests.hub.server import LoopbackHub
 from tests.tiny_models import tiny_folder, tiny_model, tiny_processor
 
@@ -114,7 +114,7 @@ def test_only_an_earlier_export_is_replaced_and_only_when_asked_to(draft: Path) 
     precious = draft.parent / "thesis"
     precious.mkdir()
     (precious / "config.json").write_text("{}")
-    with pytest.raises(FileExistsError, match="no earlier export"):
+    with pytest.raises(FileExistsError, match="not an earlier export"):
         export(model, processor, precious, verify=False, overwrite=True)
 
 
@@ -129,31 +129,31 @@ def test_two_code_files_of_one_name_are_refused(tmp_path: Path, monkeypatch: pyt
         export(tiny_model("rest"), processor, tmp_path / "export", verify=False)
 
 
-# ------------------------------------------------------------------------------------------------------- licences
-@pytest.mark.parametrize("licence", ["apache-2.0", "mit", "cc-by-4.0"])
-def test_free_licences_pass(licence: str) -> None:
-    check_redistribution([licence])
+# ------------------------------------------------------------------------------------------------------- licenses
+@pytest.mark.parametrize("license", ["apache-2.0", "mit", "cc-by-4.0"])
+def test_free_licenses_pass(license: str) -> None:
+    check_redistribution([license])
 
 
-@pytest.mark.parametrize("licence", ["none", "unknown", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "research"])
-def test_other_licences_do_not(licence: str) -> None:
-    with pytest.raises(LicenceError, match=licence):
-        check_redistribution(["mit", licence])
+@pytest.mark.parametrize("license", ["none", "unknown", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "research"])
+def test_other_licenses_do_not(license: str) -> None:
+    with pytest.raises(LicenseError, match=license):
+        check_redistribution(["mit", license])
 
 
-def test_the_licence_is_read_from_the_configuration_and_from_the_weights(tmp_path: Path) -> None:
+def test_the_license_is_read_from_the_configuration_and_from_the_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"source_license": "MIT"}))
     save_file({"x": torch.zeros(1)}, tmp_path / "a.safetensors", metadata={"source_license": "cc-by-nc-4.0"})
     save_file({"x": torch.zeros(1)}, tmp_path / "b.safetensors", metadata={"format": "pt"})
-    assert source_licences(tmp_path) == ["cc-by-nc-4.0", "mit"]
+    assert source_licenses(tmp_path) == ["cc-by-nc-4.0", "mit"]
 
 
 def test_restricted_weights_are_pushed_only_when_told(hub: LoopbackHub, waits: list[float]) -> None:
     model = tiny_model("stdd", source_license="none")
     options = {"processor": tiny_processor("stdd"), "verify": False, "endpoint": hub.url, "token": hub.token}
-    with pytest.raises(LicenceError, match="'none'.*allow_restricted"):
+    with pytest.raises(LicenseError, match="'none'.*allow_restricted"):
         push(model, "user/model", **options)
-    assert not hub.log, "the Hub was asked before the licence was"
+    assert not hub.log, "the Hub was asked before the license was"
     push(model, "user/model", allow_restricted=True, **options)
     assert hub.files("user/model")["README.md"].decode().count('"user/model"') == 7, "the snippets name the repository"
     assert json.loads(hub.files("user/model")["config.json"])["source_license"] == "none"

@@ -48,7 +48,7 @@ def test_what_is_pushed_comes_back_and_a_second_push_changes_nothing(
     folder = Path(snapshot_download(REPO, endpoint=hub.url, token=hub.token, cache_dir=cache))
     assert {path: (folder / path).read_bytes() for path in FILES} == FILES
     assert [len(hub.requests("PUT /cdn/")), len(hub.requests("/commit/"))] == [1, 1]
-    assert push(api).oid == commit.oid, "an unchanged tree is no new commit"
+    assert push(api).oid == commit.oid, "an unchanged tree is not a new commit"
     assert [len(hub.requests("PUT /cdn/")), len(hub.requests("POST .*/commit/"))] == [1, 1]
     assert not hub.unknown
 

@@ -71,7 +71,7 @@ def test_fields_of_a_newer_version_are_named_and_the_rest_is_read(method, tmp_pa
     model.save_pretrained(tmp_path)
     file = tmp_path / "config.json"
     stored = json.loads(file.read_text())
-    # A misspelled field in a file, too; what transformers itself has stored in older versions is no news.
+    # A misspelled field in a file, too; what transformers itself has stored in older versions is not news.
     file.write_text(json.dumps({**stored, "fusion_depth": 3, "num_frame": 7, "use_cache": True, "top_p": 1.0}))
     config_class = METHODS[method].config_class
     for load in (config_class.from_pretrained, config_class.from_json_file):

@@ -1,4 +1,4 @@
-"""Analytic properties of DA-STI (specification 6.4), its processor, its loss and its saliency."""
+"""What must hold of DA-STI by its definition, its processor, its loss and its saliency."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_golden_attribute_branch_is_refused(case, tmp_path):
         convert(tmp_path / "attributes.pt", num_frames=4)
     del content["fusion_model_state_dict"]
     torch.save(content, tmp_path / "half.pt")
-    with pytest.raises(ConversionError, match="no checkpoint of the BIKE code"):
+    with pytest.raises(ConversionError, match="not a checkpoint of BIKE"):
         convert(tmp_path / "half.pt", num_frames=4)
 
 

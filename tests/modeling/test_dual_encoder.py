@@ -205,7 +205,7 @@ def test_from_a_folder(method, tmp_path):
 
 
 def test_head_that_starts_fresh_is_the_one_of_an_ordinary_model():
-    """The way past a second backbone changes nothing about how the rest is initialised."""
+    """The way past a second backbone changes nothing about how the rest is initialized."""
     torch.manual_seed(0)
     started = METHODS["actionclip"].model_class.from_clip(tiny_clip(), sim_header="Transf", temporal_layers=2)
     ordinary = tiny_model("actionclip")
@@ -216,7 +216,7 @@ def test_head_that_starts_fresh_is_the_one_of_an_ordinary_model():
             assert weight.std().item() == pytest.approx(other.std().item(), rel=0.2, abs=1e-7), name
 
 
-def test_a_clip_started_from_without_initialisation_keeps_its_weights():
+def test_a_clip_started_from_without_initialization_keeps_its_weights():
     """Weights that transformers does not know to be loaded are not thrown away."""
     from transformers.initialization import no_init_weights
 

@@ -246,8 +246,8 @@ def test_modules_that_an_adapter_replaces_count_while_it_is_active():
         assert model.identity() == base
 
 
-def test_dynamically_quantised_weights_count():
-    def quantised(change=None):
+def test_dynamically_quantized_weights_count():
+    def quantized(change=None):
         model = tiny_model("actionclip")
         if change:
             with torch.no_grad():
@@ -256,17 +256,17 @@ def test_dynamically_quantised_weights_count():
             warnings.simplefilter("ignore")
             return torch.ao.quantization.quantize_dynamic(model, {nn.Linear})
 
-    model = quantised()
+    model = quantized()
     bank = bank_of(model)
     score(model, bank)
-    assert model.identity() == quantised().identity()
+    assert model.identity() == quantized().identity()
     with pytest.raises(ValueError, match="weights or adapters"):
-        score(quantised(change=-1), bank)
+        score(quantized(change=-1), bank)
     with pytest.raises(ValueError, match="weights or adapters"):
         score(model, bank_of(tiny_model("actionclip")))
-    swapped = quantised()
+    swapped = quantized()
     swapped.identity()
-    swapped.backbone.text_layers[0].mlp.fc1 = quantised(change=-1).backbone.text_layers[0].mlp.fc1
+    swapped.backbone.text_layers[0].mlp.fc1 = quantized(change=-1).backbone.text_layers[0].mlp.fc1
     assert swapped.identity() != model.identity()
 
 
@@ -349,11 +349,11 @@ FAULTS = {
     "no labels": dict(header={"labels": None}),
     "no model": dict(header={"model": None}),
     "labels that are numbers": dict(header={"labels": json.dumps([1] * len(LABELS))}),
-    "labels that are no list": dict(header={"labels": json.dumps("a" * len(LABELS))}),
+    "labels that are not list": dict(header={"labels": json.dumps("a" * len(LABELS))}),
     "too few labels": dict(header={"labels": json.dumps(LABELS[1:])}),
-    "labels that are no JSON": dict(header={"labels": "["}),
+    "labels that are not JSON": dict(header={"labels": "["}),
     "a model that is none": dict(header={"model": "zsar_actionclip/x"}),
-    "metadata that is no table": dict(header={"metadata": "[]"}),
+    "metadata that is not a table": dict(header={"metadata": "[]"}),
     "no text embeddings": dict(tensors={"text_embeds": None}),
     "text embeddings of another shape": dict(tensors={"text_embeds": torch.zeros(len(LABELS))}),
     "a tensor without axes": dict(tensors={"prompt_embeds": torch.tensor(1.0)}),

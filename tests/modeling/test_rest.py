@@ -1,4 +1,4 @@
-"""ResT: backbone, passes, losses, prototypes, and that it learns (specification of ResT, 6.3)."""
+"""ResT: backbone, passes, losses, prototypes, and that it learns."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_temporal_convolution_is_the_3d_one_and_so_are_its_gradients(dtype, nu
         ),
     ],
 )
-def test_presets_have_the_size_of_the_specification(preset, tokens, parameters):
+def test_presets_have_the_known_size(preset, tokens, parameters):
     config = ResTConfig(num_seen_classes=664, text_config=BertConfig(), **preset)
     with torch.device("meta"):
         model = ResTModel(config)
@@ -263,6 +263,21 @@ def test_a_seen_candidate_uses_its_own_prototype_and_may_be_held_back():
     model.config.exact_match_uses_seen_prototype = False
     mixed = model.encode_labels(**inputs, labels=labels)
     assert not torch.allclose(mixed["prototypes"][0], model.seen_prototypes[1])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "label", ["RidingABike", "riding_a_bike", "Riding-a-bike", "riding / a bike", " riding  a Bike"]
+)
+def test_a_seen_class_is_known_in_every_spelling_that_makes_its_prompt(label):
+    """Else its offset and its own prototype are lost without a word."""
+    model, *_ = fitted_model(gzsl_offset=0.2)
+    model.config.seen_class_names = ["riding a bike", *model.config.seen_class_names[1:]]
+    tokens = tiny_processor("rest").prepare_labels([label])
+    bank = model.encode_labels(**tokens, labels=[label])
+    assert bank["is_seen"].tolist() == [True]
+    torch.testing.assert_close(bank["prototypes"][0], model.seen_prototypes[0])
+    assert model.encode_labels(**tokens, labels=["riding a horse"])["is_seen"].tolist() == [False]
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Properties of the semantic transfer (specification of ResT, 6.3, 1-8)."""
+"""Properties of the semantic transfer (card of ResT, S3 and R4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks, channel mixing and the block of STDD: the tables of the specification and what must hold for any size."""
+"""Masks, channel mixing and the block of STDD: tables made by the official code, and what must hold for any size."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def mask_settings(draw):
     return draw(st.integers(1, 9)), grid, window, rate
 
 
-def test_mask_table_of_the_specification():
-    """Slots 0..3 of a 2 x 2 window in frames 0..4, specification 2.1."""
+def test_mask_table_of_the_official_code():
+    """Slots 0..3 of a 2 x 2 window in frames 0..4 (card of STDD, S3)."""
     expected = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 0, 1], [1, 1, 0, 0]]).bool()
     assert torch.equal(window_mask(5, (2, 2), 2, 0.5), expected)
 
@@ -107,7 +107,7 @@ def test_random_masks_follow_their_generator_and_differ_between_blocks():
         (2, [[0, 0, 0, 0, 2, 2, 3, 3], [1, 1, 1, 1, 3, 3, 4, 4], [1, 1, 2, 2, 4, 4, 4, 4], [2, 2, 3, 3, 0, 0, 0, 0]]),
     ],
 )
-def test_mixing_table_of_the_specification(scale, table):
+def test_mixing_table_of_the_official_code(scale, table):
     tokens = torch.arange(1.0, 5)[None, :, None, None].expand(1, 4, 1, 8)
     assert torch.equal(mix_channels(tokens, 2, scale)[0, :, 0], torch.tensor(table, dtype=torch.float))
 

@@ -1,4 +1,4 @@
-"""STDD as a whole: the analytic properties of its specification (section 7), masks, matching and distillation."""
+"""STDD as a whole: what must hold of it by its definition, masks, matching and distillation."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ def test_gradient_checkpointing_repeats_the_masks():
 # -- matching ----------------------------------------------------------------------------------------
 
 
-def test_aggregation_table_of_the_specification():
+def test_aggregation_table():
     similarity = torch.tensor([[1.0, 2, 6], [4, 0, 1]])  # two frames, three prompts
     frames, prompts = similarity[None, None], torch.eye(3)[None]
     assert bidirectional_logits(frames, prompts, torch.ones(1, 3).bool()).item() == 4.5

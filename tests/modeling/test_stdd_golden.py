@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from hf_zsar.conversion import stdd as conversion
 from hf_zsar.modeling import modeling_stdd
 from hf_zsar.modeling.configuration_stdd import patch_grid
-from hf_zsar.modeling.modeling_stdd import STDDModel, distillation_loss
+from hf_zsar.modeling.modeling_stdd import STDDModel, distillation_loss, text_tensors
 from hf_zsar.modeling.modeling_zsar import LabelBank, normalize
 from hf_zsar.modeling.space_time_attention import kept_count, kept_patches, window_mask, window_order
 from tests.conftest import GOLDEN_DIR
@@ -58,7 +58,8 @@ def load_model(case: GoldenCase, **overrides: Any) -> STDDModel:
 
 def load_bank(case: GoldenCase) -> LabelBank:
     labels = [f"class {i}" for i in range(case.config["num_classes"])]
-    return conversion.import_text_features(case.path / case.config["files"]["text_features"], labels)
+    features = torch.load(case.path / case.config["files"]["text_features"], weights_only=True).float()
+    return LabelBank(labels, text_tensors(normalize(features), torch.ones(features.shape[:2], dtype=torch.bool)))
 
 
 def videos(case: GoldenCase, num_frames: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The temporal heads: analytic properties, sizes, initialisation and the errors of clips that do not fit."""
+"""The temporal heads: analytic properties, sizes, initialization and the errors of clips that do not fit."""
 
 from __future__ import annotations
 
@@ -101,13 +101,13 @@ def test_lstm_with_no_weights_is_the_mean():
 @torch.no_grad()
 def test_convolution_that_looks_at_one_frame():
     head, x = head_of("Conv_1D"), frames()
-    for tap, neighbour in enumerate((-1, 0, 1)):
+    for tap, neighbor in enumerate((-1, 0, 1)):
         head.conv.weight.zero_()
         head.conv.weight[:, 0, tap] = 1
         moved = torch.zeros_like(x)
         for t in range(FRAMES):
-            if 0 <= t + neighbour < FRAMES:
-                moved[:, t] = x[:, t + neighbour]
+            if 0 <= t + neighbor < FRAMES:
+                moved[:, t] = x[:, t + neighbor]
         assert torch.allclose(head(x), (moved + x).mean(1), atol=1e-6)
 
 
@@ -117,8 +117,8 @@ def test_legacy_layout_of_the_convolution_reads_the_memory_as_it_lies():
     legacy, right = (head_of("Conv_1D", conv1d_legacy_view=flag) for flag in (True, False))
     for head in (legacy, right):
         head.conv.weight.copy_(torch.tensor([0.0, 1.0, 0.0]).expand_as(head.conv.weight))
-    relabelled = x.reshape(2, DIM, FRAMES).transpose(1, 2)
-    assert torch.allclose(legacy(x), (relabelled + x).mean(1), atol=1e-6)
+    relabeled = x.reshape(2, DIM, FRAMES).transpose(1, 2)
+    assert torch.allclose(legacy(x), (relabeled + x).mean(1), atol=1e-6)
     assert (legacy(x) - right(x)).abs().max() > 0.1
 
 
@@ -143,14 +143,14 @@ def test_clips_that_do_not_fit():
         assert head_of(header)(frames(9)).shape == (2, DIM)
 
 
-# -- initialisation ---------------------------------------------------------------------------------------------------
+# -- initialization ---------------------------------------------------------------------------------------------------
 
 
 def bounded_by(weight: torch.Tensor, bound: float) -> bool:
     return 0.9 * bound < weight.abs().max() <= bound
 
 
-def test_initialisation_of_the_transformer():
+def test_initialization_of_the_transformer():
     head = head_of("Transf")
     attention, mlp = head.layers[0].self_attn, head.layers[0].mlp
     for linear in (attention.out_proj, mlp.fc1, mlp.fc2, head.position_embedding):
@@ -161,7 +161,7 @@ def test_initialisation_of_the_transformer():
     assert not any(m.bias.any() for m in head.modules() if isinstance(m, torch.nn.Linear))
 
 
-def test_initialisation_of_the_other_heads():
+def test_initialization_of_the_other_heads():
     assert all(bounded_by(weight, DIM**-0.5) for weight in head_of("LSTM").parameters() if weight.ndim == 2)
     kernel = head_of("Conv_1D").conv.weight[:, 0]
     taps = torch.tensor([DIM // 4, DIM // 2, DIM // 4])
@@ -175,7 +175,7 @@ def test_initialisation_of_the_other_heads():
 
 
 @pytest.mark.parametrize("header", ["Conv_1D", "LSTM", "Transf", "Transf_cls"])
-def test_missing_head_is_initialised_when_loading(header, tmp_path):
+def test_missing_head_is_initialized_when_loading(header, tmp_path):
     """Loading starts without storage, so whatever a checkpoint lacks has to be made."""
     tiny_model("actionclip", sim_header="meanP").save_pretrained(tmp_path)
     loaded = ActionCLIPModel.from_pretrained(tmp_path, sim_header=header)

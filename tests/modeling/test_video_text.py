@@ -104,7 +104,7 @@ def test_scores_are_those_of_the_upstream_classes(kind, folders, loaded):
 @with_processor
 @pytest.mark.parametrize("layout", ["separate files", "one file"])
 def test_frames_of_another_size_become_the_pixels_of_upstream(kind, layout, folders, tmp_path):
-    """Of a strip, up to one grey level, in both layouts of processor files."""
+    """Of a strip, up to one gray level, in both layouts of processor files."""
     folder, upstream = folders[kind], AutoProcessor.from_pretrained(folders[kind])
     if layout == "one file":
         folder = shutil.copytree(folder, tmp_path / kind)

@@ -221,7 +221,7 @@ def run(count: int, seed: int = 0, keep: Path | None = None, sources: Sequence[P
     most_memory, most_seconds, slowest = 0, 0.0, ""
     watched = Watched()
     with tempfile.TemporaryDirectory() as folder:
-        watched.ask(str(write_video(Path(folder) / "first.mp4", 4)))  # imports are no hang
+        watched.ask(str(write_video(Path(folder) / "first.mp4", 4)))  # imports are not hang
         for path in broken_clips(count, seed, Path(folder), sources):
             outcome, memory, seconds = watched.ask(str(path))
             most_memory = max(most_memory, memory)

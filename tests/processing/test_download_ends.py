@@ -225,7 +225,7 @@ BROKEN = {
     "negative size": (CHUNKED + b"-5\r\n", "broke off"),
     "a length in odd digits": (OK + "Content-Length: ²\r\n\r\n".encode("latin-1") + VIDEO, "not a readable video"),
     "negative length": (OK + b"Content-Length: -1\r\n\r\n" + VIDEO, "not a readable video"),
-    "redirect to no URL": (b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n", "no URL|not a valid URL"),
+    "redirect to no URL": (b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n", "not a URL|not a valid URL"),
     "redirect to a NUL": (b"HTTP/1.1 302 Found\r\nLocation: http://a\0b/\r\n\r\n", "not a valid URL"),
     "long header": (OK + b"X: " + b"a" * 70_000 + b"\r\n\r\n", "no connection"),
     "many headers": (OK + b"X: a\r\n" * 200 + b"\r\n", "no connection"),

@@ -141,7 +141,7 @@ def test_golden_stdd_slowfast(golden_dir):
         ("consecutive", (10, 16), [*range(10), 9, 9, 9, 9, 9, 9]),
     ],
 )
-def test_tables_of_the_specs(name, arguments, expected):
+def test_tables_of_the_official_codes(name, arguments, expected):
     assert SAMPLERS[name](*arguments)[0].tolist() == expected
 
 

@@ -1,4 +1,4 @@
-"""Labels and action graphs to the prompts of STDD (specification 2.5)."""
+"""Labels and action graphs to the prompts of STDD (card of STDD, S7)."""
 
 from __future__ import annotations
 

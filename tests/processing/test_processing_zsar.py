@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from transformers import AutoProcessor
 
 from hf_zsar import METHODS, Descriptions, ZSARVideoProcessor
-from hf_zsar.processing.prompts import clean_label, fill_templates, normalize_text
+from hf_zsar.data import available_class_lists, load_class_names
+from hf_zsar.modeling import modeling_rest
+from hf_zsar.processing.prompts import class_key, clean_label, fill_templates, normalize_text
 from tests.tiny_models import LABELS, tiny_folder, tiny_processor
 
 
@@ -41,9 +43,39 @@ def test_clean_label(label, words):
 
 
 @given(st.text())
-def test_cleaning_and_normalising_are_idempotent(text):
+def test_cleaning_and_normalizing_are_idempotent(text):
     assert clean_label(clean_label(text)) == clean_label(text)
     assert normalize_text(normalize_text(text)) == normalize_text(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("RidingABike", "riding a bike"),
+        ("riding_a-bike", "Riding  a bike"),
+        ("rock &amp; roll", "Rock & Roll"),
+        ("massaging person’s head", "massaging person's head"),
+        ("ＴＡＩ ＣＨＩ", "tai chi"),
+        ("STRASSE kehren", "straße kehren"),
+    ],
+)
+def test_spellings_of_a_class_meet(one, other):
+    assert class_key(one) == class_key(other) == modeling_rest.class_key(one)
+
+
+@pytest.mark.parametrize(("one", "other"), [("C", "C++"), ("कि", "का"), ("kick", "kick ball"), ("走る", "走れ")])
+def test_different_classes_stay_apart(one, other):
+    assert class_key(one) != class_key(other)
+
+
+@pytest.mark.parametrize("name", available_class_lists())
+def test_class_names_keep_their_key_when_they_become_words_and_none_meet(name):
+    """What makes the same prompt is the same class; no two classes of the field's data sets are taken for one."""
+    names = list(dict.fromkeys(load_class_names(name)))  # ImageNet has two cranes
+    keys = [class_key(each) for each in names]
+    assert [class_key(clean_label(each)) for each in names] == keys
+    assert [modeling_rest.class_key(each) for each in names] == keys
+    assert len(set(keys)) == len(keys)
 
 
 def test_templates_need_one_place_for_the_label():

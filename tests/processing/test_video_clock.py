@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hf_zsar.processing import video_timeline
 from hf_zsar.processing.video_clock import Clock
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
+from hf_zsar.processing.video_reader_streams import IteratorReader
 from hf_zsar.processing.video_reading import VideoReader, VideoReadError, open_video
-from hf_zsar.processing.video_streams import IteratorReader
 from tests.processing.conftest import X265
 from tests.processing.test_video_sources import BareFile
 from tests.videos import frame_number, write_video

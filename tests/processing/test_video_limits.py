@@ -79,7 +79,7 @@ def test_pixels_that_are_not_square_make_no_monster(tmp_path):
 
 
 def size_changes(folder: Path, height: int, width: int) -> Path:
-    """A video whose second picture is larger; a tiny one of one grey takes any size."""
+    """A video whose second picture is larger; a tiny one of one gray takes any size."""
     path = folder / "grows.mkv"
     with av.open(str(path), "w") as output:
         stream = output.add_stream("mjpeg", rate=25)

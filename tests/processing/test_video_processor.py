@@ -170,8 +170,8 @@ def test_sampling_options(processor, synthetic):
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi"])
 @pytest.mark.parametrize("count", [16, 48, 80])
-def test_a_centre_between_two_frames_is_the_same_frame_in_every_container(tmp_path, suffix, count):
-    """With 8 of 16 * k frames every segment centre falls on the start of a frame; containers round that time."""
+def test_a_center_between_two_frames_is_the_same_frame_in_every_container(tmp_path, suffix, count):
+    """With 8 of 16 * k frames every segment center falls on the start of a frame; containers round that time."""
     from fractions import Fraction
 
     path = write_video(tmp_path / f"clip.{suffix}", count, fps=Fraction(30000, 1001))

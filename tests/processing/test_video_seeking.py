@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_zsar.processing import video_decoding, video_seeking, video_timeline
-from hf_zsar.processing.video_decoding import MediaFile
-from hf_zsar.processing.video_nal import exact_recovery_point, has_length_prefixes, opens_decoding, well_formed
+from hf_zsar.processing import video_container, video_seeking, video_timeline
+from hf_zsar.processing.video_container import MediaFile
+from hf_zsar.processing.video_packets import exact_recovery_point, has_length_prefixes, opens_decoding, well_formed
 from hf_zsar.processing.video_reading import open_video
-from hf_zsar.processing.video_seeking import PlanFailed, SparseDecoder, frames_at, split_targets
+from hf_zsar.processing.video_seeking import NotExact, SparseDecoder, frames_at, split_targets
 from hf_zsar.processing.video_sources import media_source
 from tests.videos import frame_number, repeat_video
 
@@ -153,7 +153,7 @@ def planned(media, targets, opens=lambda media, packet: packet.is_keyframe):
     ],
 )
 def test_whatever_is_not_as_expected_ends_the_plan(media, reason):
-    with pytest.raises(PlanFailed, match=reason):
+    with pytest.raises(NotExact, match=reason):
         planned(media, [2])
 
 
@@ -259,8 +259,8 @@ def test_frame_threads_are_drained_after_every_read(synthetic, monkeypatch):
         return plain(self, packet)
 
     monkeypatch.setattr(MediaFile, "decode", watched)
-    drain = video_decoding.drain
-    monkeypatch.setattr(video_decoding, "drain", lambda codec: (drained.append(codec), drain(codec)))
+    drain = video_container.drain
+    monkeypatch.setattr(video_container, "drain", lambda codec: (drained.append(codec), drain(codec)))
     with open_video(synthetic("one_gop.mp4"), thread_count=2) as reader:
         for number in range(3):
             reader.read_at([0.5 + number / 10])

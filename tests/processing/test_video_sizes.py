@@ -11,8 +11,8 @@ import av
 import numpy as np
 import pytest
 
-from hf_zsar.processing.video_clips import copy_picture
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
+from hf_zsar.processing.video_reader import copy_picture
 from hf_zsar.processing.video_reading import VideoReadError, VideoReadWarning, open_video
 from tests.processing.test_video_sources import BareFile
 from tests.videos import frame_number, frame_picture, write_video

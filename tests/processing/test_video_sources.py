@@ -104,7 +104,7 @@ def test_decoded_forms(form):
         assert [frame_number(p) for _, p in reader.iter_frames()] == [frame_number(p) for p in frames]
 
 
-def test_grey_and_palette_pictures_become_rgb():
+def test_gray_and_palette_pictures_become_rgb():
     pictures = [Image.new(mode, (6, 4), 1) for mode in ("L", "P", "RGBA", "1", "CMYK")]
     with open_video(pictures) as reader:
         assert tuple(reader.read_at([0.0]).frames.shape) == (1, 4, 6, 3)

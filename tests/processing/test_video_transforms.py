@@ -1,4 +1,4 @@
-"""Resizing, cropping and normalising: Pillow's and transformers' results, official offsets."""
+"""Resizing, cropping and normalizing: Pillow's and transformers' results, official offsets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def natural_frames(height: int, width: int, count: int = 2) -> torch.Tensor:
 
 
 def with_pillow(frames: torch.Tensor, resample: str) -> torch.Tensor:
-    """The CLIP recipe of the official code, picture by picture: short side 256, centre 224, normalise."""
+    """The CLIP recipe of the official code, picture by picture: short side 256, center 224, normalize."""
     pixels = []
     for frame in frames:
         picture = Image.fromarray(frame.numpy())
@@ -45,8 +45,8 @@ def test_pixel_values_are_those_of_pillow(shape, resample):
     ours = ZSARVideoProcessor(resample=resample)(frames, do_sample_frames=False)["pixel_values_videos"][0]
     assert ours.shape == (2, 3, 224, 224) and ours.dtype == torch.float32 and ours.is_contiguous()
     difference = (ours - with_pillow(frames, resample)).abs()
-    one_grey_level = 1 / 255 / min(CLIP_STD)
-    assert difference.max() < 1.001 * one_grey_level and difference.mean() < 1e-3
+    one_gray_level = 1 / 255 / min(CLIP_STD)
+    assert difference.max() < 1.001 * one_gray_level and difference.mean() < 1e-3
 
 
 @given(height=st.integers(1, 3000), width=st.integers(1, 3000), short=st.integers(1, 600))
@@ -66,7 +66,7 @@ def test_target_size_as_torchvision():
 
 
 def test_without_antialiasing_the_arithmetic_is_float():
-    """The STDD and E2E recipes: bilinear, align_corners=False, no antialiasing, not rounded to grey levels."""
+    """The STDD and E2E recipes: bilinear, align_corners=False, no antialiasing, not rounded to gray levels."""
     frames = channels_first(natural_frames(120, 200))
     ours = resize(frames, {"shortest_edge": 64}, "bilinear", antialias=False)
     official = torch.nn.functional.interpolate(frames.float() / 255, (64, 106), mode="bilinear", align_corners=False)
@@ -76,7 +76,7 @@ def test_without_antialiasing_the_arithmetic_is_float():
     assert (ours - smooth).abs().max() > 10, "antialiasing makes a difference"
 
 
-def test_stdd_normalises_before_resizing_which_is_the_same():
+def test_stdd_normalizes_before_resizing_which_is_the_same():
     frames = channels_first(natural_frames(120, 200))
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (CLIP_MEAN, CLIP_STD))
     official = torch.nn.functional.interpolate(
@@ -94,7 +94,7 @@ def channels_last(frames: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("rounding", "left"), [("round", 58), ("floor", 58), ("ceil", 59)])
-def test_half_pixels_of_the_centre_crop(rounding, left):
+def test_half_pixels_of_the_center_crop(rounding, left):
     assert crop_offsets(256, 341, (224, 224), rounding=rounding) == [(16, left)]
     assert (
         crop_offsets(256, 455, (224, 224), rounding=rounding)[0][1]
@@ -119,7 +119,7 @@ def test_small_pictures_are_padded_with_black():
     assert (crops[0, 0, :, 0] == 0).all() and (crops[0, 0, :, 6] == 0).all() and (crops[0, 0, :, 1:6] == 200).all()
 
 
-def test_normalising_is_the_formula():
+def test_normalizing_is_the_formula():
     frames = torch.randint(0, 256, (2, 4, 3, 5, 6), dtype=torch.uint8)
     expected = (frames.double() / 255 - torch.tensor(CLIP_MEAN).view(3, 1, 1)) / torch.tensor(CLIP_STD).view(3, 1, 1)
     assert torch.allclose(normalize(frames, 1 / 255, CLIP_MEAN, CLIP_STD).double(), expected, atol=1e-6)

@@ -53,14 +53,14 @@ def test_sampling_order_of_endless_windows_is_lazy():
 
 @pytest.mark.parametrize("name", ["h264.mp4", "h264.ts", "mpeg4_b.avi", "vp9.webm", "variable_rate.mp4"])
 @pytest.mark.parametrize(("window", "stride"), [(0.5, None), (0.75, 0.25), (0.4, 0.9), (5.0, None)])
-def test_windows_hold_the_frames_at_their_segment_centres(synthetic, name, window, stride):
+def test_windows_hold_the_frames_at_their_segment_centers(synthetic, name, window, stride):
     with open_video(synthetic(name)) as reader:
         windows = list(reader.windows(window, stride, num_frames=4))
         bounds = list(window_bounds(window, stride or window, reader.duration))
         assert [(each.start, each.end) for each in windows] == bounds
         for each in windows:
-            centres = each.start + (np.arange(4) + 0.5) * (each.end - each.start) / 4
-            expected = reader.read_at(centres + reader.clock_tick)
+            centers = each.start + (np.arange(4) + 0.5) * (each.end - each.start) / 4
+            expected = reader.read_at(centers + reader.clock_tick)
             assert each.clip.indices == expected.indices
             assert (each.clip.frames == expected.frames).all()
 

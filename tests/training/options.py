@@ -427,7 +427,7 @@ def best_model(bench: Bench) -> None:
         assert metrics["eval_loss"] == pytest.approx(logged["eval_loss"], abs=1e-5)
 
 
-# -- optimisation -----------------------------------------------------------------------------------------------------
+# -- optimization -----------------------------------------------------------------------------------------------------
 
 
 @option("`gradient_accumulation_steps`")

@@ -86,7 +86,7 @@ def test_short_side_is_drawn_from_its_range():
     assert all(0.45 < slope < 1.05 for slope in slopes)
 
 
-def test_centre_crop_without_resizing_is_exact():
+def test_center_crop_without_resizing_is_exact():
     frames = clip(40, 56)
     result = ClipAugmentation(size=40, cropping="center", short_side=(40, 40), flip=0.0)(
         frames, np.random.default_rng(0)
@@ -105,10 +105,10 @@ def test_flip_mirrors_as_often_as_it_should():
     assert torch.equal(ClipAugmentation(**base, flip=1.0)(frames, np.random.default_rng(0)), plain.flip(-1))
 
 
-def test_colours():
+def test_colors():
     base = ClipAugmentation(size=40, cropping="center", short_side=(40, 40), flip=0.0)
-    grey = dataclasses.replace(base, grayscale=1.0)(clip(40, 40), np.random.default_rng(0))
-    assert torch.equal(grey[:, 0], grey[:, 1]) and torch.equal(grey[:, 0], grey[:, 2])
+    gray = dataclasses.replace(base, grayscale=1.0)(clip(40, 40), np.random.default_rng(0))
+    assert torch.equal(gray[:, 0], gray[:, 1]) and torch.equal(gray[:, 0], gray[:, 2])
     none = dataclasses.replace(base, jitter=1.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
     difference = (
         none(clip(40, 40), np.random.default_rng(0)).int() - base(clip(40, 40), np.random.default_rng(0)).int()
@@ -120,14 +120,14 @@ def test_colours():
     assert len(values) > 20 and min(values) >= 50 and max(values) <= 150
 
 
-def test_hue_turns_red_to_green_and_leaves_greys():
+def test_hue_turns_red_to_green_and_leaves_grays():
     red = torch.tensor([255.0, 0, 0]).view(1, 3, 1, 1)
     torch.testing.assert_close(
         rotate_hue(red, 2 * np.pi / 3).flatten(), torch.tensor([0.0, 255, 0]), atol=1e-3, rtol=0
     )
-    grey = torch.full((1, 3, 2, 2), 77.0)
-    torch.testing.assert_close(rotate_hue(grey, 1.0), grey)
-    assert luma(grey).flatten().tolist() == pytest.approx([77.0] * 4)
+    gray = torch.full((1, 3, 2, 2), 77.0)
+    torch.testing.assert_close(rotate_hue(gray, 1.0), gray)
+    assert luma(gray).flatten().tolist() == pytest.approx([77.0] * 4)
 
 
 @pytest.mark.parametrize(

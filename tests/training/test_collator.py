@@ -1,4 +1,4 @@
-"""The collator: what a batch holds, and that nothing in it depends on workers, order or neighbours."""
+"""The collator: what a batch holds, and that nothing in it depends on workers, order or neighbors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
 from hf_zsar import LabelWarning
-from hf_zsar.data.video_datasets import load_video_dataset
+from hf_zsar.clips.datasets import load_video_dataset
 from hf_zsar.processing.limits import set_limits
-from hf_zsar.processing.video_decoding import default_threads
+from hf_zsar.processing.video_container import default_threads
 from hf_zsar.processing.video_reading import VideoReadError
 from hf_zsar.training.augmentation import ClipAugmentation
 from hf_zsar.training.candidates import with_candidates
@@ -40,9 +40,9 @@ def collator_of(method="actionclip", **options):
     return VideoTextCollator(tiny_processor(method), NAMES, **{"augmentation": AUGMENTATION, "seed": 3, **options})
 
 
-def jpeg(colour, size=(40, 30)):
+def jpeg(color, size=(40, 30)):
     data = io.BytesIO()
-    Image.new("RGB", size, colour).save(data, "JPEG", quality=95)
+    Image.new("RGB", size, color).save(data, "JPEG", quality=95)
     return data.getvalue()
 
 
@@ -134,7 +134,7 @@ def test_distinct_text_holds_each_class_once_and_all_holds_all(dataset):
     assert candidates.label_ids.tolist() == [0, 1, 2, 3] == list(range(len(candidates.text["prompt_index"])))
 
 
-def test_each_distinct_prompt_is_tokenised_once(dataset):
+def test_each_distinct_prompt_is_tokenized_once(dataset):
     rows = [dataset[0]] * 5
     assert len(collator_of("rest", text="per_sample")(rows)["candidates"].text["input_ids"]) == 1
 
@@ -286,7 +286,7 @@ def test_examples_may_bring_cached_frames():
 
 def test_broken_videos_raise_or_are_named_and_skipped(dataset, tmp_path, caplog):
     broken = tmp_path / "broken.mp4"
-    broken.write_bytes(b"this is no video")
+    broken.write_bytes(b"this is not a video")
     rows = [dataset[0], {"video": str(broken), "label": 2, "index": 77}, dataset[5]]
     with pytest.raises(VideoReadError, match=r"broken\.mp4"):
         collator_of()(rows)

@@ -1,4 +1,4 @@
-"""Every method learns: rendered clips whose colour and motion spell their label, some pairs never seen (slow).
+"""Every method learns: rendered clips whose color and motion spell their label, some pairs never seen (slow).
 
 Minutes of one core from random weights, so tiny models; chance is 1/16 among the seen pairs and 1/8 among the others.
 """
@@ -16,7 +16,7 @@ from transformers import AutoModel, BertTokenizer, PreTrainedModel, ProcessorMix
 
 from hf_zsar import METHODS
 from hf_zsar.training import VideoTextCollator, class_accuracy, fit_prototypes, with_candidates
-from tests.rendered import COLOURS, HELD_OUT, LABELS, MOTIONS, SEEN, rendered_clip, rendered_videos
+from tests.rendered import COLORS, HELD_OUT, LABELS, MOTIONS, SEEN, rendered_clip, rendered_videos
 from tests.tiny_models import IMAGE_SIZE, tiny_bert_config, tiny_bert_tokenizer, tiny_model, tiny_processor
 
 
@@ -40,7 +40,7 @@ class Recipe:
 
 def word_tokenizer() -> BertTokenizer:
     """With the words of the rendered labels whole, as BERT's own vocabulary has them."""
-    words = dict.fromkeys([*tiny_bert_tokenizer().get_vocab(), *COLOURS, *MOTIONS])
+    words = dict.fromkeys([*tiny_bert_tokenizer().get_vocab(), *COLORS, *MOTIONS])
     return BertTokenizer(vocab={word: i for i, word in enumerate(words)}, model_max_length=32)
 
 

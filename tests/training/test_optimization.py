@@ -1,4 +1,4 @@
-"""Parameter groups, freezing and the schedule, as the specifications of the methods say."""
+"""Parameter groups, freezing and the schedule, as the cards of the methods say."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from hf_zsar.data.video_datasets import load_video_dataset
+from hf_zsar.clips.datasets import load_video_dataset
 from hf_zsar.training.prototypes import fit_prototypes
 from tests.tiny_models import tiny_model, tiny_processor
 

@@ -19,7 +19,7 @@ from transformers import AutoModel, AutoProcessor, Trainer, TrainingArguments
 
 from hf_zsar import METHODS
 from hf_zsar.cli import main
-from hf_zsar.data.video_datasets import load_video_dataset
+from hf_zsar.clips.datasets import load_video_dataset
 from hf_zsar.processing.text_files import TextFileError
 from hf_zsar.processing.video_reading import VideoReadError
 from hf_zsar.training import ZSARTrainer, train

@@ -148,7 +148,7 @@ def test_rows_for_training_and_for_evaluation_are_not_confused(bench):
     collator = VideoTextCollator.for_model(bench.new_model(), bench.processor, bench.names)
     plain = bench.trainer(data_collator=collator, eval_dataset=bench.dataset, remove_unused_columns=False)
     with pytest.raises(ValueError, match="evaluation mode"):
-        plain.evaluate()  # columns of in-batch logits are no classes
+        plain.evaluate()  # columns of in-batch logits are not classes
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------
@@ -190,15 +190,15 @@ def test_a_class_head_is_trained_on_its_own_classes(rendered, tmp_path):
         ([{"clip": "a.mp4", "label": 0}], ["a"], "'clip', 'label'.*for the video"),
         ([{"video": "a.mp4", "class": 0}], ["a"], "'class', 'video'.*for the label"),
         ([{"video": "a.mp4", "label": 0}], None, "does not say its classes"),
-        ([{"video": "a.mp4", "label": 3}], ["a", "b"], "label 3 is no class id: there are 2"),
-        ([{"video": "a.mp4", "label": -1}], ["a", "b"], "label -1 is no class id"),
+        ([{"video": "a.mp4", "label": 3}], ["a", "b"], "label 3 is not a class id: there are 2"),
+        ([{"video": "a.mp4", "label": -1}], ["a", "b"], "label -1 is not a class id"),
         ([{"video": "a.mp4", "label": 0.5}], ["a", "b"], "0.5 is neither"),
         ([{"video": "a.mp4", "label": "c"}], ["a", "b"], r"'c'.*\['a', 'b'\]"),
         ([{"video": "a.mp4", "label": "a"}], ["a", "b", "a"], "more than once"),
         ([{"video": "a.mp4", "label": "a"}], "a", "list of class names"),
         ({"train": [], "test": []}, ["a"], "several data sets"),
     ],
-    ids=["video", "label", "names", "id", "unlabelled", "half", "name", "twice", "string", "splits"],
+    ids=["video", "label", "names", "id", "unlabeled", "half", "name", "twice", "string", "splits"],
 )
 def test_what_is_wrong_with_a_data_set_is_said_before_training(rows, names, words):
     with pytest.raises(VideoDatasetError, match=words):

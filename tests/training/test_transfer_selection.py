@@ -12,8 +12,8 @@ from hf_zsar.training.transfer_selection import select_transfer
 def related_classes(count=60, noise=0.3):
     """Prototypes are a fixed linear map of the texts, and some noise: related texts have related prototypes."""
     generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(6, 16, generator=generator)
-    texts = centres[torch.arange(count) % 6] + 0.8 * torch.randn(count, 16, generator=generator)
+    centers = torch.randn(6, 16, generator=generator)
+    texts = centers[torch.arange(count) % 6] + 0.8 * torch.randn(count, 16, generator=generator)
     prototypes = texts @ torch.randn(16, 12, generator=generator)
     return normalize(prototypes + noise * torch.randn(count, 12, generator=generator)), normalize(texts)
 

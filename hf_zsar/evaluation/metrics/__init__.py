@@ -1,7 +1,7 @@
 """Metrics as `evaluate` modules that load offline, from this package.
 
 `load_metric("zsar_accuracy")` is the short way; `evaluate.load(metric_path("zsar_accuracy"))` the library's own. The
-arithmetic is in `functions.py`, which needs numpy alone.
+arithmetic is in `functions.py`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,6 @@ _CLASSES = {
     "zsar_localization": "ZSARLocalization",
     "zsar_multilabel": "ZSARMultilabel",
 }
-
-
-def metric_names() -> list[str]:
-    """Names that `load_metric` and `metric_path` take."""
-    return list(_CLASSES)
 
 
 def _check(name: str) -> str:
@@ -52,4 +47,4 @@ def load_metric(name: str, **options: Any) -> evaluate.Metric:
     return getattr(module, _CLASSES[name])(**options)
 
 
-__all__ = ["load_metric", "metric_names", "metric_path"]
+__all__ = ["load_metric", "metric_path"]

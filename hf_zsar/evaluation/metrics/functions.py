@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -142,7 +141,7 @@ def clip_weights(targets: np.ndarray, members: np.ndarray, per_class: bool) -> n
 def stacking_curve(
     scores: npt.ArrayLike, targets: npt.ArrayLike, seen: npt.ArrayLike, per_class: bool = True
 ) -> StackingCurve:
-    """The exact calibrated stacking curve: one point between any two neighbouring gammas that change an answer.
+    """The exact calibrated stacking curve: one point between any two neighboring gammas that change an answer.
 
     Args:
         scores: `[n, K]` over seen and unseen candidates, on one scale (probabilities).
@@ -187,12 +186,10 @@ def average_precision(scores: npt.ArrayLike, truth: npt.ArrayLike) -> float:
     values, positive = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=bool)
     if not positive.any():
         return math.nan
-    order = np.argsort(-values, kind="stable")
-    values, positive = values[order], positive[order]
-    last_of_tie = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)
-    found = np.cumsum(positive)[last_of_tie]
-    precision = found / (last_of_tie + 1)
-    return float((np.diff(found, prepend=0) * precision).sum() / positive.sum())
+    from sklearn.metrics import average_precision_score
+
+    _, places = np.unique(values, return_inverse=True)  # the order is all that counts, and infinite ones have a place
+    return float(average_precision_score(positive, places))
 
 
 def mean_average_precision(scores: npt.ArrayLike, truth: npt.ArrayLike) -> tuple[float, np.ndarray]:
@@ -213,11 +210,10 @@ def wilson_interval(hits: int, total: int, confidence: float = 0.95) -> tuple[fl
     """Wilson score interval of a share of independent trials; (0, 1) for no trial."""
     if total == 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share, scale = hits / total, 1 + z * z / total
-    centre = (share + z * z / (2 * total)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    from scipy.stats import binomtest
+
+    low, high = binomtest(hits, total).proportion_ci(confidence, method="wilson")
+    return float(low), float(high)
 
 
 def bootstrap_interval(

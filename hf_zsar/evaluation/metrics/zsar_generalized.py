@@ -1,4 +1,4 @@
-"""`evaluate` module: generalised zero-shot accuracy (seen, unseen, harmonic mean) and calibrated stacking."""
+"""`evaluate` module: generalized zero-shot accuracy (seen, unseen, harmonic mean) and calibrated stacking."""
 
 from __future__ import annotations
 

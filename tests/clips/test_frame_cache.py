@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from hf_zsar.cli import main
-from hf_zsar.data import frame_cache
-from hf_zsar.data.frame_cache import build_frame_cache
-from hf_zsar.data.video_datasets import VideoDatasetError, load_video_dataset, with_classes
+from hf_zsar.clips import frame_cache
+from hf_zsar.clips.datasets import VideoDatasetError, load_video_dataset, with_classes
+from hf_zsar.clips.frame_cache import build_frame_cache
 from hf_zsar.processing.video_reading import VideoReadError
 from hf_zsar.training.collator import VideoTextCollator
 from tests.tiny_models import tiny_processor
@@ -37,7 +37,7 @@ def pictures(row):
     return [np.asarray(Image.open(io.BytesIO(data))) for data in row["frames"]]
 
 
-def test_candidates_are_the_centres_of_equal_segments(videos, tmp_path):
+def test_candidates_are_the_centers_of_equal_segments(videos, tmp_path):
     dataset = load_video_dataset(videos)
     assert build_frame_cache(dataset, tmp_path / "cache", num_frames=6, short_side=64, shard_size=2) == []
     cached = load_video_dataset(tmp_path / "cache")
@@ -134,7 +134,7 @@ def test_broken_videos_and_the_command(videos, tmp_path, capsys):
 
 SLOW = """
 import time
-from hf_zsar.data import frame_cache
+from hf_zsar.clips import frame_cache
 
 def slow(*_):
     time.sleep(60)

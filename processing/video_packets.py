@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import av
 
-from .video_decoding import MediaFile
+from .video_container import MediaFile
 
 
 # Enough of a unit to see its kind and a recovery point message.

@@ -1,4 +1,4 @@
-"""Labelled videos from every layout: what is found, what is missing, what is refused."""
+"""Labeled videos from every layout: what is found, what is missing, what is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader
 
-from hf_zsar.data.video_datasets import VideoDatasetError, few_shot, load_video_dataset, with_classes
+from hf_zsar.clips.datasets import VideoDatasetError, few_shot, load_video_dataset, with_classes
 
 
 datasets.disable_progress_bars()

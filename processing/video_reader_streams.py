@@ -10,11 +10,11 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from .video_clips import FLOAT_SLACK, Shown, VideoClip, VideoInfo, VideoReader
 from .video_clock import Clock
-from .video_decoding import MediaFile
+from .video_container import MediaFile
 from .video_download import spool
-from .video_files import FileReader, MediaReader, open_file
+from .video_reader import FLOAT_SLACK, TimedFrame, VideoClip, VideoInfo, VideoReader
+from .video_reader_files import FileReader, MediaReader, open_file
 from .video_seeking import Timed, sequential_at
 from .video_sources import MediaSource, VideoReadError, VideoReadWarning, as_frames
 from .video_timeline import JOIN_MARKS, Timeline
@@ -145,15 +145,15 @@ class LiveReader(MediaReader):
         elif self._media.format in JOIN_MARKS and taken - read > taken / 10 + 2048:
             self._media.remark(f"the last {taken - read:,} of {taken:,} bytes are not looked at")
 
-    def _ending(self) -> tuple[float, Shown]:
+    def _ending(self) -> tuple[float, TimedFrame]:
         return self.duration, next(self._shown([self._last] if self._last else []))
 
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
-        for time, _, picture in self._shown(self._frames()):
-            yield time, torch.from_numpy(np.ascontiguousarray(picture))
+        for frame in self._shown(self._frames()):
+            yield frame.seconds, torch.from_numpy(np.ascontiguousarray(frame.pixels))
         self._warn()
 
-    def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
+    def _frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
         # The first frame sets the clock, and `sequential_at` takes it before the first target.
         targets = (self._tick(time + self.clock_tick) for time in times)
         yield from self._shown(sequential_at(self._frames(), targets, last_length=self._media.frame_step))
@@ -170,8 +170,8 @@ class IteratorReader(VideoReader):
         self._declared = fps
         self._end = 0.0
         self._shape = (0, 0)
-        self._last: Shown | None = None
-        self._told = False
+        self._last: TimedFrame | None = None
+        self._warned = False
 
     @property
     def info(self) -> VideoInfo:
@@ -200,29 +200,30 @@ class IteratorReader(VideoReader):
             ticks, _ = clock.place(round(time * MICROSECOND), None, length, True)
             start = ticks if start is None else start
             seconds = (ticks - start) / MICROSECOND
-            if clock.jumps and not self._told:
-                self._told = True
+            if clock.jumps and not self._warned:
+                self._warned = True
                 what = "the clock starts anew or jumps; the parts are shown one after the other"
                 warnings.warn(f"{self.name}: {what}.", VideoReadWarning, stacklevel=2)
             self._shape = (frames.shape[1], frames.shape[2])
             self._end = seconds + 1 / self._rate
             yield seconds, frames[0]
 
-    def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
-        frames = ((time, number, picture.numpy()) for number, (time, picture) in enumerate(self.iter_frames()))
+    def _frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
+        numbered = enumerate(self.iter_frames())
+        frames = (TimedFrame(time, number, picture.numpy()) for number, (time, picture) in numbered)
         self._last = next(frames, None)
         if self._last is None:
             raise VideoReadError(f"{self.name}: no frames.")
         ahead = next(frames, None)
         for time in times:
-            while ahead is not None and ahead[0] <= time + FLOAT_SLACK:
+            while ahead is not None and ahead.seconds <= time + FLOAT_SLACK:
                 self._last, ahead = ahead, next(frames, None)
             if ahead is None and time >= self._end:
                 return
             yield self._last
 
-    def _ending(self) -> tuple[float, Shown]:
-        return self._end, cast(Shown, self._last)  # a window is open
+    def _ending(self) -> tuple[float, TimedFrame]:
+        return self._end, cast(TimedFrame, self._last)  # a window is open
 
 
 __all__ = ["IteratorReader", "LiveReader", "StreamReader"]

@@ -1,7 +1,7 @@
-"""May these weights be given on? The licence of what they were made from decides, and it travels with them.
+"""May these weights be redistributed? The license of what they were made from decides, and it travels with them.
 
-A converter notes the licence of its source as `source_license` in `config.json` (a Hub licence id, or "none" where the
-source has no licence). Weights without the field are the user's own, and nothing is asked.
+A converter notes the license of its source as `source_license` in `config.json` (a Hub license id, or "none" where the
+source has no license). Weights without the field are the user's own, and nothing is asked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hf_zsar.processing.text_files import read_json
 
 FIELD = "source_license"
 
-# Hub ids of licences that let anybody give the weights on, for any use.
+# Hub ids of licenses that let anybody redistribute the weights, for any use.
 FREE = frozenset(
     "afl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 cc-by-2.0 cc-by-3.0 "
     "cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 epl-2.0 "
@@ -23,11 +23,11 @@ FREE = frozenset(
 )
 
 
-class LicenceError(RuntimeError):
-    """Weights whose source licence does not allow to give them on."""
+class LicenseError(RuntimeError):
+    """Weights whose source license does not allow redistribution."""
 
 
-def source_licences(folder: Path) -> list[str]:
+def source_licenses(folder: Path) -> list[str]:
     """Every `source_license` noted in a model folder: in `config.json` and in the header of each safetensors file."""
     notes: list[object] = []
     config = folder / "config.json"
@@ -43,16 +43,16 @@ def source_licences(folder: Path) -> list[str]:
     return sorted({str(note).strip().lower() for note in notes if note})
 
 
-def check_redistribution(licences: Iterable[str]) -> None:
-    """Refuse licences that do not clearly allow redistribution.
+def check_redistribution(licenses: Iterable[str]) -> None:
+    """Refuse licenses that do not clearly allow redistribution.
 
     Raises:
-        LicenceError: one of them is not on the list of free licences. "none" and "unknown" are not: without a licence
-            nobody but the author may give the weights on.
+        LicenseError: one of them is not on the list of free licenses. "none" and "unknown" are not: without a license
+            only the author may redistribute the weights.
     """
-    refused = [licence for licence in licences if licence not in FREE]
+    refused = [license for license in licenses if license not in FREE]
     if refused:
-        raise LicenceError(
-            f"These weights come from a source under {', '.join(map(repr, refused))}, which does not let everybody "
-            "give them on. If you hold the right to, say so: allow_restricted=True (hf-zsar push --allow-restricted)."
+        raise LicenseError(
+            f"These weights come from a source under {', '.join(map(repr, refused))}, which does not allow "
+            "redistribution. If you hold the right, say so: allow_restricted=True (hf-zsar push --allow-restricted)."
         )

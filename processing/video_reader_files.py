@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from .limits import limits
-from .video_clips import FLOAT_SLACK, Shown, VideoClip, VideoInfo, VideoReader, copy_picture
-from .video_decoding import MediaFile, orientation
-from .video_seeking import PlanFailed, Timed, frames_at, key_frames_near, split_key_targets, split_targets
+from .video_container import MediaFile, orientation
+from .video_reader import FLOAT_SLACK, TimedFrame, VideoClip, VideoInfo, VideoReader, copy_picture
+from .video_seeking import NotExact, Timed, frames_at, key_frames_near, split_key_targets, split_targets
 from .video_sources import MediaSource, VideoReadError, VideoReadWarning, check_clip
 from .video_timeline import Timeline, read_through, read_timeline
 
@@ -27,7 +27,7 @@ class MediaReader(VideoReader):
         self.name = media.name
         self._media = media
         self._as_stored = as_stored
-        self._told: set[str] = set()
+        self._said: set[str] = set()
         self._shape: tuple[int, int, int] | None = None  # of the first picture, once one is known
         self._timeline: Timeline
 
@@ -62,7 +62,7 @@ class MediaReader(VideoReader):
             exact=self._timeline.exact,
         )
 
-    def _shown(self, frames: Iterable[Timed], media: MediaFile | None = None) -> Iterator[Shown]:
+    def _shown(self, frames: Iterable[Timed], media: MediaFile | None = None) -> Iterator[TimedFrame]:
         """Each frame with its picture; one that comes several times in a row is converted once."""
         media = media or self._media
         last, picture = None, None
@@ -71,7 +71,7 @@ class MediaReader(VideoReader):
                 if self._shape is None:
                     self._shape = self._first_shape(media, frame)
                 last, picture = tick, media.pixels(frame, self._as_stored, self._shape[:2])
-            yield self._seconds(tick), self._timeline.index_of(tick), picture
+            yield TimedFrame(self._seconds(tick), self._timeline.index_of(tick), picture)
 
     def _first_shape(self, media: MediaFile, frame: av.VideoFrame) -> tuple[int, int, int]:
         """Height, width and rotation of the video's first picture, `frame` being the first that was asked for."""
@@ -97,9 +97,9 @@ class MediaReader(VideoReader):
 
     def _warn(self) -> None:
         media = self._media
-        news = [each for each in (*media.damage, *media.remarks) if each not in self._told]
+        news = [each for each in (*media.damage, *media.remarks) if each not in self._said]
         if news:
-            self._told.update(news)
+            self._said.update(news)
             rest = " The readable frames are used." if media.damage else ""
             warnings.warn(f"{self.name}: {'; '.join(news)}.{rest}", VideoReadWarning, stacklevel=3)
 
@@ -146,7 +146,7 @@ class FileReader(MediaReader):
         """False, with whatever was put, where the file does not lend itself to it."""
         try:
             return self._side_by_side(pictures, split_key_targets(self._media, pictures.ticks), self._key_frames)
-        except PlanFailed:
+        except NotExact:
             return False
 
     def _read_exactly(self, pictures: PictureStack) -> None:
@@ -214,20 +214,20 @@ class FileReader(MediaReader):
 
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
         self._media.rewind()
-        time = None
-        for time, _, picture in self._shown(self._media.frames()):
-            yield time, torch.from_numpy(np.ascontiguousarray(picture))
-        if time is None:
+        frame = None
+        for frame in self._shown(self._media.frames()):
+            yield frame.seconds, torch.from_numpy(np.ascontiguousarray(frame.pixels))
+        if frame is None:
             raise self._nothing()
         self._warn()
 
-    def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
+    def _frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
         self._media.leave_frame_threads()
-        shown = None
+        frame = None
         ticks = (self._tick(time + self.clock_tick) for time in times)
-        for shown in self._shown(frames_at(self._media, ticks)):
-            yield shown
-        if shown is None:
+        for frame in self._shown(frames_at(self._media, ticks)):
+            yield frame
+        if frame is None:
             raise self._nothing()
         self._warn()
 
@@ -243,14 +243,14 @@ class PictureStack:
         self._pixels: np.ndarray | None = None
         self._lock = threading.Lock()
 
-    def put(self, ticks: Iterable[int], frames: Iterable[Shown]) -> None:
-        for tick, (seconds, number, picture) in zip(ticks, frames, strict=False):
+    def put(self, ticks: Iterable[int], frames: Iterable[TimedFrame]) -> None:
+        for tick, frame in zip(ticks, frames, strict=False):
             with self._lock:
                 if self._pixels is None:
-                    check_clip(self.name, len(self.ticks), picture.shape)
-                    self._pixels = np.empty((len(self.ticks), *picture.shape), dtype=np.uint8)
-            copy_picture(self.name, picture, self._pixels[self._places[tick]])
-            self.shown[tick] = seconds, number
+                    check_clip(self.name, len(self.ticks), frame.pixels.shape)
+                    self._pixels = np.empty((len(self.ticks), *frame.pixels.shape), dtype=np.uint8)
+            copy_picture(self.name, frame.pixels, self._pixels[self._places[tick]])
+            self.shown[tick] = frame.seconds, frame.index
 
     def clip(self, ticks: Sequence[int], info: VideoInfo) -> VideoClip:
         """The pictures of `ticks`, in that order."""

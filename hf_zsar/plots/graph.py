@@ -6,22 +6,19 @@ import os
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from hf_zsar.files import replacing
 from hf_zsar.processing.action_graph import RELATIONS, ActionGraph
+
+from .style import BLUE, GRAY, INK, ORANGE, PALE_BLUE, PALE_ORANGE, SMALL, new_figure, save
 
 
 if TYPE_CHECKING:
     import networkx as nx
     from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-ACTION, THING, STEP, INK, PALE = "#2f6fb5", "#e8eef6", "#fbeee0", "#333333", "#8a97a8"
-STEP_EDGE, THING_EDGE = "#c47a2c", "#2f6fb5"
 # Inches: the right edge of the things, the middle of action and steps; rows; lanes of relations between things.
 COLUMNS = {"object": 1.9, "action": 4.9, "sub_action": 8.7}
 RIGHT_OF_STEPS, ROW, LANE = 1.7, 0.74, 0.34
 WRAP = {"object": 20, "action": 16, "sub_action": 34}
-LABEL_SIZE = 8
 # Where a box ended up, by node: (x0, y0, x1, y1) in inches.
 Boxes = dict[str, tuple[float, float, float, float]]
 
@@ -59,21 +56,16 @@ def draw_graph(graph: ActionGraph, path: str | os.PathLike) -> None:
         ValueError: an ending that matplotlib does not know.
     """
     network = to_networkx(graph)
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("drawing needs matplotlib: pip install 'hf-zsar[plot]'") from error
     places = _places(network)
     arcs = _lanes([edge for edge in network.edges(data=True) if _kind(network, edge) == "arc"], places)
     left = -0.3 - LANE * (1 + max((lane for _, lane in arcs), default=-1))
     top, bottom = max(y for _, y in places.values()) + 0.8, min(y for _, y in places.values()) - 0.5
     right = COLUMNS["sub_action"] + RIGHT_OF_STEPS
-    figure = Figure(figsize=(right - left, top - bottom))
+    figure = new_figure(right - left, top - bottom, layout=None)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(left, right), ylim=(bottom, top))
     axes.axis("off")
     _draw_headings(axes, top - 0.32, network)
-    boxes = _draw_nodes(axes, network, places, FigureCanvasAgg(figure))
+    boxes = _draw_nodes(axes, network, places)
     for edge in network.edges(data=True):
         if _kind(network, edge) == "step":
             _draw_step(axes, boxes, *edge)
@@ -81,12 +73,11 @@ def draw_graph(graph: ActionGraph, path: str | os.PathLike) -> None:
             _draw_spoke(axes, boxes, *edge)
     for edge, lane in arcs:
         _draw_arc(axes, boxes, -LANE * lane - 0.2, *edge)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save(figure, path)
 
 
 def _places(network: nx.MultiDiGraph) -> dict[str, tuple[float, float]]:
-    """Where each node stands, in inches; columns are centred around the action at height 0."""
+    """Where each node stands, in inches; columns are centered around the action at height 0."""
     places: dict[str, tuple[float, float]] = {}
     for kind, x in COLUMNS.items():
         names = [name for name, data in network.nodes(data=True) if data["kind"] == kind]
@@ -123,13 +114,11 @@ def _draw_headings(axes: Axes, y: float, network: nx.MultiDiGraph) -> None:
     for kind, text in (("object", "what is there"), ("sub_action", "what is done, in order")):
         if kind in kinds:
             align = "right" if kind == "object" else "center"
-            axes.text(COLUMNS[kind], y, text, ha=align, va="center", fontsize=10, color=PALE, style="italic")
+            axes.text(COLUMNS[kind], y, text, ha=align, va="center", fontsize=10, color=GRAY, style="italic")
 
 
-def _draw_nodes(
-    axes: Axes, network: nx.MultiDiGraph, places: dict[str, tuple[float, float]], canvas: FigureCanvasAgg
-) -> Boxes:
-    faces = {"action": ACTION, "object": THING, "sub_action": STEP}
+def _draw_nodes(axes: Axes, network: nx.MultiDiGraph, places: dict[str, tuple[float, float]]) -> Boxes:
+    faces = {"action": BLUE, "object": PALE_BLUE, "sub_action": PALE_ORANGE}
     drawn = {}
     for name, data in network.nodes(data=True):
         bold = data["kind"] == "action"
@@ -145,7 +134,7 @@ def _draw_nodes(
             zorder=3,
             bbox={"boxstyle": "round,pad=0.4", "facecolor": faces[data["kind"]], "edgecolor": "none"},
         )
-    canvas.draw()  # only a drawn text has a size
+    axes.figure.draw_without_rendering()  # only then has a text a size
     extents = {name: text.get_bbox_patch().get_window_extent() for name, text in drawn.items()}
     return {name: tuple(axes.transData.inverted().transform(box).ravel()) for name, box in extents.items()}
 
@@ -157,12 +146,12 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], col
 
 def _label(axes: Axes, x: float, y: float, text: str, color: str, **more: Any) -> None:
     box = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none"}
-    options = {"ha": "center", "va": "center", "fontsize": LABEL_SIZE, "color": color, "bbox": box, "zorder": 2}
+    options = {"ha": "center", "va": "center", "fontsize": SMALL, "color": color, "bbox": box, "zorder": 2}
     axes.text(x, y, text, **{**options, **more})
 
 
 def _draw_spoke(axes: Axes, boxes: Boxes, subject: str, item: str, data: dict[str, str]) -> None:
-    color = STEP_EDGE if data["kind"] == "aa" else THING_EDGE
+    color = ORANGE if data["kind"] == "aa" else BLUE
     (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = boxes[subject], boxes[item]
     rightward = bx0 > ax0
     start = (ax1 if rightward else ax0, (ay0 + ay1) / 2)
@@ -176,9 +165,9 @@ def _draw_step(axes: Axes, boxes: Boxes, subject: str, item: str, data: dict[str
     x = COLUMNS["sub_action"]
     downward = end[1] < start[1]
     a, b = (start[1], end[3] + 0.03) if downward else (start[3], end[1] - 0.03)
-    _arrow(axes, (x, a), (x, b), STEP_EDGE)
+    _arrow(axes, (x, a), (x, b), ORANGE)
     if data["predicate"] != "precedes":
-        _label(axes, x + 0.1, (a + b) / 2, data["predicate"], STEP_EDGE, ha="left")
+        _label(axes, x + 0.1, (a + b) / 2, data["predicate"], ORANGE, ha="left")
 
 
 def _draw_arc(axes: Axes, boxes: Boxes, x: float, subject: str, item: str, data: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_zsar.evaluation.catalog import DATASETS, dataset_info, find_clips
+from hf_zsar.clips.layouts import DATASETS, dataset_info, find_clips
 
 
 def put(root: Path, *names: str) -> None:

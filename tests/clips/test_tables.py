@@ -8,8 +8,8 @@ import os
 import pytest
 
 from hf_zsar.cli.common import CommandError, read_labels_file
-from hf_zsar.data.line_files import lines_of, parse_table, read_json_lines
-from hf_zsar.descriptions import read_label_csv, read_texts
+from hf_zsar.clips.tables import lines_of, parse_table, read_json_lines
+from hf_zsar.descriptions import read_texts
 from hf_zsar.evaluation.records import FORMAT, load_record
 from hf_zsar.printing import dump_json, printable
 from hf_zsar.processing.text_files import TextFileError, decode, read_json, read_text
@@ -52,7 +52,6 @@ def test_every_reader_of_a_users_file_takes_marks(tmp_path, encoding):
     assert read_json(written("d.json", '{"a": "ü"}')) == {"a": "ü"}
     assert read_texts(written("t.txt", "üben: a person practises\n")).labels == ["üben"]
     assert read_texts(written("t.jsonl", '{"label": "üben", "text": "a person practises"}\n')).labels == ["üben"]
-    assert read_label_csv(written("c.csv", "id;name\n0;üben\n")) == ["üben"]
     assert load_record(written("r.json", json.dumps({"format": FORMAT, "a": "ü"}, ensure_ascii=False)))["a"] == "ü"
     with pytest.raises(RecipeError, match="missing fields"):
         load_recipe(written("r.yaml", "method: rest\noutput: ü\n"))

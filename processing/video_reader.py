@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,8 +18,14 @@ from .video_windows import sliding_windows
 
 # Seconds by which a float may miss the time that it stands for.
 FLOAT_SLACK = 1e-6
-# Seconds, number and picture (uint8 `[H, W, 3]`) of a frame.
-Shown = tuple[float, int, np.ndarray]
+
+
+class TimedFrame(NamedTuple):
+    """A frame as it is shown: when, its number in the video, and its picture, uint8 `[H, W, 3]`."""
+
+    seconds: float
+    index: int
+    pixels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,7 @@ class VideoReader:
     def windows(self, window: float, stride: float | None = None, num_frames: int = 8) -> Iterator[VideoWindow]:
         """Stretches of `window` seconds, one every `stride` (default: `window`), in one pass over the video.
 
-        Each is sampled at its `num_frames` segment centres. The last one ends with the video and is sampled within
+        Each is sampled at its `num_frames` segment centers. The last one ends with the video and is sampled within
         what it covers; that of a live source, whose end nobody knew, repeats the last frame instead. Memory holds the
         sampled frames of the windows that overlap, whatever the length of the video.
 
@@ -168,12 +174,12 @@ class VideoReader:
         count = count if count > 2**53 else math.ceil(count)
         hold_to("windows", count, f"{self.name}: windows of {window:g} s, every {stride:g} s", VideoReadError)
 
-        def frames_at(times: Iterable[float]) -> Iterator[Shown]:
-            for number, shown in enumerate(self._frames_at(times)):
+        def frames_at(times: Iterable[float]) -> Iterator[TimedFrame]:
+            for number, frame in enumerate(self._frames_at(times)):
                 if not number:  # overlapping windows hold, on average, half of their frames
                     overlap = max(1, math.ceil(min(window, span) / stride / 2))
-                    check_clip(self.name, overlap * num_frames, shown[2].shape)
-                yield shown
+                    check_clip(self.name, overlap * num_frames, frame.pixels.shape)
+                yield frame
 
         parts = sliding_windows(frames_at, window, stride, num_frames, duration, self._ending)
         return (VideoWindow(start, end, self._clip(frames)) for start, end, frames in parts)
@@ -182,24 +188,25 @@ class VideoReader:
         """The duration, or None when it shows only at the end."""
         return self.duration
 
-    def _ending(self) -> tuple[float, Shown]:
+    def _ending(self) -> tuple[float, TimedFrame]:
         """Of a video that showed its duration only at the end: the duration and the last frame."""
         raise NotImplementedError
 
-    def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
+    def _frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
         """The frame at each of the ascending `times`."""
         raise NotImplementedError
 
-    def _clip(self, frames: Sequence[Shown]) -> VideoClip:
-        check_clip(self.name, len(frames), frames[0][2].shape)
+    def _clip(self, frames: Sequence[TimedFrame]) -> VideoClip:
+        shape = frames[0].pixels.shape
+        check_clip(self.name, len(frames), shape)
         # One copy, without torch's thread pool, whose start costs more than the copy.
-        pixels = np.empty((len(frames), *frames[0][2].shape), dtype=np.uint8)
-        for place, (_, _, picture) in zip(pixels, frames, strict=True):
-            copy_picture(self.name, picture, place)
+        pixels = np.empty((len(frames), *shape), dtype=np.uint8)
+        for place, frame in zip(pixels, frames, strict=True):
+            copy_picture(self.name, frame.pixels, place)
         return VideoClip(
             frames=torch.from_numpy(pixels),
-            timestamps=[time for time, _, _ in frames],
-            indices=[index for _, index, _ in frames],
+            timestamps=[frame.seconds for frame in frames],
+            indices=[frame.index for frame in frames],
             info=self.info,
         )
 
@@ -251,10 +258,10 @@ class ArrayReader(VideoReader):
         for index, frame in enumerate(self._frames):
             yield index / self._rate, frame
 
-    def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
+    def _frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
         for time in times:
             index = self._number(time)
-            yield index / self._rate, index, self._frames[index].numpy()
+            yield TimedFrame(index / self._rate, index, self._frames[index].numpy())
 
 
 class DecoderReader(VideoReader):
@@ -303,10 +310,10 @@ class DecoderReader(VideoReader):
             clip = self.read_indices([index])
             yield clip.timestamps[0], clip.frames[0]
 
-    def _frames_at(self, times: Iterable[float]) -> Iterator[Shown]:
+    def _frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
         for time in times:
             clip = self.read_at([time])
-            yield clip.timestamps[0], clip.indices[0], clip.frames[0].numpy()
+            yield TimedFrame(clip.timestamps[0], clip.indices[0], clip.frames[0].numpy())
 
     def _call(self, method: Any, *arguments: Any) -> Any:
         try:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from hf_zsar.processing import video_seeking, video_timeline
-from hf_zsar.processing.video_decoding import MediaFile
+from hf_zsar.processing.video_container import MediaFile
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
 from hf_zsar.processing.video_reading import VideoReadError, VideoReadWarning, open_video
 from hf_zsar.processing.video_sources import media_source
@@ -98,7 +98,7 @@ def decoded(monkeypatch) -> list:
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "hevc.mp4", "vp9.webm", "mpeg4.avi", "av1.mp4", "mjpeg.avi"])
-def test_only_the_neighbourhood_of_a_frame_is_decoded(synthetic, decoded, name):
+def test_only_the_neighborhood_of_a_frame_is_decoded(synthetic, decoded, name):
     with open_video(synthetic(name)) as reader:
         clip = reader.read_at([26.5 / 24])
         assert frame_number(clip.frames[0]) == 26
@@ -376,7 +376,7 @@ def test_frames_are_spread_over_the_part_that_decodes(tmp_path):
 
 
 def test_a_file_that_starts_between_key_frames(synthetic, tmp_path):
-    """What cannot be decoded at the start is no part of the video."""
+    """What cannot be decoded at the start is not part of the video."""
     data = synthetic("h264.ts").read_bytes()
     start = len(data) // 8 // 188 * 188
     (tmp_path / "middle.ts").write_bytes(data[start:])

@@ -64,7 +64,7 @@ def find_videos(folder: str | os.PathLike) -> list[str]:
             elif has_video_suffix(entry.name):
                 (found if os.path.isfile(entry.path) else unusable).append(entry.path)
     if unusable:
-        warn(f"{os.fspath(folder)}: left out, as they lead nowhere or are no regular files", unusable)
+        warn(f"{os.fspath(folder)}: left out, as they lead nowhere or are not regular files", unusable)
     return sorted(found, key=lambda path: path.split(os.sep))
 
 

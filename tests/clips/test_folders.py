@@ -10,10 +10,11 @@ import pytest
 
 from hf_zsar.cli.common import CommandError
 from hf_zsar.cli.common import find_videos as of_arguments
-from hf_zsar.data.video_datasets import load_video_dataset
-from hf_zsar.data.video_folders import VIDEO_SUFFIXES, find_videos, is_junk
-from hf_zsar.evaluation.catalog import dataset_info, find_clips
-from hf_zsar.evaluation.manifest import find_manifest_clips, manifest_protocol
+from hf_zsar.clips.datasets import load_video_dataset
+from hf_zsar.clips.folders import VIDEO_SUFFIXES, find_videos, is_junk
+from hf_zsar.clips.layouts import dataset_info, find_clips
+from hf_zsar.clips.manifests import find_manifest_clips
+from hf_zsar.evaluation.manifest import manifest_protocol
 
 
 def put(root: Path, *names: str) -> None:
@@ -40,7 +41,7 @@ def by_train_and_cache(root: Path) -> list[str]:
 
 def by_evaluate(root: Path) -> list[str]:
     protocol = manifest_protocol(root)
-    return [str(path) for path in find_manifest_clips(root, protocol, None).paths.values()]
+    return [str(path) for path in find_manifest_clips(root, protocol.clips, None).paths.values()]
 
 
 def by_protocols_of_the_field(root: Path) -> list[str]:
@@ -199,7 +200,7 @@ def test_names_that_are_no_utf8(tmp_path, caplog):
     assert len(load_video_dataset(tmp_path, on_missing="report")) == 1
     assert "caf\\udce9" in caplog.text
     (tmp_path / odd).mkdir()
-    with pytest.raises(ValueError, match="is no class name: it is not UTF-8"):
+    with pytest.raises(ValueError, match="is not a class name: it is not UTF-8"):
         load_video_dataset(tmp_path)
 
 

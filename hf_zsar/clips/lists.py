@@ -15,8 +15,8 @@ from typing import Any
 from hf_zsar.printing import printable
 from hf_zsar.processing.text_files import TextFileError, read_json, read_text
 
-from .line_files import parse_table, read_json_lines, read_lines
-from .video_folders import VIDEO_SUFFIXES, find_videos, has_video_suffix, subfolders, warn
+from .folders import VIDEO_SUFFIXES, find_videos, has_video_suffix, subfolders, warn
+from .tables import parse_table, read_json_lines, read_lines
 
 
 SHARD_SUFFIXES = (".parquet", ".tar")
@@ -24,7 +24,7 @@ _FILE_FIELDS = ("file", "video", "path")
 _TABLES = (".csv", ".tsv")
 # A path may hold blanks: it ends where a video's suffix does.
 _SUFFIX = "|".join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES))
-_NO_TEXT = re.compile("[\ud800-\udfff]")  # what bytes that are no UTF-8 are read as
+_NO_TEXT = re.compile("[\ud800-\udfff]")  # what bytes that are not UTF-8 are read as
 _LINE = re.compile(rf"(\S.*?(?:{_SUFFIX}))(?:\s+(.*))?", re.IGNORECASE)
 
 
@@ -33,7 +33,7 @@ class VideoDatasetError(ValueError):
 
 
 @dataclass(frozen=True)
-class LabelledFile:
+class LabeledFile:
     """A video by path and the name (or, in some list files, the number) of its class; `name` is as the list has it."""
 
     path: str
@@ -44,16 +44,16 @@ class LabelledFile:
 Rows = list[tuple[str, "str | int"]]
 
 
-def class_folders(root: Path) -> list[LabelledFile]:
+def class_folders(root: Path) -> list[LabeledFile]:
     """All videos below `root`, one folder per class, in a fixed order. A class folder without any is named in a
     warning, as are videos that lie in no class folder."""
     root = Path(root)
     files, empty = [], []
     for name in subfolders(root):
         if not is_text(name):
-            raise VideoDatasetError(f"{root}: the folder {printable(name)!r} is no class name: it is not UTF-8.")
+            raise VideoDatasetError(f"{root}: the folder {printable(name)!r} is not a class name: it is not UTF-8.")
         videos = find_videos(root / name)
-        files += [LabelledFile(path, name, os.path.relpath(path, root)) for path in videos]
+        files += [LabeledFile(path, name, os.path.relpath(path, root)) for path in videos]
         empty += [] if videos else [name]
     if empty:
         warn(f"{root}: class folders without a video, so without a class", empty, shown=20)
@@ -62,9 +62,9 @@ def class_folders(root: Path) -> list[LabelledFile]:
     return files
 
 
-def labelled_files(
+def labeled_files(
     source: str | os.PathLike, root: str | os.PathLike | None = None, splits: Sequence[str] = ("train",)
-) -> tuple[list[LabelledFile], list[str] | None]:
+) -> tuple[list[LabeledFile], list[str] | None]:
     """The files of a folder of class folders, a list or manifest, or a pattern of several lists, each file once.
 
     Args:
@@ -101,7 +101,7 @@ def matching_lists(path: Path) -> list[Path]:
     return sorted(each for each in path.parent.glob(path.name) if each.is_file()) if "*" in path.name else []
 
 
-def read_list(path: Path, root: Path, split: str = "train") -> tuple[list[LabelledFile], list[str] | None]:
+def read_list(path: Path, root: Path, split: str = "train") -> tuple[list[LabeledFile], list[str] | None]:
     """The files of a manifest or list, and the class names if it has them.
 
     JSON: `{"labels": [...], "clips": [{"file", "label"}]}`, a list of such clips, or ActivityNet's `{"database"}`.
@@ -113,7 +113,7 @@ def read_list(path: Path, root: Path, split: str = "train") -> tuple[list[Labell
         split: of lists that hold several: `"train"`, `"validation"` or `"test"`.
 
     Raises:
-        VideoDatasetError: a row without file or label, with its number; a file that is no text.
+        VideoDatasetError: a row without file or label, with its number; a file that is not text.
     """
     path, root = Path(path), Path(root)
     suffix, names = path.suffix.lower(), None
@@ -131,7 +131,7 @@ def read_list(path: Path, root: Path, split: str = "train") -> tuple[list[Labell
     for name, label in rows:
         if not is_text(str(label)):
             raise VideoDatasetError(f"{path}: the label of {printable(name)} is not UTF-8: save the list as UTF-8.")
-    return [LabelledFile(locate(root, name), label, name) for name, label in rows], names
+    return [LabeledFile(locate(root, name), label, name) for name, label in rows], names
 
 
 def locate(root: Path, name: str) -> str:
@@ -145,8 +145,8 @@ def is_text(name: str) -> bool:
     return _NO_TEXT.search(name) is None
 
 
-def _once(files: Sequence[LabelledFile], source: str) -> list[LabelledFile]:
-    kept: dict[str, LabelledFile] = {}
+def _once(files: Sequence[LabeledFile], source: str) -> list[LabeledFile]:
+    kept: dict[str, LabeledFile] = {}
     repeated = []
     for file in files:
         first = kept.setdefault(os.path.normpath(file.path), file)
@@ -186,7 +186,7 @@ def _read_json(path: Path, root: Path, split: str) -> tuple[Rows, list[str] | No
 def check_names(names: Any, source: str, field: str = "labels") -> None:
     """
     Raises:
-        VideoDatasetError: a field of a manifest that is no list of different names.
+        VideoDatasetError: a field of a manifest that is not a list of different names.
     """
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise VideoDatasetError(f"{source}: {field!r} must be a list of names.")

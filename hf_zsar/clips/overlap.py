@@ -1,4 +1,4 @@
-"""The rigorous training set: which training classes are too close to a test class (specification of ResT, 3.4).
+"""The rigorous training set: which training classes are too close to a test class (card of ResT, S6).
 
 E2E's rule (arXiv 2003.01455, code): a training class is dropped when the cosine distance of its name to any test class
 falls below 0.05. Names are embedded by whatever callable is given; without one, classes whose names are the same words

@@ -8,9 +8,10 @@ from pathlib import Path
 import datasets
 import pytest
 
-from hf_zsar.data.video_datasets import VideoDatasetError, load_video_dataset
-from hf_zsar.data.video_lists import labelled_files, read_list
-from hf_zsar.evaluation.manifest import find_manifest_clips, manifest_protocol
+from hf_zsar.clips.datasets import VideoDatasetError, load_video_dataset
+from hf_zsar.clips.lists import labeled_files, read_list
+from hf_zsar.clips.manifests import find_manifest_clips
+from hf_zsar.evaluation.manifest import manifest_protocol
 
 
 datasets.disable_progress_bars()
@@ -33,7 +34,7 @@ def of_training(path: Path) -> list[tuple[str, str]]:
 
 def of_evaluation(path: Path) -> list[tuple[str, str]]:
     protocol = manifest_protocol(path)
-    found = find_manifest_clips(path, protocol, None)
+    found = find_manifest_clips(path, protocol.clips, None)
     assert not found.missing
     return [
         (place.relative_to(path.parent).as_posix(), protocol.labels_of[clip][0]) for clip, place in found.paths.items()
@@ -76,7 +77,7 @@ def test_training_and_evaluation_read_the_same_lists(clips, name, mark):
 
 def test_repeated_rows_count_once_and_are_named(clips, caplog):
     (clips / "l.csv").write_text(LISTS["repeated.csv"])
-    assert len(labelled_files(clips / "l.csv")[0]) == 2
+    assert len(labeled_files(clips / "l.csv")[0]) == 2
     assert "count once: ./riding a bike/c[1].avi, archery/a b.avi" in caplog.text
     rows = [{"file": "a.avi", "label": "x"}] * 3
     (clips / "m.json").write_text(json.dumps({"clips": rows}))
@@ -167,7 +168,7 @@ def test_official_lists_find_every_kind_of_file_below_the_root(tmp_path):
     (tmp_path / "videos" / "def.ogv").write_bytes(b"x")
     header = "label,youtube_id,time_start,time_end,split\n"
     (tmp_path / "l.csv").write_text(header + "yoga,abc,7,17,train\narchery,def,0,10,train\nyoga,ghi,0,10,train\n")
-    files, names = labelled_files(tmp_path / "l.csv", tmp_path / "videos")
+    files, names = labeled_files(tmp_path / "l.csv", tmp_path / "videos")
     assert [file.name for file in files] == ["deep/abc_000007_000017.MTS", "def.ogv", "ghi_000000_000010.mp4"]
     assert names == ["archery", "yoga"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hf_zsar.files import replacing
+from .style import BLUE, INK, SMALL, TITLE, draw_bars, name_rows, new_figure, pick_evenly, plain_axes, save
 
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 MAX_FRAMES = 8
 MAX_LABELS = 12
 WIDTH = 11.0  # inches
-ACCENT, PLAIN, INK = "#2f6fb5", "#b9c9dc", "#333333"
 
 
 def draw_scores(path: str, record: dict[str, Any], frames: torch.Tensor, timestamps: Sequence[float]) -> None:
@@ -32,35 +31,35 @@ def draw_scores(path: str, record: dict[str, Any], frames: torch.Tensor, timesta
     Raises:
         ImportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("--picture needs matplotlib: pip install 'hf-zsar[plot]'") from error
-
     shown = pick_evenly(len(frames), MAX_FRAMES)
     aspect = frames.shape[1] / frames.shape[2]
     columns = len(shown) if aspect > 0.8 else min(len(shown), MAX_FRAMES // 2)
     strip = min(-(-len(shown) // columns) * (WIDTH / columns * aspect + 0.25), 5.0)
-    timeline = record.get("timeline")
-    rows = len(timeline_labels(timeline)) if timeline else len(record["scores"][:MAX_LABELS])
+    timeline, scores = record.get("timeline"), record.get("scores", [])[:MAX_LABELS]
+    rows = len(timeline_labels(timeline)) if timeline else len(scores)
     chart = 0.34 * rows + (0.75 if timeline else 0.15)
-    figure = Figure(figsize=(WIDTH, strip + chart + 0.35), layout="constrained")
-    figure.suptitle(os.path.basename(record["video"].rstrip("/")), fontsize=11, color=INK)
+    figure = new_figure(WIDTH, strip + chart + 0.35)
+    figure.suptitle(os.path.basename(record["video"].rstrip("/")), fontsize=TITLE, color=INK)
     above, below = figure.subfigures(2, 1, height_ratios=[strip, chart])
     draw_frames(above, [frames[i].numpy() for i in shown], [timestamps[i] for i in shown], columns)
     if timeline:
         draw_timeline(below.subplots(), timeline)
     else:
-        draw_bars(below.subplots(), record["scores"][:MAX_LABELS])
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+        draw_bars(below.subplots(), [each["label"] for each in scores], [each["score"] for each in scores])
+    save(figure, path)
 
 
-def pick_evenly(count: int, limit: int) -> list[int]:
-    """At most `limit` of the positions 0..count-1, evenly spread, first and last included."""
-    if count <= limit:
-        return list(range(count))
-    return [round(i * (count - 1) / (limit - 1)) for i in range(limit)]
+def draw_transfer(parts: Mapping[str, Sequence[Mapping[str, Any]]], path: str) -> None:
+    """One bar chart per label, below each other: the `seen_class`es it is composed of, and the `weight` of each."""
+    heights = [max(len(rows), 1) for rows in parts.values()]
+    figure = new_figure(8, 0.6 * len(parts) + 0.3 * sum(heights))
+    axes = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
+    largest = max((row["weight"] for rows in parts.values() for row in rows), default=1.0)
+    for each, (label, rows) in zip(axes, parts.items(), strict=True):
+        names, weights = [row["seen_class"] for row in rows], [row["weight"] for row in rows]
+        draw_bars(each, names, weights, title=f"{label}: share of each seen class")
+        each.set_xlim(0, 1.15 * largest)
+    save(figure, path)
 
 
 def draw_frames(figure: SubFigure, frames: Sequence[Any], timestamps: Sequence[float], columns: int) -> None:
@@ -70,44 +69,29 @@ def draw_frames(figure: SubFigure, frames: Sequence[Any], timestamps: Sequence[f
         each.set_axis_off()
     for each, frame, time in zip(axes, frames, timestamps, strict=False):
         each.imshow(frame)
-        each.set_title(f"{time:.1f} s", fontsize=8, color=INK, pad=3)
-
-
-def draw_bars(axes: Axes, scores: Sequence[dict[str, Any]]) -> None:
-    """Horizontal bars, the best on top."""
-    labels, values = [each["label"] for each in scores], [each["score"] for each in scores]
-    positions = range(len(scores))
-    bars = axes.barh(positions, values, color=[ACCENT] + [PLAIN] * (len(scores) - 1), height=0.7)
-    axes.bar_label(bars, labels=[f"{value:.3f}" for value in values], padding=4, fontsize=9, color=INK)
-    axes.set_yticks(positions, [shorten(label) for label in labels], fontsize=10, color=INK)
-    axes.invert_yaxis()
-    axes.set_xlim(0, max(1e-9, 1.12 * max(values)))
-    axes.set_xticks([])
-    axes.tick_params(left=False)
-    axes.spines[:].set_visible(False)
+        each.set_title(f"{time:.1f} s", fontsize=SMALL, color=INK, pad=3)
 
 
 def draw_timeline(axes: Axes, timeline: Sequence[dict[str, Any]]) -> None:
-    """Labels by time; the colour is the score. A label outside the k best of a window has no colour there."""
+    """Labels by time; the color is the score. A label outside the k best of a window has no color there."""
+    from matplotlib.colors import to_rgba
+
     labels = timeline_labels(timeline)
     for (start, end), part in zip(cells(timeline), timeline, strict=True):
         for each in part["labels"]:
             if each["label"] in labels:
-                colour = (*_rgb(ACCENT), min(1.0, max(0.04, each["score"])))
+                color = to_rgba(BLUE, min(1.0, max(0.04, each["score"])))
                 row = labels.index(each["label"]) - 0.4
-                axes.broken_barh([(start, end - start)], (row, 0.8), color=colour, linewidth=0)
-    axes.set_yticks(range(len(labels)), [shorten(label) for label in labels], fontsize=10, color=INK)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
+                axes.broken_barh([(start, end - start)], (row, 0.8), color=color, linewidth=0)
+    plain_axes(axes, "left", xlabel="seconds (darker: higher score)")
     axes.set_xlim(timeline[0]["start"], timeline[-1]["end"])
-    axes.set_xlabel("seconds (darker: higher score)", fontsize=9, color=INK)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(left=False)
+    name_rows(axes, labels)
 
 
 def cells(timeline: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
     """Start and end of the stretch in which each window is the nearest: windows overlap, these do not."""
-    centres = [(part["start"] + part["end"]) / 2 for part in timeline]
-    edges = [(left + right) / 2 for left, right in zip(centres, centres[1:], strict=False)]
+    centers = [(part["start"] + part["end"]) / 2 for part in timeline]
+    edges = [(left + right) / 2 for left, right in zip(centers, centers[1:], strict=False)]
     edges = [timeline[0]["start"], *edges, timeline[-1]["end"]]
     return list(zip(edges, edges[1:], strict=False))
 
@@ -119,12 +103,3 @@ def timeline_labels(timeline: Sequence[dict[str, Any]]) -> list[str]:
         for each in part["labels"]:
             totals[each["label"]] = totals.get(each["label"], 0.0) + each["score"]
     return sorted(totals, key=lambda label: -totals[label])[:MAX_LABELS]
-
-
-def shorten(label: str, limit: int = 40) -> str:
-    """The label, cut at `limit` characters."""
-    return label if len(label) <= limit else label[: limit - 1].rstrip() + "…"
-
-
-def _rgb(colour: str) -> tuple[float, ...]:
-    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))

@@ -7,12 +7,13 @@ and where the layout has class folders, a file that lies in the folder of *anoth
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hf_zsar.data.video_folders import find_videos
+from hf_zsar.processing.prompts import class_key
+
+from .folders import find_videos
 
 
 def _same(stem: str) -> str:
@@ -69,7 +70,7 @@ def dataset_info(name: str) -> DatasetInfo:
     Raises:
         ValueError: unknown, naming those that exist.
     """
-    plain = re.sub(r"[-_ ]", "", name.casefold())
+    plain = class_key(name)
     found = DATASETS.get(_ALIASES.get(plain, plain))
     if found is None:
         raise ValueError(f"Unknown data set {name!r}. Known: {', '.join(DATASETS)}, or your own through a manifest.")
@@ -83,11 +84,6 @@ class FoundClips:
     paths: dict[str, Path] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     duplicates: int = 0
-
-
-def class_key(name: str) -> str:
-    """A class name without case, spaces, underscores and hyphens: what folder names are compared by."""
-    return re.sub(r"[\s_-]", "", name.casefold())
 
 
 def find_clips(root: str | os.PathLike, dataset: DatasetInfo, labels_of: Mapping[str, str]) -> FoundClips:

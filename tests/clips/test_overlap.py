@@ -10,8 +10,8 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 from hf_zsar.cli import main
+from hf_zsar.clips.overlap import filter_overlap, mean_word_embedder, read_word_vectors
 from hf_zsar.data import load_class_names
-from hf_zsar.data.overlap import filter_overlap, mean_word_embedder, read_word_vectors
 
 
 VECTORS = {
@@ -22,7 +22,7 @@ VECTORS = {
 }
 
 
-def test_same_words_find_the_twins_of_the_specification():
+def test_same_words_find_the_known_twins():
     train = load_class_names("kinetics700")
     for name, twins in (("ucf101", 21), ("hmdb51", 1)):
         assert len(filter_overlap(train, load_class_names(name)).dropped) == twins
@@ -82,7 +82,9 @@ def test_command(tmp_path, capsys):
     assert json.loads(out.read_text())["kept"] == ["cooking"]
     assert main(arguments) == 0
     assert "2 of 2 classes kept (same words)" in capsys.readouterr().out
-    assert main(["filter-overlap", "--train", "nosuchset", "--test", "ucf101"]) == 2
+    for train, test in (("nosuchset", "ucf101"), ("ucf101", "nosuchset")):
+        assert main(["filter-overlap", "--train", train, "--test", test]) == 2
+        assert "'nosuchset' is neither a file nor a data set; there are: " in capsys.readouterr().err
 
 
 def test_command_with_a_model_as_embedder(tmp_path, capsys):

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_zsar.files import replacing
+from hf_zsar.evaluation.records import main_metric
+from hf_zsar.evaluation.reports import METRIC_TITLES, dataset_title, percent
 
-from .records import main_metric
-from .reports import METRIC_TITLES, dataset_title, percent
+from .style import BLUE, GRAY, INK, ORANGE, SMALL, TITLE, new_figure, plain_axes, save
 
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BLUE, _ORANGE, _GREY = "#2b6ca3", "#d9822b", "#9aa5b1"
 _NAMED_CLASSES = 60  # beyond that, names on the confusion matrix are too small to read
 
 
@@ -55,17 +54,14 @@ def draw_class_accuracy(axes: Axes, record: Mapping[str, Any]) -> None:
     accuracy = _shares(counts).diagonal()
     order = sorted(np.flatnonzero(totals), key=lambda k: -accuracy[k])  # equal ones stay in label order
     names = record["classes"]["names"]
-    axes.barh(range(len(order)), 100 * accuracy[order], color=_BLUE, height=0.72)
+    axes.barh(range(len(order)), 100 * accuracy[order], color=BLUE, height=0.72)
     axes.set_yticks(range(len(order)), [f"{names[k]} ({totals[k]:.0f})" for k in order], fontsize=7)
     axes.set_ylim(len(order) - 0.4, -0.6)
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("top-1, % of the clips (number in brackets)")
-    axes.set_title("accuracy per class", fontsize=10)
+    plain_axes(axes, title="accuracy per class", xlabel="top-1, % of the clips (number in brackets)", xlim=(0, 100))
     mean = 100 * counts.diagonal().sum() / totals.sum()
-    axes.axvline(mean, color=_ORANGE, linewidth=1)
-    place = dict(xytext=(3, 2), textcoords="offset points", fontsize=7, color=_ORANGE)
+    axes.axvline(mean, color=ORANGE, linewidth=1)
+    place = dict(xytext=(3, 2), textcoords="offset points", fontsize=7, color=ORANGE)
     axes.annotate(f"all clips {mean:.1f}", (mean, len(order) - 1), **place)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def draw_confusion(axes: Axes, record: Mapping[str, Any]) -> None:
@@ -75,12 +71,10 @@ def draw_confusion(axes: Axes, record: Mapping[str, Any]) -> None:
     used = (counts.sum(axis=0) + counts.sum(axis=1)) > 0
     counts, names = counts[used][:, used], np.array(record["classes"]["names"])[used]
     picture = axes.imshow(100 * _shares(counts), cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
+    plain_axes(axes, title="confusion, % of a row", xlabel="answer", ylabel="class of the clip")
     if len(names) <= _NAMED_CLASSES:
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
         axes.set_yticks(range(len(names)), names, fontsize=6)
-    axes.set_xlabel("answer")
-    axes.set_ylabel("class of the clip")
-    axes.set_title("confusion, % of a row", fontsize=10)
     axes.figure.colorbar(picture, ax=axes, fraction=0.03, pad=0.02)
 
 
@@ -89,25 +83,20 @@ def draw_stacking(axes: Axes, record: Mapping[str, Any]) -> None:
     curves = [entry for entry in record["results"] if "curve" in entry]
     for number, entry in enumerate(curves):
         seen, unseen = (100 * np.array(entry["curve"][name]) for name in ("seen", "unseen"))
-        axes.plot(seen, unseen, color=_BLUE, linewidth=1, alpha=0.35 if len(curves) > 1 else 1)
+        axes.plot(seen, unseen, color=BLUE, linewidth=1, alpha=0.35 if len(curves) > 1 else 1)
         point = [100 * entry["metrics"][name] for name in ("seen", "unseen")]
-        axes.plot(*point, "o", color=_ORANGE, markersize=4, label="without calibration" if number == 0 else None)
+        axes.plot(*point, "o", color=ORANGE, markersize=4, label="without calibration" if number == 0 else None)
     limit = 1.05 * max(axes.get_xlim()[1], axes.get_ylim()[1])
     for level in range(20, 100, 20):
         # 1/S + 1/U = 2/H
         seen = np.linspace(level / 2 + 1e-3, limit, 200)
         unseen = level * seen / (2 * seen - level)
-        axes.plot(seen, unseen, color=_GREY, linewidth=0.7, linestyle=":")
+        axes.plot(seen, unseen, color=GRAY, linewidth=0.7, linestyle=":")
         if level < limit:
-            axes.annotate(f"H {level}", (level, level), fontsize=7, color=_GREY)
-    axes.set_xlim(0, limit)
-    axes.set_ylim(0, limit)
-    axes.set_xlabel("accuracy on seen classes, %")
-    axes.set_ylabel("accuracy on unseen classes, %")
-    axes.set_title("calibrated stacking", fontsize=10)
-    axes.set_aspect("equal")
-    axes.legend(fontsize=7, frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+            axes.annotate(f"H {level}", (level, level), fontsize=7, color=GRAY)
+    names = dict(xlabel="accuracy on seen classes, %", ylabel="accuracy on unseen classes, %")
+    plain_axes(axes, title="calibrated stacking", xlim=(0, limit), ylim=(0, limit), aspect="equal", **names)
+    axes.legend(fontsize=SMALL, frameon=False)
 
 
 def result_figure(record: Mapping[str, Any]) -> Figure:
@@ -116,9 +105,6 @@ def result_figure(record: Mapping[str, Any]) -> Figure:
     Raises:
         ValueError: no clip was scored.
     """
-    # No pyplot: a figure of its own needs no display and leaves the user's figures alone.
-    from matplotlib.figure import Figure
-
     if not record["clips"]["scored"]:
         raise ValueError("There is nothing to draw: no clip was scored.")
     bars = int((confusion_matrix(record).sum(axis=1) > 0).sum())
@@ -126,7 +112,7 @@ def result_figure(record: Mapping[str, Any]) -> Figure:
     if any("curve" in entry for entry in record["results"]):
         on_the_right.append(draw_stacking)
     height = min(40.0, max(6.5 * len(on_the_right), 1.6 + 0.16 * bars))
-    figure = Figure(figsize=(14, height), layout="constrained")
+    figure = new_figure(14, height)
     left, right = figure.subfigures(1, 2)
     draw_class_accuracy(left.subplots(), record)
     for axes, draw in zip(right.subplots(len(on_the_right), squeeze=False)[:, 0], on_the_right, strict=True):
@@ -135,7 +121,9 @@ def result_figure(record: Mapping[str, Any]) -> Figure:
     number = percent(value) + (f" ± {percent(std)}" if std is not None else "")
     figure.suptitle(
         f"{record['model']['id']}   {dataset_title(record)}, {record['protocol']['id']}   "
-        f"{METRIC_TITLES[name]} {number} %   {record['clips']['scored']} of {record['clips']['expected']} clips"
+        f"{METRIC_TITLES[name]} {number} %   {record['clips']['scored']} of {record['clips']['expected']} clips",
+        fontsize=TITLE,
+        color=INK,
     )
     return figure
 
@@ -144,12 +132,7 @@ def plot_result(record: Mapping[str, Any], path: str | os.PathLike) -> None:
     """Draw `result_figure` into a file; the suffix chooses the format (png, svg, pdf).
 
     Raises:
-        ImportError: matplotlib is missing; the message says how to get it.
+        ImportError: matplotlib is not installed.
         ValueError: no clip was scored.
     """
-    try:
-        figure = result_figure(record)
-    except ModuleNotFoundError as error:
-        raise ImportError("Drawing needs matplotlib: pip install 'hf-zsar[plot]'.") from error
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    save(result_figure(record), path)
