@@ -9,17 +9,17 @@ import torch
 from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import BatchSampler
 
-from hf_zsar import METHODS
 from hf_zsar.training.optimization import freeze, freeze_statistics, parameter_groups
 from hf_zsar.training.sampler import SeededShuffle
 from hf_zsar.training.trainer_rules import TrainerRules
 from tests.tiny_models import tiny_inputs, tiny_model
+from tests.training.runs import TRAINED
 
 
 RATES = {"vision": 1e-3, "text": 2e-3, "scale": 3e-3, "head": 4e-3}
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", TRAINED)
 def test_every_parameter_is_in_one_group_at_its_rate(method):
     model = tiny_model(method)
     groups = parameter_groups(model, RATES, weight_decay=0.1)
@@ -66,7 +66,7 @@ def test_decay_on_everything_and_a_default_rate():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", TRAINED)
 def test_frozen_parts_are_in_no_group_and_do_not_move(method):
     model = tiny_model(method)
     freeze(model, ["vision", "text"])

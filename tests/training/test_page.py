@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 import hf_zsar
-from hf_zsar import METHODS
 from hf_zsar.cli import main
 from hf_zsar.embedded import embedded_model_path
 from hf_zsar.training.recipe import recipe_from
 from tests.tiny_models import tiny_folder, tiny_model
 from tests.training.process_options import ROOT
+from tests.training.runs import TRAINED
 from tests.training.test_recipe import SMALL
 from tests.training.test_trainer_options import END, README, START
 
@@ -86,7 +86,7 @@ def rows_of(heading):
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]]
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", TRAINED)
 def test_adapters_go_where_the_table_says_and_new_parts_are_trained_beside_them(method):
     cells = {row[0].replace("-", "").lower(): row[1:] for row in rows_of("method")}[method]
     targets, new_parts = (re.findall(r"`(\w+)`", cells[column]) for column in (0, 2))

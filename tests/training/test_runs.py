@@ -17,7 +17,6 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoModel, AutoProcessor, Trainer, TrainingArguments
 
-from hf_zsar import METHODS
 from hf_zsar.cli import main
 from hf_zsar.clips.datasets import load_video_dataset
 from hf_zsar.processing.text_files import TextFileError
@@ -34,7 +33,7 @@ from hf_zsar.training.run import clean_up
 from hf_zsar.training.trainer import checkpoints, epoch_of
 from tests.tiny_models import tiny_folder, tiny_model, tiny_processor
 from tests.training.process_options import ROOT
-from tests.training.runs import largest_difference, tiny_recipe, weights_of
+from tests.training.runs import TRAINED, largest_difference, tiny_recipe, weights_of
 
 
 class Killed(Exception):
@@ -65,7 +64,7 @@ def stop_at(step, monkeypatch):
     monkeypatch.setattr(ZSARTrainer, "training_step", training_step)
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", TRAINED)
 def test_every_method_trains_and_its_output_loads(method, whole, rendered):
     recipe, output = whole(method)
     model, processor = AutoModel.from_pretrained(output), AutoProcessor.from_pretrained(output)
@@ -177,7 +176,7 @@ def fail_after(good, target, monkeypatch):
     monkeypatch.setattr(owner_object, name, function)
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", TRAINED)
 def test_the_stock_trainer_trains_every_method(method, rendered, tmp_path):
     """No class of ours but the collator and the model."""
     dataset = load_video_dataset(rendered)
