@@ -40,6 +40,7 @@ AXES = {
     "attribute_index": ("labels", "attributes"),
     "word_index": ("labels", "word_rows"),
     "prompt_embeds": ("labels", "prompts"),
+    "prompt_outputs": ("labels", "prompts"),
     "prompt_mask": ("labels", "prompts"),
     "word_embeds": ("labels", "words"),
     "word_groups": ("labels", "words"),
@@ -197,6 +198,8 @@ def _text_graph(model: PreTrainedModel, processor: Any) -> nn.Module:
         raise OnnxExportError(
             "An STDD with eval_temporal_shuffle=True cannot be exported: it draws its masks at random."
         )
+    if getattr(model.config, "video_prompt", None):
+        raise OnnxExportError("A language model cannot be exported: it builds its prompts by the size of the frames.")
     if getattr(processor, "prompt_padding", "mask") == "cycle" and processor.descriptions is not None:
         raise OnnxExportError(
             'prompt_padding="cycle" cannot be exported: there the prompts of a label depend on the others. '
@@ -338,6 +341,8 @@ def _text_options(processor: Any, graph: nn.Module) -> dict[str, Any]:
         "probabilities": "softmax of logits_per_video over the labels; scale, templates and prototypes are in the "
         "graphs",
     }
+    if getattr(processor, "text_padding", "longest") == "max_length":
+        padding["length"] = limit
     if hasattr(processor, "word_mask_mode"):
         side = "prompt_index" if processor.word_source == "class" else "attribute_index"
         options |= {"word_index": side, "word_mask_mode": processor.word_mask_mode}

@@ -40,7 +40,7 @@ class PeVideoEncoder(Encoder):
         return self.both.text_video_head(output.last_hidden_state[:, 0])
 
     def compare(self, features: VideoFeatures, bank: LabelBank, factor: float) -> torch.Tensor:
-        labels = masked_mean(bank["prompt_embeds"].float(), bank["prompt_mask"][..., None], dim=1)
+        labels = masked_mean(bank["prompt_outputs"].float(), bank["prompt_mask"][..., None], dim=1)
         return self.logits_of(features["view_embeds"].float().mean(dim=1) @ labels.t())
 
 

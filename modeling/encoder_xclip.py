@@ -49,7 +49,7 @@ class XCLIPEncoder(Encoder):
 
     def compare(self, features: VideoFeatures, bank: LabelBank, factor: float) -> torch.Tensor:
         """Mean over views of the cosine of a view with the labels as it changes them, times the learned scale."""
-        prompts, mask = bank["prompt_embeds"], bank["prompt_mask"]
+        prompts, mask = bank["prompt_outputs"], bank["prompt_mask"]
         views, patches = features["view_embeds"], features["patch_embeds"].flatten(2, 3)
         batch, count = views.shape[:2]
         dtype = self.model.prompts_generator.alpha.dtype  # autocast is off where scores are made

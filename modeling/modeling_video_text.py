@@ -20,7 +20,7 @@ class VideoTextModel(ZSARPreTrainedModel):
     """An encoder of `ADAPTERS` and nothing else: it has no weights of its own.
 
     The tensors of its label banks: `text_embeds [K, dim]`, the normalized mean of a label's normalized prompts and,
-    where the score asks for them, `prompt_embeds [K, P, dim]` as the text tower gives them and `prompt_mask [K, P]`.
+    where the score asks for them, `prompt_outputs [K, P, dim]` as the text tower gives them and `prompt_mask [K, P]`.
     """
 
     config_class = VideoTextConfig
@@ -107,7 +107,7 @@ class VideoTextModel(ZSARPreTrainedModel):
         prompts, mask = gather_prompts(rows, prompt_index)
         tensors = {"text_embeds": mean_prompt(prompts, mask)}
         if self.encoder.keeps_prompts:
-            tensors.update(prompt_embeds=prompts, prompt_mask=mask)
+            tensors.update(prompt_outputs=prompts, prompt_mask=mask)
         return self.make_bank(labels, tensors, (input_ids, attention_mask, prompt_index))
 
     def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:

@@ -31,6 +31,8 @@ CASES = {
     "dasti bike text": ("dasti", {}, dict(word_source="class", word_mask_mode="all", text_pad_token_id=0)),
     "dasti whole rows": ("dasti", dict(class_chunk_size=1), dict(word_mask_mode="valid")),
     "dasti rows": ("dasti", dict(use_spatial_interaction=False), dict(attribute_encoding="per_attribute")),
+    "siglip": ("video_text", TINY["video_text"].variants["siglip"], dict(text_padding="max_length")),
+    "xclip": ("video_text", TINY["video_text"].variants["xclip"], {}),
     "rest a seen label": ("rest", dict(seen_class_names=["Riding_a  bike", *"bcdef"], gzsl_offset=0.3), {}),
     "rest text alone": ("rest", dict(exact_match_uses_seen_prototype=False, transfer_top_k=2), {}),
 }
@@ -80,6 +82,7 @@ def test_the_example_gives_the_probabilities_of_the_model(name, tmp_path):
     [
         ("rest", dict(transfer_method="ridge"), {}, "no solver"),
         ("stdd", dict(eval_temporal_shuffle=True), {}, "at random"),
+        ("video_text", dict(video_prompt={"before": [1], "after": []}), {}, "language model"),
         ("stdd", {}, dict(prompt_padding="cycle", descriptions=GRAPHS), 'prompt_padding="mask"'),
     ],
 )

@@ -189,6 +189,11 @@ def _tiny_video_text_config() -> dict[str, Any]:
     return dict(encoder_config=tiny_clip_config(), num_frames=NUM_FRAMES)
 
 
+def _learned_scale(model: PreTrainedModel) -> None:
+    if hasattr(model.encoder.model, "logit_bias"):  # a fresh SigLIP starts from a scale of 1
+        init.constant_(model.encoder.model.logit_scale, 3.0)
+
+
 # method -> how to build it small; every registered method has an entry (tests/test_tiny_models.py)
 TINY: dict[str, TinyMethod] = {
     "actionclip": TinyMethod(
@@ -255,6 +260,7 @@ TINY: dict[str, TinyMethod] = {
             "siglip": dict(encoder_config=tiny_siglip_config()),
             "xclip": dict(encoder_config=tiny_xclip_config()),
         },
+        prepare=_learned_scale,
     ),
 }
 

@@ -27,6 +27,7 @@ from .common import say
 COMMANDS = (
     "classify",
     "demo",
+    "adapt",
     "embed",
     "search",
     "models",

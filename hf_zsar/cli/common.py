@@ -69,6 +69,31 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--descriptions", metavar="FILE", help="what the method knows about the labels, JSON")
 
 
+def add_bank_argument(parser: argparse.ArgumentParser) -> None:
+    """A label bank instead of labels."""
+    parser.add_argument(
+        "--bank", metavar="FILE", help="labels and examples that `hf-zsar adapt` wrote, instead of labels"
+    )
+
+
+def read_bank(args: argparse.Namespace) -> Any:
+    """The bank of `--bank`; None where it was not given.
+
+    Raises:
+        CommandError: it was given with something that decides about labels, too.
+        OSError, ValueError: it cannot be read, or is no label bank.
+    """
+    if args.bank is None:
+        return None
+    others = ("labels", "labels_file", "preset", "template", "descriptions")
+    given = [name for name in others if getattr(args, name, None)]
+    if given:
+        raise CommandError(f"--bank has its labels and prompts already: leave out --{given[0].replace('_', '-')}")
+    from hf_zsar.modeling.label_bank import LabelBank
+
+    return LabelBank.load(args.bank)
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model, and where it runs."""
     group = parser.add_argument_group("model")

@@ -54,6 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     group.add_argument("--num-crops", type=int, choices=(1, 3), help="crops in space")
     group.add_argument("--template", action="append", metavar="TEXT", help="prompt with {}; repeat for an ensemble")
     group.add_argument("--descriptions", metavar="FILE", help="what the method knows about the labels, JSON")
+    common.add_bank_argument(group)
     group.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="number type of the model")
     group.add_argument("--batch-size", type=common.positive, default=8, metavar="N", help="videos at a time (8)")
     group.add_argument("--workers", type=common.positive, metavar="N", help="decoding threads (default: up to 4)")
@@ -79,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         args.device = str(processes.device)
     if processes.count > 1 and processes.is_main:
         common.say(f"{processes.count} processes, this one on {processes.device}")
+    bank = common.read_bank(args)
     pipe = common.load_pipeline(args)
     if args.dtype:
         import torch
@@ -94,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         manifest=args.manifest,
         templates=args.template,
         descriptions=args.descriptions,
+        bank=bank,
         video_options={**common.sampling_options(args), **crops},
         store=store,
         batch_size=args.batch_size,

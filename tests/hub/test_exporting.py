@@ -18,7 +18,7 @@ from hf_zsar.hub import ExportError, LicenseError, export, push, verification, v
 from hf_zsar.hub.exporting import code_digest
 from hf_zsar.hub.licenses import check_redistribution, source_licenses
 from tests.hub.server import LoopbackHub
-from tests.tiny_models import tiny_folder, tiny_model, tiny_processor
+from tests.tiny_models import TINY, tiny_folder, tiny_model, tiny_processor
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,15 @@ def test_an_export_is_verified_and_carries_the_tested_code(exported: Path) -> No
 def test_every_method_gives_its_scores_without_the_package(method: str, tmp_path: Path) -> None:
     folder = export(tiny_model(method), tiny_processor(method), tmp_path / method, verify=False)
     assert verify_export(folder, tiny_model(method), tiny_processor(method)) <= verification.TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", TINY["video_text"].variants)
+def test_a_published_model_travels_with_its_own_adapter_only(encoder: str, tmp_path: Path) -> None:
+    fields = TINY["video_text"].variants[encoder]
+    model, processor = tiny_model("video_text", **fields), tiny_processor("video_text")
+    folder = export(model, processor, tmp_path / encoder)
+    assert {path.name for path in folder.glob("encoder*.py")} == {"encoder.py", f"encoder_{encoder}.py"}
 
 
 @pytest.mark.slow
