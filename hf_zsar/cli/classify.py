@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     group.add_argument("--stride", type=seconds, metavar="SECONDS", help="from window to window (default: --window)")
     group = parser.add_argument_group("output")
     group.add_argument("--top-k", type=common.positive, default=5, metavar="K", help="labels shown (default 5)")
-    group.add_argument("--json", action="store_true", help="print JSON: a list with one record a video")
+    group.add_argument("--json", action="store_true", help="print JSON: a list with one record per video")
     group.add_argument(
         "--picture", metavar="PNG", help="draw frames above the scores; with several videos one file each"
     )

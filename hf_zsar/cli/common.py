@@ -60,13 +60,13 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labels-file",
         metavar="FILE",
-        help="one label a line (# starts a comment), or a .json list, or a .csv with a column 'name'; - reads stdin",
+        help="one label per line (# starts a comment), or a .json list, or a .csv with a column 'name'; - reads stdin",
     )
     group.add_argument("--preset", metavar="DATASET", help="class names of a data set: ucf101, hmdb51, kinetics400...")
     group.add_argument(
         "--template", action="append", metavar="TEXT", help="prompt with {} for the label; repeat for an ensemble"
     )
-    group.add_argument("--descriptions", metavar="FILE", help="what the method knows about the labels, JSON")
+    group.add_argument("--descriptions", metavar="FILE", help="JSON file of attributes or action graphs")
 
 
 def add_bank_argument(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +97,7 @@ def read_bank(args: argparse.Namespace) -> Any:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model, and where it runs."""
     group = parser.add_argument_group("model")
-    group.add_argument("--model", metavar="ID_OR_FOLDER", help="default: the embedded CPU-size model, built once")
+    group.add_argument("--model", metavar="ID_OR_FOLDER", help="default: the small embedded model")
     group.add_argument("--revision", help="branch, tag or commit of a model on the Hub")
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps... (default: an accelerator if there is one)")
     group.add_argument(
