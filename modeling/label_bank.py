@@ -12,12 +12,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from .examples import Examples, as_embeds, asked_term, with_unnamed
 from .file_writing import replacing
 from .model_identity import ModelIdentity, fingerprint_of
 from .tensor_files import header_value, read_tensors
 
 
 LABEL_BANK_FORMAT = "hf_zsar/label-bank/2"
+_EXAMPLES = "examples."
 
 
 @dataclass(eq=False)
@@ -33,6 +35,7 @@ class LabelBank:
         identity: the model that made it, which is the only one that scores with it. `None` in training and for banks
             made by hand or imported; see [`~LabelBank.admitted_by`].
         metadata: anything worth keeping beside it.
+        examples: labelled videos that its scores take into account; see [`~LabelBank.with_examples`].
 
     Raises:
         ValueError: labels that are not strings, or a tensor without one row for each label.
@@ -43,6 +46,7 @@ class LabelBank:
     fingerprint: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     identity: ModelIdentity | None = None
+    examples: Examples | None = None
 
     def __post_init__(self) -> None:
         self.labels = tuple(self.labels)
@@ -53,6 +57,8 @@ class LabelBank:
             rows = tensor.shape[0] if tensor.ndim else "no"
             if rows != len(self.labels):
                 raise ValueError(f"{name} has {rows} rows for {len(self.labels)} labels: it needs one row each.")
+        if self.examples is not None and len(self.examples.named) != len(self.labels):
+            raise ValueError(f"its examples are for {len(self.examples.named)} labels, not for {len(self.labels)}.")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,7 +75,8 @@ class LabelBank:
         for name, tensor in self.tensors.items():
             target = tensor.to(*args, **kwargs)
             moved[name] = target if tensor.is_floating_point() else target.to(tensor.dtype)
-        return replace(self, tensors=moved)
+        examples = self.examples and self.examples.to(next(iter(moved.values())).device)
+        return replace(self, tensors=moved, examples=examples)
 
     def select(self, labels: Sequence[str] | Sequence[int] | torch.Tensor) -> LabelBank:
         """The bank of some of the labels, by name or by position, in the order given.
@@ -89,7 +96,70 @@ class LabelBank:
         tensors = {name: tensor[index.to(tensor.device)] for name, tensor in self.tensors.items()}
         picked = tuple(self.labels[i] for i in labels)
         fingerprint = fingerprint_of(self.fingerprint, picked) if self.fingerprint else ""
-        return replace(self, labels=picked, tensors=tensors, fingerprint=fingerprint)
+        examples = self.examples and self.examples.select(index)
+        return replace(self, labels=picked, tensors=tensors, fingerprint=fingerprint, examples=examples)
+
+    @property
+    def without_examples(self) -> LabelBank:
+        """What the model itself scores: the labels that have a name."""
+        if self.examples is None:
+            return self
+        plain, named = replace(self, examples=None), self.examples.named
+        return plain if named.all() else plain.select(named.nonzero().flatten())
+
+    def with_examples(
+        self,
+        features: Any,
+        labels: Sequence[str],
+        *,
+        logits: torch.Tensor | None = None,
+        method: str = "ridge",
+        strength: float | None = None,
+        sharpness: float | None = None,
+        ridge: float | None = None,
+    ) -> LabelBank:
+        """The bank with labelled videos that its scores take into account, without training; see `examples`.
+
+        Args:
+            features: `VideoFeatures` of N videos, of the model that made the bank, or their `video_embeds [N, dim]`.
+            labels: what each shows. A label that is not in the bank is added: it has no text, only its examples.
+            logits: `[N, labels with a name]`, `model.score(features, bank.without_examples)`; default: 100 x cosine of
+                `video_embeds` and `text_embeds`, as CLIP scores.
+            method: `"ridge"`, `"cache"`, `"prototypes"` or `"linear"`. Examples that the bank has already are kept,
+                and used by this method.
+            strength, sharpness, ridge: of the term; what is not given is chosen on the examples alone.
+
+        Raises:
+            ValueError: lengths that differ, numbers that are not finite, or an option that cannot be.
+        """
+        embeds, labels = as_embeds(features).cpu(), list(labels)
+        if len(labels) != len(embeds):
+            raise ValueError(f"{len(embeds)} examples need as many labels, got {len(labels)}.")
+        plain, asked = self.without_examples, asked_term(strength, sharpness, ridge)
+        if logits is None:
+            logits = 100 * embeds @ plain["text_embeds"].float().cpu().T
+        logits = logits.detach().float().cpu()
+        if logits.shape != (len(embeds), len(plain)) or not logits.isfinite().all():
+            raise ValueError(f"logits of the examples must be finite numbers [{len(embeds)}, {len(plain)}].")
+        known = {label: place for place, label in enumerate(self.labels)}
+        for label in labels:
+            known.setdefault(label, len(known))
+        before = self.examples.to("cpu") if self.examples else None
+        named = torch.zeros(len(known), dtype=torch.bool)
+        named[: len(self)] = before.named if before else True
+        targets = torch.tensor([known[label] for label in labels])
+        if before is not None:
+            embeds, targets = torch.cat([before.embeds, embeds]), torch.cat([before.targets, targets])
+            logits = torch.cat([before.logits[:, before.named], logits])
+        examples = Examples(embeds, targets, with_unnamed(logits, named), named, method, asked).solved()
+        # A label without a text takes the place of one in every tensor; nothing reads it.
+        rows = torch.tensor([*range(len(self)), *[0] * (len(known) - len(self))])
+        tensors = {name: tensor[rows.to(tensor.device)] for name, tensor in self.tensors.items()}
+        fingerprint = fingerprint_of(self.fingerprint, *examples.tensors().values()) if self.fingerprint else ""
+        device = self["text_embeds"].device
+        return replace(
+            self, labels=tuple(known), tensors=tensors, fingerprint=fingerprint, examples=examples.to(device)
+        )
 
     def admitted_by(self, model: nn.Module) -> LabelBank:
         """The same bank as one that `model`, as it is now, scores with: for banks that come from elsewhere.
@@ -114,6 +184,9 @@ class LabelBank:
             "model": str(self.identity or ""),
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        if self.examples is not None:
+            metadata["examples"] = json.dumps(self.examples.settings)
+            tensors |= {_EXAMPLES + name: each.cpu().contiguous() for name, each in self.examples.tensors().items()}
         with replacing(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
 
@@ -134,7 +207,12 @@ class LabelBank:
             raise ValueError(f"{path}: the header of this label bank lacks {' and '.join(sorted(missing))}.")
         try:
             identity = ModelIdentity.parse(header["model"]) if header["model"] else None
-            bank = cls(tuple(labels), tensors, header["fingerprint"], metadata, identity)
+            of_examples = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_EXAMPLES)}
+            examples = None
+            if "examples" in header:
+                parts = {name.removeprefix(_EXAMPLES): tensor for name, tensor in of_examples.items()}
+                examples = Examples.from_parts(parts, header_value(header, "examples", dict, path))
+            bank = cls(tuple(labels), tensors, header["fingerprint"], metadata, identity, examples)
             bank._check_values()
         except ValueError as error:
             raise ValueError(f"{path} is not a label bank that can be used: {error}") from error
@@ -143,7 +221,7 @@ class LabelBank:
     def _check_values(self) -> None:
         if "text_embeds" not in self or self["text_embeds"].ndim != 2:
             raise ValueError("text_embeds [labels, dim] is missing or has another shape.")
-        for name, tensor in self.tensors.items():
+        for name, tensor in {**self.tensors, **(self.examples.tensors() if self.examples else {})}.items():
             if not tensor.isfinite().all():
                 raise ValueError(f"{name} holds values that are not finite numbers.")
 

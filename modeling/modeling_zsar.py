@@ -231,7 +231,10 @@ class ZSARPreTrainedModel(PreTrainedModel):
 
     def _score_parts(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
         with full_precision(features.video_embeds.device):
-            parts = self.compute_scores(features, bank)
+            parts = self.compute_scores(features, bank.without_examples)
+            if bank.examples is not None:
+                logits = bank.examples.add_to(parts["logits_per_video"], features.video_embeds)
+                parts = {**parts, "logits_per_video": logits}
         self.check_finite(parts, "scores of videos")
         return parts
 

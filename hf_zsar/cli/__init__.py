@@ -27,6 +27,7 @@ from .common import say
 COMMANDS = (
     "classify",
     "demo",
+    "adapt",
     "embed",
     "search",
     "models",
@@ -50,7 +51,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hf-zsar", description="Zero-shot action recognition: a video and any class names in, scores out."
     )
-    parser.add_argument("--version", action=PrintVersion, help="print the version and leave")
+    parser.add_argument("--version", action=PrintVersion, help="print the version and exit")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in [command] if command in COMMANDS else COMMANDS:

@@ -35,13 +35,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     common.add_video_arguments(parser)
     common.add_label_arguments(parser)
+    common.add_bank_argument(parser)
     common.add_model_arguments(parser)
     group = parser.add_argument_group("timeline")
     group.add_argument("--window", type=seconds, metavar="SECONDS", help="score windows of this length one by one")
     group.add_argument("--stride", type=seconds, metavar="SECONDS", help="from window to window (default: --window)")
     group = parser.add_argument_group("output")
     group.add_argument("--top-k", type=common.positive, default=5, metavar="K", help="labels shown (default 5)")
-    group.add_argument("--json", action="store_true", help="print JSON: a list with one record a video")
+    group.add_argument("--json", action="store_true", help="print JSON: a list with one record per video")
     group.add_argument(
         "--picture", metavar="PNG", help="draw frames above the scores; with several videos one file each"
     )
@@ -63,14 +64,19 @@ def seconds(text: str) -> float:
 def run(args: argparse.Namespace) -> int:
     """Run `hf-zsar classify`."""
     check(args)
-    labels = common.read_labels(args)
+    bank = common.read_bank(args)
+    labels = common.read_labels(args) if bank is None else list(bank.labels)
     videos = common.find_videos(args.videos)
     pipe = common.load_pipeline(args)
     if args.explain and not hasattr(pipe.model, "get_saliency"):
         raise common.CommandError(f"{type(pipe.model).__name__} does not explain itself: leave out --explain")
-    pipe.label_bank(labels, args.template, args.descriptions)  # what is wrong with labels is said before any decoding
+    if bank is None:
+        pipe.label_bank(labels, args.template, args.descriptions)  # what is wrong is said before any decoding
+    else:
+        pipe.model.check_bank(bank)
     name = "timeline" if args.window else "scores"
-    results = pipe.stream(videos, candidate_labels=labels, on_error="return", **pipeline_options(args, labels))
+    asked = {"candidate_labels": labels} if bank is None else {"label_bank": bank}
+    results = pipe.stream(videos, **asked, on_error="return", **pipeline_options(args, labels))
     names = common.shown_names(videos)
     sources = dict(zip(names, videos, strict=True))
     pictures, explanations = picture_names(args.picture, names), picture_names(args.explain, names)
@@ -102,6 +108,8 @@ def check(args: argparse.Namespace) -> None:
         raise common.CommandError("--stride needs --window")
     if args.explain and args.window:
         raise common.CommandError("--explain looks at whole videos: leave out --window")
+    if args.explain and args.bank:
+        raise common.CommandError("--explain knows nothing of examples: leave out --bank")
     args.picture = common.check_picture(args.picture)
     args.explain = common.check_picture(args.explain, [".gif"])
     if args.picture and args.picture == args.explain:

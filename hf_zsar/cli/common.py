@@ -60,19 +60,44 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labels-file",
         metavar="FILE",
-        help="one label a line (# starts a comment), or a .json list, or a .csv with a column 'name'; - reads stdin",
+        help="one label per line (# starts a comment), or a .json list, or a .csv with a column 'name'; - reads stdin",
     )
     group.add_argument("--preset", metavar="DATASET", help="class names of a data set: ucf101, hmdb51, kinetics400...")
     group.add_argument(
         "--template", action="append", metavar="TEXT", help="prompt with {} for the label; repeat for an ensemble"
     )
-    group.add_argument("--descriptions", metavar="FILE", help="what the method knows about the labels, JSON")
+    group.add_argument("--descriptions", metavar="FILE", help="JSON file of attributes or action graphs")
+
+
+def add_bank_argument(parser: argparse.ArgumentParser) -> None:
+    """A label bank instead of labels."""
+    parser.add_argument(
+        "--bank", metavar="FILE", help="labels and examples that `hf-zsar adapt` wrote, instead of labels"
+    )
+
+
+def read_bank(args: argparse.Namespace) -> Any:
+    """The bank of `--bank`; None where it was not given.
+
+    Raises:
+        CommandError: it was given with something that decides about labels, too.
+        OSError, ValueError: it cannot be read, or is no label bank.
+    """
+    if args.bank is None:
+        return None
+    others = ("labels", "labels_file", "preset", "template", "descriptions")
+    given = [name for name in others if getattr(args, name, None)]
+    if given:
+        raise CommandError(f"--bank has its labels and prompts already: leave out --{given[0].replace('_', '-')}")
+    from hf_zsar.modeling.label_bank import LabelBank
+
+    return LabelBank.load(args.bank)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model, and where it runs."""
     group = parser.add_argument_group("model")
-    group.add_argument("--model", metavar="ID_OR_FOLDER", help="default: the embedded CPU-size model, built once")
+    group.add_argument("--model", metavar="ID_OR_FOLDER", help="default: the small embedded model")
     group.add_argument("--revision", help="branch, tag or commit of a model on the Hub")
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps... (default: an accelerator if there is one)")
     group.add_argument(

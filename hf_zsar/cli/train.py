@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default=[],
         metavar="FIELD=VALUE",
         type=lambda text: assignment_of(text, dotted=True),
-        help="a field of the recipe that wins, such as data.source=videos",
+        help="set a field of the recipe, such as data.source=videos",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
     parser.add_argument(

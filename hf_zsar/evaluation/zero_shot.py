@@ -56,6 +56,7 @@ def evaluate_zero_shot(
     splits: Sequence[str] | None = None,
     templates: str | Sequence[str] | None = None,
     descriptions: Any = None,
+    bank: LabelBank | None = None,
     video_options: Mapping[str, Any] | None = None,
     store: str | os.PathLike | None = None,
     batch_size: int = 8,
@@ -76,6 +77,7 @@ def evaluate_zero_shot(
             folders, a CSV, JSONL or list file. Files are relative to `videos`, else to the list.
         splits: only these splits of the protocol.
         templates, descriptions: instead of the processor's, see `ZSARProcessor.prepare_labels`.
+        bank: of this model, with the classes of the protocol, instead of one that is made here: with examples, say.
         video_options: overrides of the video processor: `num_frames`, `num_views`, `num_crops`, `sampling`...
         store: folder for video features, which later runs and other protocols reuse. Without it they are forgotten,
             which needs a single process.
@@ -103,7 +105,8 @@ def evaluate_zero_shot(
         found = processes.from_main(lambda: _find(protocol, videos, manifest))
         files = processes.from_main(lambda: _files(protocol, found))
         features = _open(Path(root), header, processes)
-        bank = encode_candidates(model, processor, protocol, templates, descriptions)  # may refuse, so it goes first
+        # May refuse, so it goes first.
+        bank = encode_candidates(model, processor, protocol, templates, descriptions, bank)
         broken = encode_videos(model, processor, files, features, options, processes)
         good = [file for file in files if file.id not in broken]
         scores = score_splits(model, features, bank, protocol, good, batch_size, processes)
@@ -151,11 +154,17 @@ def encode_candidates(
     protocol: Protocol,
     templates: str | Sequence[str] | None = None,
     descriptions: Any = None,
+    bank: LabelBank | None = None,
 ) -> LabelBank:
-    """The text side of every candidate of any split, once, on the model's device."""
+    """The text side of every candidate of any split, once, on the model's device; or those of a given bank."""
     used = {name for split in protocol.splits for name in split.candidates}
     labels = list(in_label_order(protocol.classes, used))
-    return model.build_label_bank(processor, labels, templates=templates, descriptions=descriptions)
+    if bank is None:
+        return model.build_label_bank(processor, labels, templates=templates, descriptions=descriptions)
+    missing = [label for label in labels if label not in bank.labels]
+    if missing:
+        raise ValueError(f"the bank lacks {len(missing)} of the {len(labels)} classes, {missing[0]!r} for one.")
+    return bank.select(labels).to(model.device)
 
 
 def resolve_protocol(

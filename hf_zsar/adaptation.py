@@ -1,0 +1,95 @@
+"""A label bank that knows labelled videos: examples instead of training (see `modeling/examples.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hf_zsar.features.encoding import encode_batch
+from hf_zsar.modeling.outputs import VideoFeatures
+from hf_zsar.processing.video_sources import VideoReadError
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from hf_zsar.modeling.label_bank import LabelBank
+    from hf_zsar.processing.processing_zsar import ZSARProcessor
+
+
+@torch.no_grad()
+def bank_with_examples(
+    model: PreTrainedModel,
+    processor: ZSARProcessor,
+    examples: Sequence[tuple[Any, str]],
+    labels: Sequence[str] = (),
+    *,
+    unnamed: Collection[str] = (),
+    templates: str | Sequence[str] | None = None,
+    descriptions: Any = None,
+    video_options: Mapping[str, Any] | None = None,
+    on_error: Callable[[str], None] | None = None,
+    progress: bool = False,
+    **term: Any,
+) -> LabelBank:
+    """Encode labelled videos, and the bank of their labels that takes them into account.
+
+    Args:
+        examples: (video, label) pairs; a video is whatever the processor takes.
+        labels: further labels, which have no examples.
+        unnamed: labels that are known by their examples alone: their names say nothing ("my machine, state 3").
+        templates, descriptions: see `ZSARProcessor.prepare_labels`.
+        video_options: overrides of the video processor.
+        on_error: told of every video that cannot be read, which is then left out; default: the first one raises.
+        term: `method`, `strength`, `sharpness`, `ridge` of [`LabelBank.with_examples`].
+
+    Raises:
+        ValueError: no example that can be read, no label with a name, or see `LabelBank.with_examples`.
+        VideoReadError: see `on_error`.
+    """
+    candidates = list(dict.fromkeys([*labels, *(label for _, label in examples)]))
+    unknown = sorted(set(unnamed) - {label for _, label in examples})
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} has neither a name nor an example.")
+    named = [label for label in candidates if label not in unnamed]
+    if not named:
+        raise ValueError("at least one label must have a name: the examples add to what the text says.")
+    training = model.training
+    model.eval()
+    try:
+        bank = model.build_label_bank(processor, named, templates=templates, descriptions=descriptions)
+        options = dict(video_options or {})
+        parts = list(_encoded(model, processor, examples, options, on_error, progress))
+        if not parts:
+            raise ValueError(f"none of the {len(examples)} examples can be read.")
+        features = VideoFeatures.cat([features for features, _ in parts])
+        logits = model.score(features.to(model.device), bank)
+    finally:
+        model.train(training)
+    bank = bank.with_examples(features, [label for _, label in parts], logits=logits, **term)
+    kept = [label for label in candidates if label in bank.labels]  # all examples of an unnamed one may be broken
+    return bank if list(bank.labels) == kept else bank.select(kept)
+
+
+def _encoded(
+    model: PreTrainedModel,
+    processor: ZSARProcessor,
+    examples: Sequence[tuple[Any, str]],
+    options: dict[str, Any],
+    on_error: Callable[[str], None] | None,
+    progress: bool,
+) -> Iterator[tuple[VideoFeatures, str]]:
+    from tqdm import tqdm
+
+    for video, label in tqdm(examples, unit="example", disable=None if progress else True, leave=False):
+        try:
+            pixels = processor.video_processor(video, return_tensors="pt", **options)["pixel_values_videos"]
+            features = encode_batch(model, [pixels])
+        except (VideoReadError, FloatingPointError) as error:
+            if on_error is None:
+                raise
+            on_error(str(error))
+            continue
+        yield features, label
