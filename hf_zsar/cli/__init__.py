@@ -99,7 +99,7 @@ def _warning(text: Warning | str, *_: object) -> str:
 
 
 def _prepare_streams() -> None:
-    """No character that a stream lacks ends a run, nor does a stream that is not there (`2>&-`, a service)."""
+    """So that printing ends no run: what a stream cannot encode is escaped; a closed stream (`2>&-`) is replaced."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -109,7 +109,7 @@ def _prepare_streams() -> None:
 
 
 def _drop_unwritten() -> None:
-    """Output that cannot be written (a reader that left, a full disk): the interpreter shall not complain at exit."""
+    """Drop output that cannot be written (closed pipe, full disk), of which the interpreter would complain at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

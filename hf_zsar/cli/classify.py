@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> None:
-    """What can be wrong before anything is read.
+    """Check the arguments, before anything is read.
 
     Raises:
         CommandError: options that do not go together, or a picture that cannot be written.
@@ -117,7 +117,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def attempt(write: Callable[..., None], *args: Any) -> bool:
-    """Draw a picture; one that cannot be drawn is reported, and no score is lost for it."""
+    """Draw a picture, or report why it cannot be drawn; the scores are printed either way."""
     try:
         write(*args)
     except (OSError, ValueError) as error:

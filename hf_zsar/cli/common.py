@@ -149,7 +149,7 @@ def _videos_of(argument: str) -> list[str]:
 
 
 def _matches(pattern: str) -> list[str]:
-    """What a pattern matches, without junk that it does not name; once where links to folders make loops."""
+    """Paths that a pattern matches: junk only where the pattern names it, each place once, however it is linked."""
     named = set(pattern.split(os.sep))
     places: dict[tuple[str, str], str] = {}
     for match in sorted(glob.glob(pattern, recursive=True), key=lambda match: (match.count(os.sep), match)):
@@ -260,7 +260,7 @@ def load_pipeline(args: argparse.Namespace) -> Any:
 
 
 def hush_libraries() -> None:
-    """No bars while models load, where nobody watches."""
+    """No progress bars of libraries where standard error is not a terminal."""
     import transformers
 
     if not sys.stderr.isatty():
@@ -303,17 +303,17 @@ def say(message: str, file: TextIO | None = None) -> None:
 
 
 def encoding_of(stream: TextIO) -> str:
-    """What a stream turns text into."""
+    """The encoding of a stream."""
     return getattr(stream, "encoding", None) or "utf-8"
 
 
 def can_show(text: str, stream: TextIO) -> bool:
-    """Whether a stream has these characters."""
+    """Whether a stream can encode all of a text."""
     return printable(text, encoding_of(stream)) == text
 
 
 def print_json(value: Any, indent: int | None = 2) -> None:
-    """A value as strict JSON on standard output, in ASCII where the stream has not all characters.
+    """A value as strict JSON on standard output, in ASCII where the stream cannot encode all of it.
 
     Raises:
         ValueError: numbers that JSON does not have.
@@ -350,7 +350,7 @@ class JsonList:
 
 
 def check_output(path: str | None, suffixes: Collection[str] = ()) -> None:
-    """Whether a file can be written, before any work is done for it; None is not a file.
+    """Check that a file can be written, before any work is done for it; `None` passes.
 
     Args:
         suffixes: those that are known, if not all are.
@@ -367,7 +367,7 @@ def check_output(path: str | None, suffixes: Collection[str] = ()) -> None:
 
 
 def check_output_folder(path: str | None, empty: bool = False) -> None:
-    """Whether files can be written into a folder, which need not be there; None is not a folder.
+    """Check that files can be written into a folder, which need not exist; `None` passes.
 
     Args:
         empty: it must not hold anything.
@@ -460,7 +460,7 @@ def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterato
 
 
 def shown_names(videos: Sequence[str]) -> list[str]:
-    """How records and the screen call videos: URLs without their secrets, numbered where they then are the same."""
+    """Names of videos for records and the screen: URLs without their secrets, numbered where these are then equal."""
     names: dict[str, None] = {}
     for video in videos:
         name, number = redacted(video), 2

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> None:
-    """What can be wrong before a model is loaded.
+    """Check the arguments, before a model is loaded.
 
     Raises:
         CommandError: options that do not go together, or an output that cannot be written.

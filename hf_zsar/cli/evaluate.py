@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> Protocol:
-    """The protocol, and all that can be wrong before a model is loaded.
+    """Check the arguments, before a model is loaded, and give the protocol.
 
     Raises:
         CommandError: no clips named, options that do not go together, or an output that cannot be written.
