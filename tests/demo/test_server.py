@@ -235,7 +235,7 @@ def test_places_in_the_queue_are_limited_for_each_visitor() -> None:
         server.admit(busy, "page", "9.9.9.9", [None, 2])
     server.admit(busy, "other", "9.9.9.9", [None, 2])
     assert not busy.turns.wants("page", 1), "what they asked before is over all the same"
-    with pytest.raises(Refusal, match="no question"):
+    with pytest.raises(Refusal, match="not a question"):
         server.admit(app(), "page", "", ["x"])
 
 
