@@ -28,8 +28,16 @@ except ImportError:
 
 # The options of a call, by the step that takes them, and those that are whole numbers above zero.
 PREPROCESS = ("num_frames", "num_views", "num_crops", "sampling", "window", "stride", "on_error")
-FORWARD = ("candidate_labels", "hypothesis_template", "descriptions", "label_bank", "return_saliency")
-POSTPROCESS = ("top_k", "function_to_apply", "multi_label")
+FORWARD = (
+    "candidate_labels",
+    "hypothesis_template",
+    "descriptions",
+    "label_bank",
+    "return_saliency",
+    "unknown",
+    "background_labels",
+)
+POSTPROCESS = ("top_k", "function_to_apply", "multi_label", "coverage", "false_alarms")
 COUNTS = ("num_frames", "num_views", "num_crops", "top_k")
 
 # What a single label is weighed against with `multi_label`.
@@ -115,6 +123,13 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             num_frames, num_views, num_crops, sampling (*optional*): instead of the processor's.
             window, stride (`float`, seconds, *optional*): score windows of a long video; memory does not grow with its
                 length. `stride` defaults to `window`.
+            unknown (`bool`): also give a score that the video shows none of the labels: the share of the probability
+                that falls on background labels (NegLabel, arXiv 2403.20078), without those that mean the same as one.
+            background_labels (`list[str]`, *optional*): for `unknown`; default: the classes of Kinetics-400.
+            false_alarms (`float`): of clips that do show one of the labels, the share that may be called unknown;
+                needs a calibrated `label_bank` (`hf-zsar calibrate`).
+            coverage (`float`): give as many labels as hold the right one with this probability, one at least; needs a
+                calibrated `label_bank`.
             return_saliency (`bool`): add `saliency` to each label, for methods that explain themselves.
             on_error (`"raise"` or `"return"`): a video that cannot be read, or whose scores are not finite numbers,
                 raises, or its error stands in place of its result while the others are scored.
@@ -123,7 +138,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
 
         Returns:
             Per video a list of `{"score", "label"}`, best first; with `window` a list of `{"start", "end", "labels"}`
-            in seconds. A list, array or pandas column in gives a list out, in order; any other iterable an iterator.
+            in seconds. With `unknown` `{"labels", "unknown"}` instead of such a list, with `false_alarms` also
+            `"is_unknown"`. A list, array or pandas column in gives a list out, in order, other iterables an iterator.
 
         Raises:
             ValueError: no labels, one label where scores are shares, a bad option.
@@ -224,9 +240,26 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         labels = self.processor.check_candidates(labels if bank is None else bank.labels, shares)
         if bank is None:
             forward["candidate_labels"] = labels
+        self._check_calibrated(bank, postprocess, forward.get("unknown"))
         if multi_label and len(labels) == 1 and not self.model.scores_each_label:
             forward["against"] = NEUTRAL_LABEL
         return preprocess, forward, postprocess
+
+    @staticmethod
+    def _check_calibrated(bank: Any, postprocess: dict, unknown: bool | None) -> None:
+        """What a calibration says of the options, before anything is decoded."""
+        coverage, false_alarms = postprocess.get("coverage"), postprocess.get("false_alarms")
+        if false_alarms is not None and not unknown:
+            raise ValueError("false_alarms is about unknown=True: pass it, too.")
+        if coverage is not None and (postprocess.get("multi_label") or postprocess.get("function_to_apply")):
+            raise ValueError("coverage is about shares over the labels: leave out multi_label and function_to_apply.")
+        for value, name in ((coverage, "coverage"), (false_alarms, "false_alarms")):
+            if value is not None and bank is None:
+                raise ValueError(f"{name} needs labelled clips: pass a label_bank that `hf-zsar calibrate` wrote.")
+        if coverage is not None:
+            bank.calibration.least_probability(coverage)
+        if false_alarms is not None:
+            bank.calibration.unknown_above(false_alarms)
 
     @staticmethod
     def _guard(on_error: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -312,6 +345,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         label_bank: Any = None,
         return_saliency: bool = False,
         against: str | None = None,
+        unknown: bool = False,
+        background_labels: Sequence[str] | None = None,
     ) -> dict:
         if return_saliency and not hasattr(self.model, "get_saliency"):
             raise ValueError(f"{type(self.model).__name__} has no saliency to return.")
@@ -323,12 +358,39 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         with evaluation_mode(model):
             features = self._video_side(model)(model_inputs["pixel_values_videos"])
             outputs = {"labels": bank.labels, "logits": model.score(features, bank, identity)}
+            if "calibration" in bank.metadata:
+                outputs |= {"calibration": bank.calibration, "platt": bank.tensors.get("platt")}
+            if unknown:
+                labels = bank.without_examples.labels
+                joint = self._with_background(
+                    model, identity, labels, hypothesis_template, descriptions, background_labels
+                )
+                shares = model.score(features, joint.to(self.device), identity).softmax(dim=-1)
+                outputs["unknown"] = shares[:, len(labels) :].sum(dim=-1)
             if return_saliency:
                 outputs["saliency"] = model.get_saliency(features, bank)
             if against is not None:
                 other = self._bank_of(model, identity, [against], hypothesis_template, None)
                 outputs["others"] = model.score(features, other.to(self.device), identity)
         return outputs
+
+    def _with_background(
+        self, model: Any, identity: Any, labels: Sequence[str], template: Any, descriptions: Any, background: Any
+    ) -> Any:
+        """The bank of the labels and, behind them, of background labels."""
+        if background is None:
+            try:
+                from hf_zsar.data import load_class_names
+            except ImportError:
+                raise ValueError(
+                    "unknown=True needs background_labels=[...] where hf_zsar is not installed."
+                ) from None
+            background = load_class_names("kinetics400")
+        others = [label for label in split_labels(background) if label not in labels]
+        if not others:
+            raise ValueError("background_labels must hold some that are no candidate labels.")
+        joint = self._bank_of(model, identity, [*labels, *others], template, descriptions)
+        return joint.with_background(len(labels))
 
     def _computing(self) -> tuple[Any, Any]:
         """The model that computes, which is the pipeline's own or its copy in bfloat16, and the former's identity."""
@@ -408,12 +470,19 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         top_k: int | None = None,
         function_to_apply: str | None = None,
         multi_label: bool = False,
-    ) -> list[dict[str, Any]]:
-        """Logits of one video -> `[{"score", "label"}]`, best first."""
-        logits = model_outputs["logits"].float()
+        coverage: float | None = None,
+        false_alarms: float | None = None,
+    ) -> Any:
+        """Logits of one video -> `[{"score", "label"}]`, best first; see `__call__` for more."""
+        logits, calibration = model_outputs["logits"].float(), model_outputs.get("calibration")
+        platt = model_outputs.get("platt")
+        if multi_label and platt is not None:
+            logits = platt[:, 0] * logits + platt[:, 1]
+        elif calibration is not None:
+            logits = logits / calibration.temperature
         if multi_label:
             function_to_apply = function_to_apply or "sigmoid"
-        if multi_label and not self.model.scores_each_label:
+        if multi_label and platt is None and not self.model.scores_each_label:
             others = model_outputs.get("others")
             logits = logits - ((logits.sum() - logits) / (len(logits) - 1) if others is None else others.float())
         if function_to_apply == "sigmoid":
@@ -425,7 +494,15 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         for result, i in zip(results, order.tolist(), strict=True):
             if "saliency" in model_outputs:
                 result["saliency"] = {name: tensor[i] for name, tensor in model_outputs["saliency"].items()}
-        return results
+        if coverage is not None:
+            least = calibration.least_probability(coverage)
+            results = results[:1] + [result for result in results[1:] if result["score"] >= least]
+        if "unknown" not in model_outputs:
+            return results
+        found = {"labels": results, "unknown": model_outputs["unknown"].item()}
+        if false_alarms is not None:
+            found["is_unknown"] = found["unknown"] > calibration.unknown_above(false_alarms)
+        return found
 
     def _name_of(self, video: Any, number: int | None = None) -> str:
         """What messages call a video: its path or address without secrets, or its number among those of a call."""
@@ -445,7 +522,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         def scored() -> Iterator[dict[str, Any]]:
             results = self._run_batch(batch, forward, postprocess)
             for (start, end), labels in zip(spans, results, strict=True):
-                yield {"start": start, "end": end, "labels": labels}
+                yield {"start": start, "end": end, **(labels if isinstance(labels, dict) else {"labels": labels})}
             spans.clear()
             batch.clear()
 
@@ -546,7 +623,8 @@ def nearest_option(name: str) -> str:
 
 def select_row(outputs: dict, row: int) -> dict:
     """The outputs of one video of a batch."""
-    picked = {name: outputs[name][row] for name in ("logits", "others") if name in outputs}
+    picked = {name: outputs[name][row] for name in ("logits", "others", "unknown") if name in outputs}
+    picked |= {name: outputs[name] for name in ("calibration", "platt") if name in outputs}
     if "saliency" in outputs:
         picked["saliency"] = {name: tensor[row] for name, tensor in outputs["saliency"].items()}
     return {"labels": outputs["labels"], **picked}

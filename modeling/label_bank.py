@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from .calibration import Calibration, far_from
 from .examples import Examples, as_embeds, asked_term, with_unnamed
 from .file_writing import replacing
 from .model_identity import ModelIdentity, fingerprint_of
@@ -97,7 +98,38 @@ class LabelBank:
         picked = tuple(self.labels[i] for i in labels)
         fingerprint = fingerprint_of(self.fingerprint, picked) if self.fingerprint else ""
         examples = self.examples and self.examples.select(index)
-        return replace(self, labels=picked, tensors=tensors, fingerprint=fingerprint, examples=examples)
+        metadata = self.metadata if set(picked) == set(self.labels) else self._uncalibrated
+        return replace(
+            self, labels=picked, tensors=tensors, fingerprint=fingerprint, metadata=metadata, examples=examples
+        )
+
+    @property
+    def calibration(self) -> Calibration:
+        """What labelled clips said about its scores; without any, probabilities are those of the model."""
+        text = self.metadata.get("calibration")
+        return Calibration() if text is None else Calibration.parse(text)
+
+    @property
+    def _uncalibrated(self) -> dict[str, str]:
+        return {name: value for name, value in self.metadata.items() if name != "calibration"}
+
+    def calibrated(self, calibration: Calibration, platt: torch.Tensor | None = None) -> LabelBank:
+        """The bank with what labelled clips said about its scores (see `calibration`). Another set of labels, or other
+        examples, lose it again.
+
+        Args:
+            platt: `[K, 2]`, scale and bias of each label, for scores of several labels at once.
+        """
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name != "platt"}
+        if platt is not None:
+            tensors["platt"] = platt.to(self["text_embeds"].device)
+        return replace(self, tensors=tensors, metadata={**self.metadata, "calibration": str(calibration)})
+
+    def with_background(self, num_labels: int) -> LabelBank:
+        """The first labels of the bank, and those of the others that say something else; see `far_from`."""
+        texts = self["text_embeds"]
+        kept = far_from(texts[:num_labels], texts[num_labels:]).nonzero().flatten() + num_labels
+        return self.select([*range(num_labels), *kept.tolist()])
 
     @property
     def without_examples(self) -> LabelBank:
@@ -157,8 +189,14 @@ class LabelBank:
         tensors = {name: tensor[rows.to(tensor.device)] for name, tensor in self.tensors.items()}
         fingerprint = fingerprint_of(self.fingerprint, *examples.tensors().values()) if self.fingerprint else ""
         device = self["text_embeds"].device
+        tensors.pop("platt", None)
         return replace(
-            self, labels=tuple(known), tensors=tensors, fingerprint=fingerprint, examples=examples.to(device)
+            self,
+            labels=tuple(known),
+            tensors=tensors,
+            fingerprint=fingerprint,
+            metadata=self._uncalibrated,
+            examples=examples.to(device),
         )
 
     def admitted_by(self, model: nn.Module) -> LabelBank:
@@ -224,6 +262,7 @@ class LabelBank:
         for name, tensor in {**self.tensors, **(self.examples.tensors() if self.examples else {})}.items():
             if not tensor.isfinite().all():
                 raise ValueError(f"{name} holds values that are not finite numbers.")
+        _ = self.calibration  # which raises
 
 
 __all__ = ["LABEL_BANK_FORMAT", "LabelBank"]
