@@ -196,7 +196,7 @@ class ZSARProcessor(ProcessorMixin):
         return BatchFeature(data, tensor_type=return_tensors, skip_tensor_conversion=["video_metadata"])
 
     def _check_options(self, kwargs: dict[str, Any], with_text: bool) -> None:
-        """transformers only warns of an option that it does not know; a misspelt one must not pass unnoticed."""
+        """transformers only warns of an option that it does not know; a misspelled one must not pass unnoticed."""
         known = {"common_kwargs", *self.valid_processor_kwargs.__annotations__}
         known |= set(self.video_processor.valid_kwargs.__annotations__)
         others = sorted(set(kwargs) - known)

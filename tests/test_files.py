@@ -469,8 +469,6 @@ BARE_WRITERS = {
         "hf_zsar/hub/exporting.py": {"_add_adapter", "_update_json", "_write_readme"},
         "hf_zsar/hub/pushing.py": {"_name_repository", "_take_along"},
         "hf_zsar/hub/space.py": {"write_space"},
-        "hf_zsar/training/checkpoints.py": {"save_checkpoint"},
-        "hf_zsar/training/weight_averaging.py": {"write"},
     },
     "the method of transformers that fills a folder of the caller's": {
         "hf_zsar/pipeline_zero_shot_video_classification.py": {"save_pretrained"},

@@ -52,7 +52,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hf-zsar", description="Zero-shot action recognition: a video and any class names in, scores out."
     )
-    parser.add_argument("--version", action=PrintVersion, help="print the version and leave")
+    parser.add_argument("--version", action=PrintVersion, help="print the version and exit")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in [command] if command in COMMANDS else COMMANDS:
@@ -100,7 +100,7 @@ def _warning(text: Warning | str, *_: object) -> str:
 
 
 def _prepare_streams() -> None:
-    """No character that a stream lacks ends a run, nor does a stream that is not there (`2>&-`, a service)."""
+    """So that printing ends no run: what a stream cannot encode is escaped; a closed stream (`2>&-`) is replaced."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -110,7 +110,7 @@ def _prepare_streams() -> None:
 
 
 def _drop_unwritten() -> None:
-    """Output that cannot be written (a reader that left, a full disk): the interpreter shall not complain at exit."""
+    """Drop output that cannot be written (closed pipe, full disk), of which the interpreter would complain at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,4 +1,4 @@
-"""`hf-zsar adapt`: a few labelled videos instead of training."""
+"""`hf-zsar adapt`: a few labeled videos instead of training."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to the parser of `hf-zsar`."""
     parser = subparsers.add_parser(
         "adapt",
-        help="a label bank that knows your labelled examples, without training",
-        description="Encode labelled videos once, and write a label bank whose scores take them into account.",
+        help="a label bank that knows your labeled examples, without training",
+        description="Encode labeled videos once, and write a label bank whose scores take them into account.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="FOLDER_OR_MANIFEST", help="labelled videos, in any layout that train takes")
+    parser.add_argument("source", metavar="FOLDER_OR_MANIFEST", help="labeled videos, in any layout that train takes")
     parser.add_argument("--out", required=True, metavar="FILE", help="bank to write, .safetensors")
     common.add_label_arguments(parser)
     parser.add_argument(

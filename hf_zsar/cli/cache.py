@@ -18,13 +18,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("source", metavar="SOURCE", help="folder of class folders, manifest or list of videos")
     parser.add_argument("out", metavar="OUT", help="folder of the cache")
-    parser.add_argument("--root", metavar="FOLDER", help="where the files of a list lie (default: beside it)")
-    parser.add_argument("--num-frames", type=common.positive, default=32, metavar="N", help="candidates a video (32)")
+    parser.add_argument("--root", metavar="FOLDER", help="where paths of a list start (default: its folder)")
+    parser.add_argument(
+        "--num-frames", type=common.positive, default=32, metavar="N", help="frames kept of each video (32)"
+    )
     parser.add_argument("--short-side", type=common.positive, default=256, metavar="PIXELS", help="of a frame (256)")
     parser.add_argument("--quality", type=common.positive, default=90, metavar="Q", help="of the JPEGs (90)")
     parser.add_argument("--shard-size", type=common.positive, default=512, metavar="N", help="videos in a shard (512)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="decoding processes")
-    parser.add_argument("--skip-broken", action="store_true", help="leave out videos that cannot be read, and say so")
+    parser.add_argument("--skip-broken", action="store_true", help="skip videos that cannot be read, saying so")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -43,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     group = parser.add_argument_group("output")
     common.add_trust_arguments(group)
     group.add_argument("--top-k", type=common.positive, default=5, metavar="K", help="labels shown (default 5)")
-    group.add_argument("--json", action="store_true", help="print JSON: a list with one record a video")
+    group.add_argument("--json", action="store_true", help="print JSON: a list with one record per video")
     group.add_argument(
         "--picture", metavar="PNG", help="draw frames above the scores; with several videos one file each"
     )
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> None:
-    """What can be wrong before anything is read.
+    """Check the arguments, before anything is read.
 
     Raises:
         CommandError: options that do not go together, or a picture that cannot be written.
@@ -121,7 +121,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def attempt(write: Callable[..., None], *args: Any) -> bool:
-    """Draw a picture; one that cannot be drawn is reported, and no score is lost for it."""
+    """Draw a picture, or report why it cannot be drawn; the scores are printed either way."""
     try:
         write(*args)
     except (OSError, ValueError) as error:

@@ -60,13 +60,13 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labels-file",
         metavar="FILE",
-        help="one label a line (# starts a comment), or a .json list, or a .csv with a column 'name'; - reads stdin",
+        help="one label per line (# starts a comment), or a .json list, or a .csv with a column 'name'; - reads stdin",
     )
     group.add_argument("--preset", metavar="DATASET", help="class names of a data set: ucf101, hmdb51, kinetics400...")
     group.add_argument(
         "--template", action="append", metavar="TEXT", help="prompt with {} for the label; repeat for an ensemble"
     )
-    group.add_argument("--descriptions", metavar="FILE", help="what the method knows about the labels, JSON")
+    group.add_argument("--descriptions", metavar="FILE", help="JSON file of attributes or action graphs")
 
 
 def add_bank_argument(parser: argparse._ActionsContainer) -> None:
@@ -115,7 +115,7 @@ def read_bank(args: argparse.Namespace) -> Any:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model, and where it runs."""
     group = parser.add_argument_group("model")
-    group.add_argument("--model", metavar="ID_OR_FOLDER", help="default: the embedded CPU-size model, built once")
+    group.add_argument("--model", metavar="ID_OR_FOLDER", help="default: the small embedded model")
     group.add_argument("--revision", help="branch, tag or commit of a model on the Hub")
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps... (default: an accelerator if there is one)")
     group.add_argument(
@@ -167,7 +167,7 @@ def _videos_of(argument: str) -> list[str]:
 
 
 def _matches(pattern: str) -> list[str]:
-    """What a pattern matches, without junk that it does not name; once where links to folders make loops."""
+    """Paths that a pattern matches: junk only where the pattern names it, each place once, however it is linked."""
     named = set(pattern.split(os.sep))
     places: dict[tuple[str, str], str] = {}
     for match in sorted(glob.glob(pattern, recursive=True), key=lambda match: (match.count(os.sep), match)):
@@ -278,7 +278,7 @@ def load_pipeline(args: argparse.Namespace) -> Any:
 
 
 def hush_libraries() -> None:
-    """No bars while models load, where nobody watches."""
+    """No progress bars of libraries where standard error is not a terminal."""
     import transformers
 
     if not sys.stderr.isatty():
@@ -321,17 +321,17 @@ def say(message: str, file: TextIO | None = None) -> None:
 
 
 def encoding_of(stream: TextIO) -> str:
-    """What a stream turns text into."""
+    """The encoding of a stream."""
     return getattr(stream, "encoding", None) or "utf-8"
 
 
 def can_show(text: str, stream: TextIO) -> bool:
-    """Whether a stream has these characters."""
+    """Whether a stream can encode all of a text."""
     return printable(text, encoding_of(stream)) == text
 
 
 def print_json(value: Any, indent: int | None = 2) -> None:
-    """A value as strict JSON on standard output, in ASCII where the stream has not all characters.
+    """A value as strict JSON on standard output, in ASCII where the stream cannot encode all of it.
 
     Raises:
         ValueError: numbers that JSON does not have.
@@ -368,7 +368,7 @@ class JsonList:
 
 
 def check_output(path: str | None, suffixes: Collection[str] = ()) -> None:
-    """Whether a file can be written, before any work is done for it; None is not a file.
+    """Check that a file can be written, before any work is done for it; `None` passes.
 
     Args:
         suffixes: those that are known, if not all are.
@@ -385,7 +385,7 @@ def check_output(path: str | None, suffixes: Collection[str] = ()) -> None:
 
 
 def check_output_folder(path: str | None, empty: bool = False) -> None:
-    """Whether files can be written into a folder, which need not be there; None is not a folder.
+    """Check that files can be written into a folder, which need not exist; `None` passes.
 
     Args:
         empty: it must not hold anything.
@@ -478,7 +478,7 @@ def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterato
 
 
 def shown_names(videos: Sequence[str]) -> list[str]:
-    """How records and the screen call videos: URLs without their secrets, numbered where they then are the same."""
+    """Names of videos for records and the screen: URLs without their secrets, numbered where these are then equal."""
     names: dict[str, None] = {}
     for video in videos:
         name, number = redacted(video), 2

@@ -21,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog="Pickles are opened for their tensors only; no code in them is run.",
     )
     parser.add_argument("source", metavar="SOURCE", help="the checkpoint file")
-    parser.add_argument("out", metavar="OUT", help="folder to write; it must not exist or be empty")
+    parser.add_argument("out", metavar="OUT", help="a new or empty folder")
     kinds = "; ".join(f"{source.name}: {source.summary}" for source in SOURCES.values())
     parser.add_argument(
         "--from", dest="kind", required=True, choices=tuple(SOURCES), metavar="KIND", help=f"what SOURCE is. {kinds}"
@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default=[],
         metavar="FIELD=VALUE",
         type=assignment,
-        help="a field of the configuration that wins over what the file says; VALUE as in JSON",
+        help="set a field of the configuration, whatever the file says; VALUE as in JSON",
     )
 
 

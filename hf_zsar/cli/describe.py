@@ -21,7 +21,7 @@ Graphs are for STDD, attributes for DA-STI; both files go to --descriptions of t
   hf-zsar describe --validate attributes.json --preset ucf101
 
 Without --llm only your texts are read, English ones, by spaCy: weaker than a language model, but quick. A run with
---llm that is interrupted goes on where it stopped when started again.
+--llm that is interrupted continues where it stopped when started again.
 """
 
 
@@ -37,9 +37,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--kind", choices=("graph", "attributes"), help="what to make")
     group = parser.add_argument_group("labels", "Several sources are joined; default: the labels that have texts.")
     group.add_argument("--labels", nargs="+", default=[], metavar="LABEL", help="class names, any words")
-    group.add_argument("--labels-file", metavar="FILE", help="one label a line, or .json, or .csv with 'name'")
+    group.add_argument("--labels-file", metavar="FILE", help="one label per line, or .json, or .csv with 'name'")
     group.add_argument("--preset", metavar="DATASET", help="class names of a data set: ucf101, hmdb51, kinetics400...")
-    group = parser.add_argument_group("what is known")
+    group = parser.add_argument_group("where the knowledge comes from")
     group.add_argument(
         "--texts",
         metavar="PATH",
@@ -49,9 +49,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     group.add_argument("--llm", metavar="ID_OR_FOLDER", help="a text-generation model to ask")
     group.add_argument("--llm-revision", metavar="REV", help="branch, tag or commit of that model")
     group.add_argument("--device", help="where the model runs (default: an accelerator if there is one)")
-    group.add_argument("--cache", metavar="FILE", help="answers of the model, kept (default: OUT.cache.jsonl)")
+    group.add_argument("--cache", metavar="FILE", help="keeps the model's answers (default: OUT.cache.jsonl)")
     group.add_argument("--num-attributes", type=common.positive, default=8, metavar="N", help="per class (default 8)")
-    group.add_argument("--scorer", choices=("rake", "yake"), default="rake", help="keywords of texts (default rake)")
+    group.add_argument(
+        "--scorer", choices=("rake", "yake"), default="rake", help="how keywords of texts are ranked (rake)"
+    )
     group.add_argument("--pipeline", metavar="NAME", help="spaCy pipeline that reads the texts (en_core_web_sm)")
     group.add_argument(
         "--import-from",

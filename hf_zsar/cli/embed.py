@@ -14,7 +14,7 @@ EXAMPLE = """examples:
   hf-zsar embed lecture.mp4 --window 10 --stride 5 --out features      one row for every ten seconds
   torchrun --nproc-per-node 4 -m hf_zsar.cli embed clips/ --out features
 
-Features are written as they come. A killed run goes on where it was when it is started again, and other videos can be
+Features are written as they come. Started again, a killed run continues where it was, and other videos can be
 added later: what is in the store is not encoded again, unless its file has changed.
 """
 
@@ -37,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     common.add_model_arguments(parser)
     group = parser.add_argument_group("output")
     group.add_argument(
-        "--out", metavar="FOLDER", help="store of features: all that the method scores with, one row a video"
+        "--out", metavar="FOLDER", help="store of features: all that the method scores with, one row per video"
     )
     group.add_argument("--label-bank", metavar="FILE", help="the text side of the labels")
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> None:
-    """What can be wrong before a model is loaded.
+    """Check the arguments, before a model is loaded.
 
     Raises:
         CommandError: options that do not go together, or an output that cannot be written.

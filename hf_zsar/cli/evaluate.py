@@ -20,7 +20,7 @@ EXAMPLE = """examples:
   hf-zsar evaluate --model org/name --protocol half_e2e --dataset ucf101 --videos UCF-101/
   accelerate launch --num_processes 4 -m hf_zsar.cli evaluate ...   (GPUs; on CPUs: torchrun --nproc-per-node 4)
 
-A killed run goes on where it was when it is started again: features of videos are kept (see --store), and other
+Started again, a killed run continues where it was: features of videos are kept (see --store), and other
 protocols and label sets use them too. Exit status 1: some clips were missing or unreadable; the others were scored.
 """
 
@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     group = parser.add_argument_group("what is measured")
-    group.add_argument("--list", action="store_true", help="show the protocols and what each needs on disk, and leave")
+    group.add_argument("--list", action="store_true", help="show the protocols and what each needs on disk, and exit")
     group.add_argument("--protocol", default="full", metavar="ID", help="see --list (default: full)")
     group.add_argument("--dataset", help="ucf101, hmdb51, kinetics600, activitynet200...")
     group.add_argument("--videos", metavar="DIR", help="folder with the videos, in the data set's official layout")
@@ -51,9 +51,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     group.add_argument("--training-set", metavar="TEXT", help="what the model was trained on, for the record")
     common.add_sampling_arguments(parser)
     group = parser.add_argument_group("how")
-    group.add_argument("--num-crops", type=int, choices=(1, 3), help="crops in space")
+    group.add_argument("--num-crops", type=int, choices=(1, 3), help="spatial crops of each view")
     group.add_argument("--template", action="append", metavar="TEXT", help="prompt with {}; repeat for an ensemble")
-    group.add_argument("--descriptions", metavar="FILE", help="what the method knows about the labels, JSON")
+    group.add_argument("--descriptions", metavar="FILE", help="JSON file of attributes or action graphs")
     common.add_bank_argument(group)
     group.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="number type of the model")
     group.add_argument("--batch-size", type=common.positive, default=8, metavar="N", help="videos at a time (8)")
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> Protocol:
-    """The protocol, and all that can be wrong before a model is loaded.
+    """Check the arguments, before a model is loaded, and give the protocol.
 
     Raises:
         CommandError: no clips named, options that do not go together, or an output that cannot be written.

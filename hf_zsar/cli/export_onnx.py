@@ -13,10 +13,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "export-onnx",
         help="a model as ONNX files that give probabilities without PyTorch",
         description="Write video.onnx, text.onnx and score.onnx, checked against PyTorch, with the tokenizer, "
-        "scoring.json and example.py beside them; nothing is left where they differ.",
+        "scoring.json and example.py beside them; nothing is kept if they differ.",
     )
     parser.add_argument("model", metavar="ID_OR_FOLDER", help="the model")
-    parser.add_argument("out", metavar="OUT", help="folder to write; it must not exist or be empty")
+    parser.add_argument("out", metavar="OUT", help="a new or empty folder")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,10 +15,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "filter-overlap",
         help="drop training classes that are too close to a test class",
         description="The rigorous training set: drop every training class whose name is too close to a test class.",
-        epilog="A class list is the name of a data set (ucf101, kinetics700, ...) or a file, one class a line.",
+        epilog="A class list is the name of a data set (ucf101, kinetics700, ...) or a file, one class per line.",
     )
     parser.add_argument("--train", required=True, metavar="LIST", help="classes to train on")
-    parser.add_argument("--test", nargs="+", required=True, metavar="LIST", help="classes to keep away from")
+    parser.add_argument(
+        "--test",
+        nargs="+",
+        required=True,
+        metavar="LIST",
+        help="test classes to keep away from",
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--word-vectors", metavar="FILE", help="text file of word2vec or GloVe vectors: E2E's rule, mean of the words"

@@ -15,12 +15,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "fit-prototypes",
         help="seen prototypes of a ResT model from labeled videos",
         description="Compute the prototype of every class of a data set, and save the model with them.",
-        epilog="A killed run goes on where it was. Several processes share the work: torchrun -m hf_zsar.cli ...",
+        epilog="Started again, a killed run continues where it was. Several processes: torchrun -m hf_zsar.cli ...",
     )
     parser.add_argument("model", metavar="ID_OR_FOLDER", help="a ResT model")
     parser.add_argument("out", metavar="OUT", help="folder to write; may be the model's own")
     parser.add_argument("--data", metavar="SOURCE", help="folder of class folders, manifest, list, shards or Hub id")
-    parser.add_argument("--root", metavar="DIR", help="where the files of a list lie (default: beside it)")
+    parser.add_argument("--root", metavar="DIR", help="where paths of a list start (default: its folder)")
     parser.add_argument("--batch-size", type=common.positive, default=8, metavar="N")
     parser.add_argument(
         "--select-transfer",

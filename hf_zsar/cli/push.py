@@ -27,9 +27,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", metavar="FOLDER", help="an export, or what save_pretrained or training wrote")
-    parser.add_argument("repo_id", metavar="NAMESPACE/NAME", help="made when it does not exist")
+    parser.add_argument("repo_id", metavar="NAMESPACE/NAME", help="created if missing")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
-    parser.add_argument("--revision", metavar="BRANCH", help="branch to commit to, made from main when it is missing")
+    parser.add_argument("--revision", metavar="BRANCH", help="branch to commit to, created from main if missing")
     parser.add_argument("--pull-request", action="store_true", help="open a pull request instead of committing")
     parser.add_argument("--message", metavar="TEXT", help="title of the commit")
     parser.add_argument(

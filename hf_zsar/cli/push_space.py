@@ -14,7 +14,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="make a Hugging Face Space with the demo of a pushed model",
         description="Make a Gradio Space in which anybody can try a model that lies on the Hub.",
     )
-    parser.add_argument("repo_id", metavar="NAMESPACE/NAME", help="of the Space; made when it does not exist")
+    parser.add_argument("repo_id", metavar="NAMESPACE/NAME", help="of the Space; created if missing")
     parser.add_argument("--model", required=True, metavar="ID", help="model on the Hub, pushed with `hf-zsar push`")
     parser.add_argument("--title", help="heading of the page (default: the model's name)")
     parser.add_argument("--private", action="store_true", help="make a new Space private")

@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     common.add_model_arguments(parser)
     parser.add_argument("--top-k", type=common.positive, default=5, metavar="K", help="videos shown (default 5)")
-    parser.add_argument("--json", action="store_true", help="print JSON: a list with one record a text")
+    parser.add_argument("--json", action="store_true", help="print JSON: a list with one record per text")
 
 
 def run(args: argparse.Namespace) -> int:

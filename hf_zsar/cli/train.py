@@ -14,7 +14,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "train",
         help="fine-tune or train from a YAML recipe",
         description="Train a model as a YAML recipe says; see train_scripts/recipes.",
-        epilog="For several GPUs: accelerate launch -m hf_zsar.cli train RECIPE",
+        epilog="For several GPUs: torchrun --nproc_per_node 4 -m hf_zsar.cli train RECIPE",
     )
     parser.add_argument("recipe", metavar="RECIPE", help="YAML file")
     parser.add_argument(
@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default=[],
         metavar="FIELD=VALUE",
         type=lambda text: assignment_of(text, dotted=True),
-        help="a field of the recipe that wins, such as data.source=videos",
+        help="set a field of the recipe, such as data.source=videos",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
     parser.add_argument(
@@ -31,7 +31,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         action="store_true",
         help="train nothing: say which parameters would be trained, at which rates and for how long, and draw a batch",
     )
-    parser.add_argument("--with-trainer", action="store_true", help="use transformers' Trainer instead of Accelerate")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,14 +47,9 @@ def run(args: argparse.Namespace) -> int:
             print(line)
         return 0
     common.check_output_folder(recipe.output)
-    if args.with_trainer:
-        from hf_zsar.training.with_trainer import train_with_trainer
+    from hf_zsar.training.run import train
 
-        output = train_with_trainer(recipe, resume=args.resume)
-    else:
-        from hf_zsar.training.loop import train
-
-        output = train(recipe, resume=args.resume)
+    output = train(recipe, resume=args.resume)
     if PartialState().is_main_process:
         print(f"model and processor are in {output}")
     PartialState().destroy_process_group()

@@ -1,4 +1,4 @@
-"""An append-only cache of what a language model was asked and what became of it.
+"""An append-only cache of the questions that a language model was asked, and of its answers.
 
 One JSON line per answer, forced to the disk before the next question: a run that is killed loses the question under
 way and nothing else. A line that the kill tore is cut off when the next one is written.

@@ -77,12 +77,12 @@ class Thing:
 
     @property
     def is_person(self) -> bool:
-        """By the word alone: a guess."""
+        """Whether a noun is a person: a guess from the word alone."""
         return self.key in ANYBODY or self.token.lower_.endswith(PERSON_ENDINGS)
 
     @property
     def preposition(self) -> str:
-        """The one that the thing hangs on, "" if none."""
+        """The preposition in front of a thing, "" if there is none."""
         return self.token.head.lower_ if self.token.dep_ == "pobj" else ""
 
 
@@ -136,12 +136,12 @@ def verb_lemma(word: str, pipeline: str | None = None) -> str:
 
 
 def is_stop_word(word: str, pipeline: str | None = None) -> bool:
-    """Whether the word says nothing by itself."""
+    """Whether the word carries no meaning by itself."""
     return english(pipeline).vocab[word].is_stop
 
 
 def root(word: str, pipeline: str | None = None) -> str:
-    """One and the same for the forms of a verb and for a noun and its plural."""
+    """A key that the forms of a verb, or a noun and its plural, have in common."""
     base = verb_lemma(word, pipeline)
     return base if base != word else verb_lemma(word.removesuffix("s"), pipeline)
 
@@ -190,5 +190,5 @@ _BELONGS = frozenset("dobj prt prep advmod dative acomp oprd agent pobj".split()
 
 
 def _plain(token: Token) -> str:
-    """Whose hand it is does not matter to a picture: "her hand" -> "the hand"."""
+    """Without possessives, which a picture does not show: "her hand" -> "the hand"."""
     return "the" if token.dep_ == "poss" and token.pos_ == "PRON" else token.lower_

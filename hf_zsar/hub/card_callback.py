@@ -116,6 +116,9 @@ class ModelCardCallback(TrainerCallback):
                 target = Path(folder, file.relative_to(card))
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(file, target)
+        for empty in (unseen, unseen.parent):
+            if not any(empty.iterdir()):
+                empty.rmdir()
 
     def training_facts(self, args: TrainingArguments, state: TrainerState, finished: bool = True) -> TrainingFacts:
         """What the arguments and the state of a Trainer say about a run."""
@@ -157,7 +160,7 @@ def log_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows: dict[int, dict[str, Any]] = {}
     for entry in history:
         row = rows.setdefault(int(entry["step"]), {"step": int(entry["step"])})
-        for name, value in entry.items():
+        for name, value in sorted(entry.items()):  # in one order, also when read again from a checkpoint
             if name != "step" and not name.endswith(_NOISE) and isinstance(value, (int, float)):
                 row[name] = round(value, 6) if name != "epoch" else round(value, 2)
     return [row for row in rows.values() if len(row) > 2]

@@ -16,7 +16,7 @@ _NAMES = {
     "load_recipe": "recipe",
     "parameter_counts": "optimization",
     "parameter_groups": "optimization",
-    "train": "loop",
+    "train": "run",
     "with_candidates": "candidates",
 }
 

@@ -12,11 +12,12 @@ import torch
 from hf_zsar.plots.style import INK, TEXT, new_figure, pick_evenly, save
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
 
+from .build import Run, prepare_run
 from .candidates import Example, with_candidates
 from .optimization import parameter_counts, parameter_groups
 from .recipe import Recipe
-from .setup import Run, prepare_run
-from .steps import Steps
+from .run import updates_of
+from .sampler import SeededShuffle
 
 
 MAX_CLIPS, MAX_FRAMES = 8, 8
@@ -31,17 +32,17 @@ def dry_run(recipe: Recipe) -> Iterator[str]:
     """
     run = prepare_run(recipe)
     rows = with_candidates(run.train_dataset, training=True)
-    steps = Steps.of(recipe, len(rows))
+    updates, warmup = updates_of(recipe, len(rows))
     yield f"{recipe.method}: {_amount(run.train_dataset)}; evaluated on {_amount(run.eval_dataset)}"
     yield from _parameters(run)
     options = recipe.optimization
     together = f"{options.batch_size} videos" + f" x {options.accumulation} batches" * (options.accumulation > 1)
     yield (
-        f"{options.epochs} epochs x {steps.updates} updates = {steps.total} updates, each of {together} per process; "
-        f"warm-up over {steps.warmup}, then a cosine to {options.min_lr_ratio:g} of the learning rate"
+        f"{options.epochs} epochs x {updates} updates = {options.epochs * updates} updates, each of {together} per "
+        f"process; warm-up over {warmup}, then a cosine to {options.min_lr_ratio:g} of the learning rate"
     )
-    sampler = steps.sampler(recipe)
-    first = [rows[number] for number in list(sampler)[: options.batch_size]]
+    order = SeededShuffle(len(rows), options.batch_size * options.accumulation, recipe.seed)
+    first = [rows[number] for number in list(order)[: options.batch_size]]
     yield f"first batch: {draw_batch(first, run, Path(recipe.output) / 'batch.png')}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -102,14 +101,6 @@ def parameter_groups(
     return list(groups.values())
 
 
-def schedule_factor(step: int, warmup: int, total: int, min_ratio: float) -> float:
-    """Linear from 0 over `warmup` steps, then a cosine down to `min_ratio` at `total`: share of the learning rate."""
-    if step < warmup:
-        return step / warmup
-    progress = min(1.0, (step - warmup) / max(total - warmup, 1))
-    return min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
 def is_table(name: str) -> bool:
     """Whether a parameter is a table of positions or a learned token, which decay no more than a bias does."""
     return name.endswith(_TABLES)
@@ -125,4 +116,4 @@ def check_roles(roles: Iterable[str]) -> None:
         raise ValueError(f"unknown parameter roles {unknown}; there are {list(ROLES)}.")
 
 
-__all__ = ["freeze", "freeze_statistics", "parameter_counts", "parameter_groups", "schedule_factor"]
+__all__ = ["freeze", "freeze_statistics", "parameter_counts", "parameter_groups"]

@@ -145,6 +145,22 @@ class AveragingRecipe:
 
 @strict
 @dataclass
+class LoraRecipe:
+    """Low-rank adapters on the towers instead of training all their weights (needs peft); merged at the end.
+
+    Args:
+        r, alpha, dropout: rank, scale and dropout, as in `peft.LoraConfig`.
+        new_parts: what is trained whole beside them, such as `temporal_head`.
+    """
+
+    r: int = validated_field(at_least(1), default=8)
+    alpha: int = validated_field(at_least(1), default=16)
+    dropout: Number = validated_field(at_least(0), default=0.0)
+    new_parts: list[str] = field(default_factory=list)
+
+
+@strict
+@dataclass
 class Recipe:
     """A training run.
 
@@ -154,6 +170,8 @@ class Recipe:
         sampling, sampling_options: frame sampler of training clips.
         augmentation: fields of [`ClipAugmentation`]; without it clips are resized and cropped as in evaluation.
         averaging: weight averaging over epochs.
+        interpolation: the way back from the trained towers to those that the run started from, 0 to 1 ("patching").
+        lora: adapters on the towers.
         prototypes: fit the seen prototypes when training is over (ResT).
         seed: all randomness starts from it.
         report_to: a tracker or several, `tensorboard` or `wandb`.
@@ -171,6 +189,8 @@ class Recipe:
     sampling_options: dict[str, Any] = field(default_factory=dict)
     augmentation: dict[str, Any] | None = None
     averaging: AveragingRecipe | None = None
+    interpolation: Number = 0.0
+    lora: LoraRecipe | None = None
     prototypes: bool = True
     seed: int = 0
     report_to: str | list[str] = field(default_factory=list)
@@ -243,6 +263,10 @@ def _problems(recipe: Recipe) -> Iterator[str]:
     origins = [name for name in ("pretrained", "clip", "config") if getattr(recipe.model, name) is not None]
     if len(origins) != 1:
         yield f"model: give exactly one of pretrained, clip and config, got {origins or 'none'}."
+    if not 0 <= recipe.interpolation <= 1:
+        yield "interpolation: must lie between 0 (as trained) and 1 (as before)."
+    if recipe.lora and (recipe.averaging or recipe.interpolation):
+        yield "lora: goes without averaging and interpolation, which need whole weights."
     if recipe.averaging and recipe.averaging.first_epoch > recipe.optimization.epochs:
         yield "averaging.first_epoch: must lie between 1 and optimization.epochs."
 

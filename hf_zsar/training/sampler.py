@@ -1,4 +1,4 @@
-"""Which videos make a batch: one order for any number of processes, and any place in it to start from."""
+"""Which videos make a batch: one order for any number of processes."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import Sampler
 
+from .trainer_rules import listen
+
 
 class SeededShuffle(Sampler[int]):
-    """A permutation of the data set drawn from (seed, epoch): this process's part of each global batch.
+    """A permutation of the data set drawn from (seed, epoch), without the videos that fill no update.
 
-    With P processes and batches of B, process r takes places r * B .. r * B + B of every P * B: P processes see, step
-    by step, the videos that one process with batches of P * B sees. The last incomplete batch is left out.
+    Loaders that accelerate prepares deal its batches out in turn, so that P processes with batches of B see, update by
+    update, the videos that one process with batches of P * B sees.
 
     Args:
         length: videos in the data set.
-        batch_size: per process.
+        together: videos of an update, over all processes and batches that are accumulated.
         seed: what the permutations are drawn from.
-        rank, world: this process, and how many there are.
+
+    A `Trainer` says itself which epoch it is; in a loop of your own call `set_epoch`.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
-        self.length, self.batch_size, self.seed, self.rank, self.world = length, batch_size, seed, rank, world
-        self.epoch, self.first_step = 0, 0
+    def __init__(self, length: int, together: int, seed: int) -> None:
+        self.length, self.updates, self.together = length, length // together, together
+        self.set_run(seed, 0)
+        listen(self)
 
-    @property
-    def steps(self) -> int:
-        """Batches of a whole epoch."""
-        return self.length // (self.batch_size * self.world)
+    def set_run(self, seed: int, epoch: int) -> None:
+        """Draw from these."""
+        self.seed, self.epoch = seed, epoch
 
-    def set_place(self, epoch: int, first_step: int = 0) -> None:
-        """Go to an epoch, and leave out its first batches (a run that goes on from the middle)."""
-        self.epoch, self.first_step = epoch, first_step
+    def set_epoch(self, epoch: int) -> None:
+        """Another order than in other epochs."""
+        self.epoch = epoch
 
     def __len__(self) -> int:
-        return (self.steps - self.first_step) * self.batch_size
+        return self.updates * self.together
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.length, generator=generator).tolist()
-        for step in range(self.first_step, self.steps):
-            first = (step * self.world + self.rank) * self.batch_size
-            yield from order[first : first + self.batch_size]
+        yield from torch.randperm(self.length, generator=generator).tolist()[: len(self)]
 
 
 __all__ = ["SeededShuffle"]

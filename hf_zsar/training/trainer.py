@@ -1,35 +1,37 @@
-"""A small `Trainer` for what the stock one cannot do. The stock class trains every method too, with our collator."""
+"""The `Trainer` that recipes run on. The stock class trains every method too, with our collator."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import Sampler
 from transformers import Trainer
-from transformers.trainer_utils import rotate_checkpoints
+from transformers.trainer_utils import has_length, rotate_checkpoints
 
-from hf_zsar.files import put_folder, workplace
+from hf_zsar.files import put_folder
 from hf_zsar.processing.text_files import TextFileError, read_json
 
-from .optimization import freeze, parameter_groups
-from .weight_averaging import average_checkpoints, averaging_weights
+from .optimization import parameter_groups
+from .sampler import SeededShuffle
+from .weight_averaging import average_of, averaging_weights
 
 
 STAGING = ".saving"
 
 
 class ZSARTrainer(Trainer):
-    """`Trainer` with learning rates per part of the model, checkpoints that are whole, and epoch averaging.
+    """`Trainer` with learning rates per part of the model, an order of videos that does not depend on how many
+    processes there are, checkpoints that are whole, and epoch averaging.
 
     Args:
         learning_rates: by role, see [`parameter_groups`]; without it the one of the arguments for all.
         decay_all: weight decay on norms and biases too.
-        frozen: roles that are not trained.
         average_from: end with the mean of the checkpoints from this epoch on (counted from 1); needs
             `save_strategy="epoch"` and no limit on how many are kept.
         average_mode: of [`averaging_weights`].
@@ -41,14 +43,12 @@ class ZSARTrainer(Trainer):
         *args: Any,
         learning_rates: Mapping[str, float] | None = None,
         decay_all: bool = False,
-        frozen: Sequence[str] = (),
         average_from: int | None = None,
         average_mode: str = "mean",
         **kwargs: Any,
     ) -> None:
         self.learning_rates, self.decay_all, self._staging = learning_rates, decay_all, False
         super().__init__(*args, **kwargs)
-        freeze(self.model, frozen)
         self.average_from, self.average_mode = average_from, average_mode
         if average_from is not None and (self.args.save_strategy != "epoch" or self.args.save_total_limit is not None):
             raise ValueError('average_from needs save_strategy="epoch" and no save_total_limit.')
@@ -59,6 +59,13 @@ class ZSARTrainer(Trainer):
             groups = parameter_groups(self.model, self.learning_rates, self.args.weight_decay, self.decay_all)
             self.optimizer = optimizer_class(groups, **options)
         return super().create_optimizer() if self.optimizer is None else self.optimizer
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        dataset, args = self.train_dataset if train_dataset is None else train_dataset, self.args
+        together = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+        if args.train_sampling_strategy != "random" or not has_length(dataset) or len(dataset) < together:
+            return super()._get_train_sampler(train_dataset)
+        return SeededShuffle(len(dataset), together, args.seed if args.data_seed is None else args.data_seed)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         result = super().train(*args, **kwargs)
@@ -93,18 +100,19 @@ class ZSARTrainer(Trainer):
         self.accelerator.wait_for_everyone()
 
     def _load_average(self) -> None:
-        folders = []
-        for folder in Path(self.args.output_dir).glob("checkpoint-*"):
-            epoch = epoch_of(folder)
-            if epoch >= self.average_from:
-                folders.append((epoch, folder))
-        epochs, paths = zip(*sorted(folders), strict=True)
-        with workplace(self.args.output_dir) as work:
-            average_checkpoints(paths, work / "average", averaging_weights(self.average_mode, epochs))
-            self.model.load_state_dict(type(self.model).from_pretrained(work / "average").state_dict())
+        """Of the checkpoints at the ends of epochs."""
+        epochs = {epoch_of(folder): folder for folder in checkpoints(self.args.output_dir)}
+        chosen = sorted(epoch for epoch in epochs if epoch >= self.average_from and epoch % 1 == 0)
+        average = average_of([epochs[each] for each in chosen], averaging_weights(self.average_mode, chosen))
+        self.model.load_state_dict(average, strict=False)  # weights that are tied to others are in no file
 
 
-def epoch_of(checkpoint: Path) -> int:
+def checkpoints(output: str | os.PathLike) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted(Path(output).glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def epoch_of(checkpoint: Path) -> float:
     """How many epochs a checkpoint of a `Trainer` has seen.
 
     Raises:
@@ -115,7 +123,7 @@ def epoch_of(checkpoint: Path) -> int:
     epoch = state.get("epoch") if isinstance(state, dict) else None
     if not isinstance(epoch, (int, float)):
         raise TextFileError(f"{path} does not say its epoch: remove the checkpoint, or train again.")
-    return round(epoch)
+    return float(epoch)
 
 
-__all__ = ["ZSARTrainer"]
+__all__ = ["ZSARTrainer", "checkpoints", "epoch_of"]

@@ -9,6 +9,7 @@ number would come out wrong.
 from __future__ import annotations
 
 import functools
+import os
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -21,7 +22,10 @@ from transformers.trainer_utils import has_length
 from hf_zsar.modeling.modeling_zsar import ZSARPreTrainedModel
 
 from .candidates import CandidateRows, CandidateStream
-from .launching import check_processes
+
+
+# One of these says how many processes there are: torchrun's, or those of MPI.
+_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
 class Listener(Protocol):
@@ -108,6 +112,32 @@ class TrainerRules(TrainerCallback):
             )
 
 
+def check_processes(world_size: int) -> None:
+    """Look at what a launcher left in the environment.
+
+    Args:
+        world_size: processes that train together, as this one sees it.
+
+    Raises:
+        ValueError: more were asked for.
+    """
+    started = max(int(os.environ.get(name) or 1) for name in _SIZES)
+    if world_size > 1:
+        return
+    if started > 1:
+        raise ValueError(
+            f"{started} processes were started, and each would train for itself: without GPUs they find each other "
+            "with use_cpu=True in TrainingArguments."
+        )
+    # accelerate sets an address for processes to meet at when it is asked for several.
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
+    if launched and not any(name in os.environ for name in _SIZES):
+        raise ValueError(
+            "accelerate launch was asked for several processes and started this one: on CPUs it leaves others to MPI. "
+            "Start them with torchrun --nproc_per_node N, or say --num_processes 1."
+        )
+
+
 def is_ours(model: Any) -> bool:
     """Whether a model is one of this package, perhaps with adapters of peft around it."""
     return isinstance(model.get_base_model() if hasattr(model, "get_base_model") else model, ZSARPreTrainedModel)
@@ -148,4 +178,4 @@ if TrainerRules not in DEFAULT_CALLBACKS:
     Trainer.get_eval_dataloader = _of_its_own_data(Trainer.get_eval_dataloader)
 
 
-__all__ = ["TrainerRules", "listen"]
+__all__ = ["TrainerRules", "check_processes", "listen"]

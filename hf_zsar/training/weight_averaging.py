@@ -1,33 +1,26 @@
 """Averages of weights: over the checkpoints of a run, and between a fine-tuned model and the CLIP it started from.
 
 The recipe that STDD is evaluated with (card of STDD, S10; after Open-VCLIP and FROSTER): the mean of the epochs'
-weights, then, if wanted, some way back towards CLIP ("patching"). Works on modules, on state dicts and on saved
-folders; folders are read tensor by tensor, so that memory does not grow with the number of checkpoints.
+weights, then, if wanted, some way back towards CLIP ("patching"). Folders are read tensor by tensor, so that memory
+does not grow with the number of checkpoints.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
-from torch import nn
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from hf_zsar.conversion.checkpoint_files import write_folder
 from hf_zsar.modeling.tensor_files import open_tensors
 from hf_zsar.processing.text_files import read_json
 
 
 AVERAGES = ("mean", "gaussian", "beta", "exponential")
-# What else of a folder belongs to a model: configuration, tokenizer, processor, code; not the state of a training run.
-_MODEL_FILES = (".json", ".txt", ".model", ".jinja", ".py")
-_RUN_FILES = ("trainer_state.json", SAFE_WEIGHTS_INDEX_NAME)
 
 State = Mapping[str, torch.Tensor]
 
@@ -81,8 +74,7 @@ def averaging_weights(
     return [value / total for value in raw]
 
 
-def _normalized(weights: Sequence[float] | None, count: int) -> list[float]:
-    weights = [1.0] * count if weights is None else list(weights)
+def _normalized(weights: Sequence[float], count: int) -> list[float]:
     if len(weights) != count or not count:
         raise WeightAveragingError(f"{len(weights)} weights for {count} checkpoints: give one each.")
     if min(weights) < 0 or not 0 < sum(weights) < math.inf:
@@ -100,7 +92,7 @@ def weighted_sum(tensors: Sequence[torch.Tensor], weights: Sequence[float]) -> t
     return total.to(tensors[0].dtype)
 
 
-# -- state dicts and modules -----------------------------------------------------------------------------------------
+# -- weights ----------------------------------------------------------------------------------------------------------
 
 
 def _check_same(shapes: Sequence[Mapping[str, torch.Size]], names: Sequence[str]) -> None:
@@ -119,60 +111,6 @@ def _shapes(state: State) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in state.items()}
 
 
-def average_state_dicts(states: Sequence[State], weights: Sequence[float] | None = None) -> dict[str, torch.Tensor]:
-    """The weighted mean of state dicts of one model; without `weights`, the plain mean.
-
-    Raises:
-        WeightAveragingError: names or shapes differ, or there is not one weight each.
-    """
-    weights = _normalized(weights, len(states))
-    _check_same([_shapes(state) for state in states], [f"state {i}" for i in range(len(states))])
-    return {name: weighted_sum([state[name] for state in states], weights) for name in states[0]}
-
-
-class WeightAverage:
-    """A running weighted mean of a module's weights, for use while training; kept on the CPU, float32 at least."""
-
-    def __init__(self) -> None:
-        self.total = 0.0
-        self._mean: dict[str, torch.Tensor] = {}
-
-    @torch.no_grad()
-    def update(self, module: nn.Module, weight: float = 1.0) -> None:
-        """Add the module as it is now. Weights are relative: they need not sum to 1.
-
-        Raises:
-            WeightAveragingError: a weight that is not positive, or another model than before.
-        """
-        if not 0 < weight < math.inf:
-            raise WeightAveragingError(f"weight must be positive, got {weight}.")
-        state = module.state_dict()
-        if self._mean:
-            _check_same([_shapes(self._mean), _shapes(state)], ["the average", "the module"])
-        self.total += weight
-        for name, tensor in state.items():
-            if not tensor.is_floating_point() or name not in self._mean:
-                wide = torch.promote_types(tensor.dtype, torch.float32) if tensor.is_floating_point() else tensor.dtype
-                self._mean[name] = tensor.detach().to("cpu", wide, copy=True)
-            else:
-                mean = self._mean[name]
-                mean.lerp_(tensor.to(mean.device, mean.dtype), weight / self.total)
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """The mean so far, as copies.
-
-        Raises:
-            WeightAveragingError: nothing was added yet.
-        """
-        if not self._mean:
-            raise WeightAveragingError("No weights were added yet: call update(module) first.")
-        return {name: tensor.clone() for name, tensor in self._mean.items()}
-
-    def copy_to(self, module: nn.Module) -> None:
-        """Load the mean into a module of the same make; its types and devices stay."""
-        module.load_state_dict(self.state_dict())
-
-
 def interpolate_state_dicts(fine_tuned: State, base: State, alpha: float) -> dict[str, torch.Tensor]:
     """`alpha * base + (1 - alpha) * fine_tuned` for every weight of the base; other weights stay as fine-tuned.
 
@@ -182,27 +120,12 @@ def interpolate_state_dicts(fine_tuned: State, base: State, alpha: float) -> dic
     Raises:
         WeightAveragingError: `alpha` outside [0, 1], or a weight of the base that the fine-tuned model does not have.
     """
-    _check_alpha(alpha)
+    if not 0 <= alpha <= 1:
+        raise WeightAveragingError(f"alpha must lie between 0 (fine-tuned) and 1 (base), got {alpha}.")
     base = {name: tensor for name, tensor in base.items() if name in fine_tuned or tensor.is_floating_point()}
     _check_same([_shapes(base), {n: fine_tuned[n].shape for n in base if n in fine_tuned}], ["base", "fine-tuned"])
     mixed = {name: weighted_sum([fine_tuned[name], base[name]], (1 - alpha, alpha)) for name in base}
     return {**fine_tuned, **mixed}
-
-
-def _check_alpha(alpha: float) -> None:
-    if not 0 <= alpha <= 1:
-        raise WeightAveragingError(f"alpha must lie between 0 (fine-tuned) and 1 (base), got {alpha}.")
-
-
-@torch.no_grad()
-def interpolate_with_clip(model: nn.Module, clip: nn.Module, alpha: float) -> None:
-    """Move the backbone of a CLIP-based model, in place, towards a CLIP: `alpha` 1 is that CLIP, 0 changes nothing.
-
-    Raises:
-        WeightAveragingError: as [`interpolate_state_dicts`].
-    """
-    target = model.backbone.model
-    target.load_state_dict(interpolate_state_dicts(target.state_dict(), clip.state_dict(), alpha))
 
 
 # -- folders ---------------------------------------------------------------------------------------------------------
@@ -248,91 +171,28 @@ def _shards(index: Path) -> list[str]:
     return sorted(set(names))
 
 
-def average_checkpoints(
-    folders: Sequence[str | os.PathLike], output: str | os.PathLike, weights: Sequence[float] | None = None
-) -> None:
-    """Write the weighted mean of saved models as a new folder; configuration and processor are the last folder's.
+def average_of(folders: Sequence[str | os.PathLike], weights: Sequence[float]) -> dict[str, torch.Tensor]:
+    """The weighted mean of saved models of one make, read tensor by tensor.
 
     Args:
-        folders: of one model, oldest first; safetensors, sharded or not.
-        output: a new or empty folder; it appears complete or not at all.
-        weights: one per folder, relative (see [`averaging_weights`]); none is the plain mean.
+        folders: oldest first; safetensors, sharded or not.
+        weights: one per folder, relative (see [`averaging_weights`]).
 
     Raises:
         WeightAveragingError: the folders do not hold the same model, or there is not one weight each.
-        ValueError: `output` exists and is not empty.
     """
     weights = _normalized(weights, len(folders))
     parts = [CheckpointFolder(folder) for folder in folders]
     _check_same([part.shapes() for part in parts], [str(part.path) for part in parts])
-    _write_like(parts[-1], output, lambda name: weighted_sum([part[name] for part in parts], weights))
-
-
-def interpolate_checkpoints(
-    fine_tuned: str | os.PathLike,
-    base: str | os.PathLike,
-    output: str | os.PathLike,
-    alpha: float,
-    prefix: str = "backbone.model.",
-) -> None:
-    """Write a fine-tuned model moved towards its base model as a new folder (see [`interpolate_state_dicts`]).
-
-    Args:
-        fine_tuned, base: folders with safetensors weights; the base is usually a CLIP.
-        output: a new or empty folder; it appears complete or not at all.
-        prefix: what the names of the base's weights have before them in the fine-tuned model.
-
-    Raises:
-        WeightAveragingError: `alpha` outside [0, 1], or a weight of the base that the fine-tuned model does not have.
-        ValueError: `output` exists and is not empty.
-    """
-    _check_alpha(alpha)
-    tuned, base = CheckpointFolder(fine_tuned), CheckpointFolder(base)
-    shapes = tuned.shapes()
-    # Integer buffers of old CLIP files (position_ids) are not weights.
-    wanted = {f"{prefix}{n}": s for n, s in base.shapes().items() if f"{prefix}{n}" in shapes or _is_weight(base, n)}
-    _check_same([wanted, {n: shapes[n] for n in wanted if n in shapes}], [str(base.path), str(tuned.path)])
-
-    def mixed(name: str) -> torch.Tensor:
-        if name not in wanted:
-            return tuned[name]
-        return weighted_sum([tuned[name], base[name.removeprefix(prefix)]], (1 - alpha, alpha))
-
-    _write_like(tuned, output, mixed)
-
-
-def _is_weight(folder: CheckpointFolder, name: str) -> bool:
-    return folder[name].is_floating_point()
-
-
-def _write_like(folder: CheckpointFolder, output: str | os.PathLike, tensor: Callable[[str], torch.Tensor]) -> None:
-    """Write `tensor(name)` for every weight of `folder`, in the same shards, and copy what else makes a model."""
-
-    def write(target: str) -> None:
-        for file in folder.files:
-            content = {name: tensor(name).contiguous() for name, place in folder.where.items() if place == file}
-            # The header may note where the weights come from (source_license), which an average does not change.
-            metadata = folder.files[file].metadata() or {"format": "pt"}
-            save_file(content, os.path.join(target, file), metadata=metadata)
-        if (index := folder.path / SAFE_WEIGHTS_INDEX_NAME).is_file():
-            shutil.copy(index, target)
-        for path in folder.path.iterdir():
-            if path.is_file() and path.suffix in _MODEL_FILES and path.name not in _RUN_FILES:
-                shutil.copy(path, target)
-
-    write_folder(output, write)
+    return {name: weighted_sum([part[name] for part in parts], weights) for name in parts[0].where}
 
 
 __all__ = [
     "AVERAGES",
     "CheckpointFolder",
-    "WeightAverage",
     "WeightAveragingError",
-    "average_checkpoints",
-    "average_state_dicts",
+    "average_of",
     "averaging_weights",
-    "interpolate_checkpoints",
     "interpolate_state_dicts",
-    "interpolate_with_clip",
     "weighted_sum",
 ]

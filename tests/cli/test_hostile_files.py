@@ -377,14 +377,12 @@ def test_what_is_set_inside_of_a_value_of_a_recipe(value, tmp_path):
         load_recipe(path, {"data.source": "clips"})
 
 
-@pytest.mark.parametrize("part", ["history.json", "progress.json"])
-def test_what_a_training_left(part, tmp_path):
-    from hf_zsar.training.checkpoints import read_progress
-    from hf_zsar.training.history import read_history
+def test_what_a_training_left(tmp_path):
+    from hf_zsar.training.trainer import epoch_of
 
-    put(tmp_path / part, FILES["deep lists"])
+    put(tmp_path / "trainer_state.json", FILES["deep lists"])
     with pytest.raises(TextFileError, match="json_depth"):
-        (read_history if part == "history.json" else read_progress)(tmp_path)
+        epoch_of(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ HEADS = {
 
 @pytest.mark.parametrize("prefix", ["module.", ""])
 @pytest.mark.parametrize("header", HEADS)
-def test_head_is_recognised_and_loaded(tmp_path, header, prefix):
+def test_head_is_recognized_and_loaded(tmp_path, header, prefix):
     head = HEADS[header]()
     conversion = convert(official_file(tmp_path / "last_model.pt", head=head, prefix=prefix), num_frames=4)
     model = conversion.model

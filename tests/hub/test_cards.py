@@ -22,12 +22,15 @@ from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
 from transformers import Trainer, TrainerState, TrainingArguments
 
 from hf_zsar import METHODS
+from hf_zsar.clips.overlap import THRESHOLD
 from hf_zsar.hub import CardFacts, ModelCardCallback, card_callback, render_card, write_card
 from hf_zsar.hub.card_callback import log_rows, thinned
 from hf_zsar.hub.cards import TAGS, method_text
 from hf_zsar.hub.facts import TrainingFacts, architecture_of
 from hf_zsar.hub.method_cards import method_card
 from hf_zsar.markdown import code
+from hf_zsar.processing.processing_actionclip import ACTIONCLIP_TEMPLATES
+from hf_zsar.processing.processing_stdd import BASE_TEMPLATES
 from tests.tiny_models import LABELS, tiny_inputs, tiny_model, tiny_processor
 
 
@@ -135,6 +138,41 @@ def test_what_is_stated_and_what_is_read_is_numbered_without_gaps_and_stands_in_
         assert own == list(range(1, len(own) + 1))
     assert all(f"- **{number}** " in card for number in numbers)
     assert not re.search(r"<\w", card.split("## What is stated")[1].split("## Limits")[0]), "would be taken for HTML"
+
+
+def figures_of_the_code() -> list[tuple[str, str, str]]:
+    """(method, number of a statement, words in it that hold figures of the code)."""
+    actionclip, stdd, dasti, rest = (METHODS[name].config_class() for name in ("actionclip", "stdd", "dasti", "rest"))
+    losses = f"{stdd.distill_weight} x distillation", f"plus {stdd.distill_alpha} x a projector"
+    share = dasti.class_score_weight
+    return [
+        ("actionclip", "S3", f"{len(ACTIONCLIP_TEMPLATES)} templates"),
+        ("actionclip", "S4", f"epsilon of {actionclip.temporal_layer_norm_eps:g}"),
+        ("actionclip", "S6", f"{actionclip.eval_logit_scale:g} times the cosine"),
+        ("actionclip", "S7", f"{actionclip.label_temperature:g} x (same class)"),
+        ("stdd", "S1", f"T = {stdd.num_frames} frames"),
+        ("stdd", "S3", f"{stdd.window_size} x {stdd.window_size} patches"),
+        ("stdd", "S4", f"1/{stdd.channel_fold} of the channels"),
+        ("stdd", "S4", "Scales {} and {}".format(*stdd.temporal_scales)),
+        ("stdd", "S7", f"{len(BASE_TEMPLATES)} templates"),
+        *(("stdd", "S9", words) for words in losses),
+        ("dasti", "S3", f"divided by {dasti.saliency_temperature}"),
+        ("dasti", "S5", f"positions for {dasti.temporal_max_positions} frames"),
+        ("dasti", "S9", f"{dasti.loss_target_gain:g} x (same class)"),
+        ("dasti", "R1", f"floored at {dasti.spatial_floor:.0e}".replace("e-0", "e-")),
+        ("dasti", "R2", f"{share} x cosine with the class prompt + {1 - share:.1f} x cosine"),
+        ("rest", "R1", f"over {rest.num_frames} frames of {rest.image_size} pixels"),
+        ("rest", "R2", f"{rest.projection_dim} dimensions"),
+        ("rest", "R3", f"temperature of {rest.align_temperature}"),
+        ("rest", "R4", f"divided by {rest.transfer_temperature}"),
+        ("rest", "R6", f"cut at {rest.max_text_length} tokens"),
+        ("rest", "S6", f"at least {THRESHOLD}"),
+    ]
+
+
+def test_figures_in_the_statements_are_those_of_the_code() -> None:
+    for method, number, words in figures_of_the_code():
+        assert words in method_text(method)["statements"][number], f"{method}, {number}"
 
 
 REFERENCE = re.compile(r"[Cc]ard\s+of\s+([\w-]+)[,:]((?:[^.()`\n]|\n(?!\n))*)")

@@ -17,10 +17,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hf_zsar import METHODS
 from hf_zsar.data import VideoDatasetError, load_video_dataset
 from hf_zsar.training import with_candidates
 from tests.training.options import Bench, check_draws, expect_refusal, option, recorded_draws, three_epochs
+from tests.training.runs import TRAINED
 from tests.training.stock_runs import GLOBAL_BATCH, learned, measured
 
 
@@ -41,7 +41,7 @@ def launch(count: int, *arguments: str, **environment: str) -> None:
 def two_processes(videos: Path) -> Path:
     """Where the results of all methods are, in two processes."""
     output = Path(tempfile.mkdtemp())
-    launch(2, str(ROOT / "tests" / "training" / "stock_runs.py"), str(videos), str(output), *sorted(METHODS))
+    launch(2, str(ROOT / "tests" / "training" / "stock_runs.py"), str(videos), str(output), *TRAINED)
     return output
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from accelerate.data_loader import BatchSamplerShard
+from torch.utils.data import BatchSampler
 
-from hf_zsar import METHODS
-from hf_zsar.training.optimization import freeze, freeze_statistics, parameter_groups, schedule_factor
+from hf_zsar.training.optimization import freeze, freeze_statistics, parameter_groups
 from hf_zsar.training.sampler import SeededShuffle
+from hf_zsar.training.trainer_rules import TrainerRules
 from tests.tiny_models import tiny_inputs, tiny_model
+from tests.training.runs import TRAINED
 
 
 RATES = {"vision": 1e-3, "text": 2e-3, "scale": 3e-3, "head": 4e-3}
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", TRAINED)
 def test_every_parameter_is_in_one_group_at_its_rate(method):
     model = tiny_model(method)
     groups = parameter_groups(model, RATES, weight_decay=0.1)
@@ -61,7 +66,7 @@ def test_decay_on_everything_and_a_default_rate():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", TRAINED)
 def test_frozen_parts_are_in_no_group_and_do_not_move(method):
     model = tiny_model(method)
     freeze(model, ["vision", "text"])
@@ -81,38 +86,26 @@ def test_unknown_and_missing_roles_are_refused():
         freeze(model, ["tower"])
 
 
-def test_schedule_has_the_published_values():
-    """BIKE's checks (5e-5, 939 updates an epoch): 9/939 of the first of 5 warm-up epochs, and half way."""
-    updates = 939
-    assert 5e-5 * schedule_factor(9, 5 * updates, 30 * updates, 0.0) == pytest.approx(9.585e-8, rel=1e-3)
-    assert 5e-5 * schedule_factor(round(17.5 * updates), 5 * updates, 30 * updates, 0.0) == pytest.approx(
-        2.5e-5, rel=1e-3
-    )
-    assert schedule_factor(0, 10, 100, 0.1) == 0
-    assert schedule_factor(10, 10, 100, 0.1) == 1
-    assert schedule_factor(100, 10, 100, 0.1) == pytest.approx(0.1)
-    assert schedule_factor(0, 0, 100, 0.0) == 1
-
-
-def test_processes_share_each_batch_and_an_epoch_can_be_entered_anywhere():
-    alone = SeededShuffle(26, 8, seed=5)
-    parts = [SeededShuffle(26, 4, seed=5, rank=rank, world=2) for rank in (0, 1)]
+def test_processes_share_each_update_and_epochs_differ():
+    """Batches are dealt out in turn, as accelerate's loaders do."""
+    order, dealt = SeededShuffle(27, 8, seed=5), []
     for epoch in (0, 3):
-        for sampler in (alone, *parts):
-            sampler.set_place(epoch)
-        order, shares = list(alone), [list(part) for part in parts]
-        assert len(order) == len(alone) == 24 and len(set(order)) == 24
-        for step in range(3):
-            assert (
-                order[8 * step : 8 * step + 8]
-                == shares[0][4 * step : 4 * step + 4] + shares[1][4 * step : 4 * step + 4]
-            )
-        alone.set_place(epoch, 2)
-        assert list(alone) == order[16:] and len(alone) == 8
-    alone.set_place(0)
-    first = list(alone)
-    alone.set_place(1)
-    assert first != list(alone)
+        order.set_epoch(epoch)
+        alone = list(order)
+        assert len(alone) == len(order) == 24 and len(set(alone)) == 24
+        sampler = BatchSampler(order, 4, drop_last=False)
+        shares = [list(BatchSamplerShard(sampler, 2, rank)) for rank in (0, 1)]
+        assert [one + two for one, two in zip(*shares, strict=True)] == [alone[i : i + 8] for i in (0, 8, 16)]
+        dealt.append(alone)
+    assert dealt[0] != dealt[1] and list(SeededShuffle(27, 8, seed=6)) != dealt[0]
+
+
+def test_any_trainer_tells_the_order_its_epoch():
+    order, state = SeededShuffle(9, 3, seed=0), SimpleNamespace(epoch=2.5)
+    TrainerRules().on_epoch_begin(SimpleNamespace(seed=4, data_seed=None), state, None)
+    other = SeededShuffle(9, 3, seed=4)
+    other.set_epoch(2)
+    assert list(order) == list(other)
 
 
 def test_frozen_statistics_stay_in_training_and_gradients_flow():

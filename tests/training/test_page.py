@@ -11,13 +11,16 @@ import sys
 
 import peft
 import pytest
+import yaml
 
 import hf_zsar
-from hf_zsar import METHODS
 from hf_zsar.cli import main
 from hf_zsar.embedded import embedded_model_path
+from hf_zsar.training.recipe import recipe_from
 from tests.tiny_models import tiny_folder, tiny_model
 from tests.training.process_options import ROOT
+from tests.training.runs import TRAINED
+from tests.training.test_recipe import SMALL
 from tests.training.test_trainer_options import END, README, START
 
 
@@ -52,6 +55,8 @@ def test_the_blocks_run(desk, capsys):
             exec(compile(text, "train_scripts/README.md", "exec"), namespace)
         elif language == "json":
             assert json.loads(text)
+        elif language == "yaml":
+            assert recipe_from({**SMALL, **yaml.safe_load(text)})
         else:
             assert language == "bash"
             commands = [shlex.split(line) for line in text.splitlines()]
@@ -60,7 +65,7 @@ def test_the_blocks_run(desk, capsys):
                 embedded_model_path()
             for words in commands:
                 run_command(words)
-    assert kinds == {"python", "json", "bash"}
+    assert kinds == {"python", "json", "bash", "yaml"}
     assert len(namespace["train"]) == 6 and list((desk / "finetuned").glob("checkpoint-*"))
     assert "(1, 4)" in capsys.readouterr().out
     video = str(desk / "videos" / "seen" / "cooking" / "0.mp4")
@@ -81,7 +86,7 @@ def rows_of(heading):
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]]
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", TRAINED)
 def test_adapters_go_where_the_table_says_and_new_parts_are_trained_beside_them(method):
     cells = {row[0].replace("-", "").lower(): row[1:] for row in rows_of("method")}[method]
     targets, new_parts = (re.findall(r"`(\w+)`", cells[column]) for column in (0, 2))

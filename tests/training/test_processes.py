@@ -15,15 +15,12 @@ import pytest
 import yaml
 from transformers import AutoModel
 
-from hf_zsar.training.checkpoints import checkpoints
-from hf_zsar.training.loop import train
-from hf_zsar.training.with_trainer import train_with_trainer
+from hf_zsar.training import train
 from tests.training.process_options import ROOT, launch
 from tests.training.runs import largest_difference, start_of, tiny_recipe, weights_of
 from tests.training.stock_runs import WITHOUT_CHANCE
 
 
-RUN = {"accelerate": train, "trainer": train_with_trainer}
 # eps = 1 turns AdamW into nearly plain descent, whose steps are as large as the gradients: a gradient that is off by a
 # factor, or lacks the negatives of the other process, shows.
 PLAIN = {"learning_rates": {"default": 0.3}, "eps": 1.0, "clip_grad": 0.5, "weight_decay": 0.01, "warmup_epochs": 0.0}
@@ -42,7 +39,7 @@ def start_without_chance(method, folder):
     return start_of(method, folder, **WITHOUT_CHANCE["rest"])
 
 
-@pytest.mark.parametrize("way", ["accelerate", pytest.param("trainer", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("way", ["trainer", pytest.param("loop", marks=pytest.mark.slow)])
 def test_two_processes_equal_one_with_the_same_global_batch(way, rendered, tmp_path):
     """The contrastive losses see the negatives of both processes, with gradient, or this fails."""
     methods, outputs, recipes = ("actionclip", "dasti", "rest"), {}, []
@@ -51,7 +48,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(way, rendered, tmp_p
         one = tiny_recipe(method, rendered, model, tmp_path / f"one-{method}", optimization={**PLAIN, "batch_size": 6})
         options = dataclasses.replace(one.optimization, batch_size=3)
         two = dataclasses.replace(one, output=str(tmp_path / f"two-{method}"), optimization=options)
-        outputs[method] = RUN[way](one), Path(two.output)
+        outputs[method] = train(one), Path(two.output)
         recipes.append(str(write(two, tmp_path)))
     launch(2, str(ROOT / "tests" / "training" / "two_processes.py"), way, *recipes)
     for method in methods:
@@ -64,14 +61,12 @@ def test_two_processes_equal_one_with_the_same_global_batch(way, rendered, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["accelerate", "trainer"])
-def test_a_killed_run_goes_on_from_its_last_checkpoint(way, rendered, tmp_path):
+def test_a_killed_run_goes_on_from_its_last_checkpoint(rendered, tmp_path):
     """SIGKILL at random moments until it is through; the result is that of the run that nobody killed."""
     model = start_of("stdd", tmp_path / "start")
     recipe = tiny_recipe("stdd", rendered, model, tmp_path / "out", optimization={"epochs": 8}, save_steps=1)
     path, generator, kills = write(recipe, tmp_path), random.Random(0), 0
     command = [sys.executable, "-m", "hf_zsar.cli", "train", str(path), "--resume"]
-    command += ["--with-trainer"] if way == "trainer" else []
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     output = tmp_path / "out"
     for _ in range(40):
@@ -91,6 +86,5 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(way, rendered, tmp_path):
         if process.returncode == 0:
             break
     assert kills >= 2 and process.returncode == 0
-    whole = RUN[way](dataclasses.replace(recipe, output=str(tmp_path / "whole")))
+    whole = train(dataclasses.replace(recipe, output=str(tmp_path / "whole")))
     assert largest_difference(output, whole) == 0
-    assert way == "trainer" or checkpoints(output)

@@ -9,6 +9,7 @@ import yaml
 
 from hf_zsar import METHODS
 from hf_zsar.training.recipe import Recipe, RecipeError, load_recipe, recipe_from
+from tests.training.runs import TRAINED
 
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "train_scripts" / "recipes").glob("*.yaml"))
@@ -45,7 +46,7 @@ def test_published_recipes_are_sound(path):
 
 
 def test_every_method_has_recipes():
-    assert {path.stem.split("_")[0] for path in RECIPES} >= set(METHODS) | {"quickstart"}
+    assert {path.stem.split("_")[0] for path in RECIPES} >= set(TRAINED) | {"quickstart"}
 
 
 def test_defaults_and_overrides(tmp_path):
@@ -89,6 +90,10 @@ def test_defaults_and_overrides(tmp_path):
         (dict(augmentation={"siz": 3}), "siz"),
         (dict(averaging={"first_epoch": 11}), "averaging.first_epoch"),
         (dict(averaging={"mode": "median"}), "averaging.mode"),
+        (dict(interpolation=1.5), "interpolation: must lie between 0"),
+        (dict(lora={"rank": 4}), r"lora: unknown fields \['rank'\]"),
+        (dict(lora={}, interpolation=0.5), "lora: goes without averaging and interpolation"),
+        (dict(lora={}, averaging={}), "lora: goes without averaging and interpolation"),
         (dict(data__on_error="ignore"), "data.on_error"),
         (dict(data__on_missing="ignore"), "data.on_missing"),
         (dict(data__classes="running"), "data.classes: .*expected a list"),

@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import EvalPrediction
 
-from hf_zsar import METHODS
 from hf_zsar.data import VideoDatasetError, load_video_dataset
 from hf_zsar.training import VideoTextCollator, class_accuracy, with_candidates
 from tests.tiny_models import tiny_model, tiny_processor
 from tests.training.options import Bench, accuracies, lively, measured_sets
+from tests.training.runs import TRAINED
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def plain_loop(model, processor, dataset, names):
     return np.concatenate([model.score(model.encode_videos(video), bank).numpy() for video in videos])
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", TRAINED)
 def test_seen_unseen_and_generalized_equal_a_plain_loop_for_every_batch_size(method, rendered, tmp_path):
     bench, model, parts = Bench(method, rendered, tmp_path), lively(method), measured_sets()
     sets = {name: with_candidates(rows, names) for name, (rows, names) in parts.items()}
@@ -61,7 +61,7 @@ def test_several_views_are_averaged_as_anywhere_else(bench):
     np.testing.assert_allclose(bench.trainer().predict(with_candidates(dataset)).predictions, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", TRAINED)
 def test_the_bank_is_encoded_once_for_each_evaluation_and_anew_when_weights_have_changed(method, rendered, tmp_path):
     bench = Bench(method, rendered, tmp_path)
     model, calls = bench.new_model(), []

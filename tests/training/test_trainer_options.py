@@ -19,12 +19,13 @@ from hf_zsar.training.trainer_rules import TrainerRules
 from tests.training import hub_options, process_options  # noqa: F401 - add their options
 from tests.training.options import OPTIONS, Bench, Refused, expect_refusal, outcome
 from tests.training.process_options import ROOT
+from tests.training.runs import TRAINED
 
 
 README = ROOT / "train_scripts" / "README.md"
 START, END = "<!-- options: written by tests/training/test_trainer_options.py -->\n", "<!-- end of options -->"
 WRITE = "HF_ZSAR_WRITE_TABLE"  # set it to write the table anew
-NAMES = sorted(METHODS)
+NAMES = TRAINED
 # No machine with GPUs has run these.
 UNTESTED = ("FSDP on GPUs", "DeepSpeed on GPUs", "`fp16` on GPUs")
 # Functions of the options that are tried with one method each by default; all with every method are slow.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 
-from hf_zsar.training.loop import train
-from hf_zsar.training.recipe import load_recipe
-from hf_zsar.training.with_trainer import train_with_trainer
+from hf_zsar.training import load_recipe, train
 
 
 if __name__ == "__main__":
     way, *recipes = sys.argv[1:]
+    run = train if way == "trainer" else runpy.run_path("train_scripts/train.py")["train"]
     for recipe in recipes:
-        {"accelerate": train, "trainer": train_with_trainer}[way](load_recipe(recipe))
+        run(load_recipe(recipe))

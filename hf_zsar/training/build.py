@@ -1,4 +1,4 @@
-"""From a recipe to the parts of a run: model, processor, data, collator. Both training scripts start here."""
+"""From a recipe to the parts of a run: model, processor, data, collator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .augmentation import ClipAugmentation
 from .collator import VideoTextCollator
 from .optimization import freeze, freeze_statistics
 from .prototypes import check_class_head
-from .recipe import ModelRecipe, Recipe, RecipeError
+from .recipe import LoraRecipe, ModelRecipe, Recipe, RecipeError
 
 
 @dataclass
@@ -61,6 +61,8 @@ def prepare_run(recipe: Recipe) -> Run:
     names = train.features["label"].names
     model, processor = build_model(recipe, names)
     check_class_head(model, names)
+    if recipe.lora is not None:
+        model = with_adapters(model, recipe.lora)
     # A text side that training leaves as it is: else several processes wait for its gradients.
     freeze(model, [*recipe.optimization.freeze, *(["text"] if model.text_is_static else [])])
     if recipe.optimization.freeze_statistics:
@@ -132,6 +134,28 @@ def _new(spec: MethodSpec, origin: ModelRecipe, fields: dict[str, Any]) -> tuple
     with readable(tokenizer):
         loaded = AutoTokenizer.from_pretrained(tokenizer)
     return model, spec.processor_class(video_processor, loaded, **origin.processor)
+
+
+def with_adapters(model: PreTrainedModel, lora: LoraRecipe) -> Any:
+    """The model with adapters of peft around it, which alone are trained.
+
+    Raises:
+        ImportError: peft is not installed.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise ImportError("lora in a recipe needs peft: pip install peft") from error
+    return peft.get_peft_model(
+        model,
+        peft.LoraConfig(
+            r=lora.r,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=list(model.lora_targets),
+            modules_to_save=lora.new_parts or None,
+        ),
+    )
 
 
 def _resolved(name: str) -> str:
