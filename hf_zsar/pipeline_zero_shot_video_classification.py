@@ -11,10 +11,8 @@ import difflib
 import operator
 import os
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -123,13 +121,11 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             num_frames, num_views, num_crops, sampling (*optional*): instead of the processor's.
             window, stride (`float`, seconds, *optional*): score windows of a long video; memory does not grow with its
                 length. `stride` defaults to `window`.
-            unknown (`bool`): also give a score that the video shows none of the labels: the share of the probability
-                that falls on background labels (NegLabel, arXiv 2403.20078), without those that mean the same as one.
+            unknown (`bool`): also score that the video shows none of the labels: the share of the probability that is
+                on background labels (NegLabel, arXiv 2403.20078), without those that mean the same as a label.
             background_labels (`list[str]`, *optional*): for `unknown`; default: the classes of Kinetics-400.
-            false_alarms (`float`): of clips that do show one of the labels, the share that may be called unknown;
-                needs a calibrated `label_bank` (`hf-zsar calibrate`).
-            coverage (`float`): give as many labels as hold the right one with this probability, one at least; needs a
-                calibrated `label_bank`.
+            false_alarms, coverage (`float`, *optional*): with a `label_bank` that `hf-zsar calibrate` wrote. The share
+                of clips of the labels that may be called unknown; as many labels as hold the right one so often.
             return_saliency (`bool`): add `saliency` to each label, for methods that explain themselves.
             on_error (`"raise"` or `"return"`): a video that cannot be read, or whose scores are not finite numbers,
                 raises, or its error stands in place of its result while the others are scored.
@@ -179,7 +175,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             return self._name_of(video, number), self._guard(on_error, self.preprocess, video, **preprocess)
 
         batch: list[tuple[str, Any]] = []
-        for item in prefetch(read, enumerate(videos), workers):
+        for item in self.processor.video_processor.prefetch(read, enumerate(videos), workers):
             batch.append(item)
             if len(batch) == batch_size:
                 yield from self._run_batch(batch, forward, postprocess, on_error)
@@ -240,26 +236,18 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         labels = self.processor.check_candidates(labels if bank is None else bank.labels, shares)
         if bank is None:
             forward["candidate_labels"] = labels
-        self._check_calibrated(bank, postprocess, forward.get("unknown"))
+        coverage, false_alarms = postprocess.get("coverage"), postprocess.get("false_alarms")
+        if false_alarms is not None and not forward.get("unknown"):
+            raise ValueError("false_alarms is about unknown=True: pass it, too.")
+        if coverage is not None and (multi_label or function):
+            raise ValueError("coverage is about shares over the labels: leave out multi_label and function_to_apply.")
+        if coverage is not None or false_alarms is not None:
+            if bank is None:
+                raise ValueError("coverage and false_alarms need a label_bank that `hf-zsar calibrate` wrote.")
+            bank.calibration.check(coverage, false_alarms)
         if multi_label and len(labels) == 1 and not self.model.scores_each_label:
             forward["against"] = NEUTRAL_LABEL
         return preprocess, forward, postprocess
-
-    @staticmethod
-    def _check_calibrated(bank: Any, postprocess: dict, unknown: bool | None) -> None:
-        """What a calibration says of the options, before anything is decoded."""
-        coverage, false_alarms = postprocess.get("coverage"), postprocess.get("false_alarms")
-        if false_alarms is not None and not unknown:
-            raise ValueError("false_alarms is about unknown=True: pass it, too.")
-        if coverage is not None and (postprocess.get("multi_label") or postprocess.get("function_to_apply")):
-            raise ValueError("coverage is about shares over the labels: leave out multi_label and function_to_apply.")
-        for value, name in ((coverage, "coverage"), (false_alarms, "false_alarms")):
-            if value is not None and bank is None:
-                raise ValueError(f"{name} needs labelled clips: pass a label_bank that `hf-zsar calibrate` wrote.")
-        if coverage is not None:
-            bank.calibration.least_probability(coverage)
-        if false_alarms is not None:
-            bank.calibration.unknown_above(false_alarms)
 
     @staticmethod
     def _guard(on_error: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -355,7 +343,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         if bank is None:
             bank = self._bank_of(model, identity, candidate_labels, hypothesis_template, descriptions)
         bank = bank.to(self.device)
-        with evaluation_mode(model):
+        with model.evaluating():
             features = self._video_side(model)(model_inputs["pixel_values_videos"])
             outputs = {"labels": bank.labels, "logits": model.score(features, bank, identity)}
             if "calibration" in bank.metadata:
@@ -379,12 +367,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
     ) -> Any:
         """The bank of the labels and, behind them, of background labels."""
         if background is None:
-            try:
-                from hf_zsar.data import load_class_names
-            except ImportError:
-                raise ValueError(
-                    "unknown=True needs background_labels=[...] where hf_zsar is not installed."
-                ) from None
+            from hf_zsar.data import load_class_names  # where this file stands alone, pass background_labels
+
             background = load_class_names("kinetics400")
         others = [label for label in split_labels(background) if label not in labels]
         if not others:
@@ -418,7 +402,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             pixel_values_videos: `[B, T, 3, H, W]` or `[B, V, T, 3, H, W]`, on any device.
         """
         model, _ = self._computing()
-        with torch.no_grad(), evaluation_mode(model):
+        with torch.no_grad(), model.evaluating():
             return self._video_side(model)(pixel_values_videos.to(self.device))
 
     def label_bank(
@@ -459,7 +443,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         self, model: Any, labels: Sequence[str], templates: Sequence[str] | None, descriptions: Any
     ) -> Any:
         try:
-            with evaluation_mode(model):
+            with model.evaluating():
                 return model.build_label_bank(self.processor, labels, templates=templates, descriptions=descriptions)
         except FloatingPointError as error:
             raise ValueError(f"None of the videos can be scored: {error}") from error
@@ -474,8 +458,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         false_alarms: float | None = None,
     ) -> Any:
         """Logits of one video -> `[{"score", "label"}]`, best first; see `__call__` for more."""
-        logits, calibration = model_outputs["logits"].float(), model_outputs.get("calibration")
-        platt = model_outputs.get("platt")
+        logits, platt = model_outputs["logits"].float(), model_outputs.get("platt")
+        calibration: Any = model_outputs.get("calibration")
         if multi_label and platt is not None:
             logits = platt[:, 0] * logits + platt[:, 1]
         elif calibration is not None:
@@ -491,8 +475,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             scores = logits if function_to_apply == "none" else logits.softmax(0)
         order = scores.argsort(descending=True, stable=True)[:top_k]
         results = [{"score": scores[i].item(), "label": model_outputs["labels"][i]} for i in order.tolist()]
-        for result, i in zip(results, order.tolist(), strict=True):
-            if "saliency" in model_outputs:
+        if "saliency" in model_outputs:
+            for result, i in zip(results, order.tolist(), strict=True):
                 result["saliency"] = {name: tensor[i] for name, tensor in model_outputs["saliency"].items()}
         if coverage is not None:
             least = calibration.least_probability(coverage)
@@ -554,16 +538,11 @@ def bf16_pays(model: PreTrainedModel) -> bool:
 
 def why_not_bf16(model: torch.nn.Module) -> str | None:
     """What keeps a copy in bfloat16 from standing for the model, if anything does."""
-    if has_batch_norms(model):
+    if any(hasattr(module, "running_mean") for module in model.modules()):
         return f"batch norms, as this {type(model).__name__} has, whose statistics do not survive it"
     if any(parameter.is_meta for parameter in model.parameters()):
         return "weights that are kept elsewhere, as by device_map: load the model with dtype=torch.bfloat16"
     return None
-
-
-def has_batch_norms(model: torch.nn.Module) -> bool:
-    """Whether any norm keeps running statistics."""
-    return any(hasattr(module, "running_mean") for module in model.modules())
 
 
 def bf16_copy(model: torch.nn.Module) -> torch.nn.Module:
@@ -577,19 +556,6 @@ def bf16_copy(model: torch.nn.Module) -> torch.nn.Module:
         if isinstance(value, torch.nn.Module):  # not a part of the model, such as a teacher
             memo[id(value)] = None
     return copy.deepcopy(model, memo).requires_grad_(False).eval()
-
-
-@contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
-    """A model in evaluation mode; afterwards every part of it is in the mode that it was in."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def count_of(name: str, value: Any) -> int | None:
@@ -628,29 +594,6 @@ def select_row(outputs: dict, row: int) -> dict:
     if "saliency" in outputs:
         picked["saliency"] = {name: tensor[row] for name, tensor in outputs["saliency"].items()}
     return {"labels": outputs["labels"], **picked}
-
-
-def prefetch(function: Callable[[Any], Any], items: Iterable[Any], workers: int) -> Iterator[Any]:
-    """`map(function, items)` with a few items worked on ahead by threads; the order is kept.
-
-    The first exception is raised where its item stands, and what is still waiting is dropped.
-    """
-    items = iter(items)
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="zsar-decode") as pool:
-        waiting: deque[Future] = deque()
-        try:
-            while True:
-                while len(waiting) <= workers:
-                    try:
-                        waiting.append(pool.submit(function, next(items)))
-                    except StopIteration:
-                        break
-                if not waiting:
-                    return
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 __all__ = ["ZeroShotVideoClassificationPipeline"]

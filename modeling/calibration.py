@@ -63,6 +63,16 @@ class Calibration:
         """
         return quantile(self.unknown, 1 - false_alarms, "1 - false_alarms")
 
+    def check(self, coverage: float | None, false_alarms: float | None) -> None:
+        """
+        Raises:
+            ValueError: there are too few clips for what is asked for; see [`quantile`].
+        """
+        if coverage is not None:
+            self.least_probability(coverage)
+        if false_alarms is not None:
+            self.unknown_above(false_alarms)
+
     def __str__(self) -> str:
         """One line for the metadata of a bank; [`~Calibration.parse`] reads it."""
         values = {name: [round(value, 6) for value in getattr(self, name)] for name in ("wrong", "unknown")}

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .candidates import Candidates
 from .distributed import gather_with_grad
-from .guards import all_finite, full_precision, is_recorded, say_what_is_not_finite
+from .guards import all_finite, evaluation_mode, full_precision, is_recorded, say_what_is_not_finite
 from .label_bank import LabelBank
 from .model_identity import ModelIdentity, all_contents, fingerprint_of, identify
 from .outputs import VideoFeatures, ZSAROutput
@@ -189,6 +190,10 @@ class ZSARPreTrainedModel(PreTrainedModel):
             FloatingPointError, ValueError: see [`check_finite`].
         """
         raise NotImplementedError
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """In evaluation mode; afterwards every part of it is in the mode that it was in."""
+        return evaluation_mode(self)
 
     @torch.no_grad()
     def build_label_bank(self, processor: Any, labels: Sequence[str], **options: Any) -> LabelBank:

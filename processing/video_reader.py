@@ -24,7 +24,7 @@ class TimedFrame(NamedTuple):
     """A frame as it is shown: when, its number in the video, and its picture, uint8 `[H, W, 3]`."""
 
     seconds: float
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple has a method of that name
     pixels: np.ndarray
 
 
