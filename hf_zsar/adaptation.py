@@ -1,4 +1,4 @@
-"""Label banks that know labelled videos: examples instead of training, and how far scores can be trusted."""
+"""Label banks that know labeled videos: examples instead of training, and how far scores can be trusted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def bank_with_examples(
     progress: bool = False,
     **term: Any,
 ) -> LabelBank:
-    """Encode labelled videos, and the bank of their labels that takes them into account.
+    """Encode labeled videos, and the bank of their labels that takes them into account.
 
     Args:
         examples: (video, label) pairs; a video is whatever the processor takes.
@@ -106,7 +106,7 @@ def calibrated_bank(
     seed: int = 0,
     on_error: Callable[[str], None] | None = None,
 ) -> tuple[LabelBank, int]:
-    """What labelled clips say about the scores of a bank (see `modeling/calibration.py`).
+    """What labeled clips say about the scores of a bank (see `modeling/calibration.py`).
 
     Args:
         pipe: the pipeline of the model that made the bank.

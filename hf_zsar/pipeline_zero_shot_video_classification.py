@@ -27,15 +27,10 @@ except ImportError:
 # The options of a call, by the step that takes them, and those that are whole numbers above zero.
 PREPROCESS = ("num_frames", "num_views", "num_crops", "sampling", "window", "stride", "on_error")
 FORWARD = (
-    "candidate_labels",
-    "hypothesis_template",
-    "descriptions",
-    "label_bank",
-    "return_saliency",
-    "unknown",
-    "background_labels",
+    "candidate_labels hypothesis_template descriptions label_bank return_saliency unknown background_labels".split()
 )
 POSTPROCESS = ("top_k", "function_to_apply", "multi_label", "coverage", "false_alarms")
+IDLE = ("sampling", "num_views")  # with windows, whose frames are taken at segment centers
 COUNTS = ("num_frames", "num_views", "num_crops", "top_k")
 
 # What a single label is weighed against with `multi_label`.
@@ -226,6 +221,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         preprocess, forward, postprocess = ({**mine, **theirs} for mine, theirs in zip(own, given, strict=True))
         if preprocess.get("stride") is not None and preprocess.get("window") is None:
             raise ValueError("stride is the step between windows: pass window too.")
+        if preprocess.get("window") is not None and (idle := [name for name in IDLE if kwargs.get(name) is not None]):
+            raise ValueError(f"{idle[0]} changes nothing with window: leave one of them out.")
         if forward.get("hypothesis_template") is not None:
             forward["hypothesis_template"] = self.processor.as_templates(forward["hypothesis_template"])
         bank, labels = forward.get("label_bank"), forward.get("candidate_labels")
@@ -336,7 +333,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         unknown: bool = False,
         background_labels: Sequence[str] | None = None,
     ) -> dict:
-        if return_saliency and not hasattr(self.model, "get_saliency"):
+        if return_saliency and "frames" not in self.model.explains:
             raise ValueError(f"{type(self.model).__name__} has no saliency to return.")
         model, identity = self._computing()
         bank = label_bank
@@ -356,7 +353,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
                 shares = model.score(features, joint.to(self.device), identity).softmax(dim=-1)
                 outputs["unknown"] = shares[:, len(labels) :].sum(dim=-1)
             if return_saliency:
-                outputs["saliency"] = model.get_saliency(features, bank)
+                outputs["saliency"] = model.explain(features, bank)
             if against is not None:
                 other = self._bank_of(model, identity, [against], hypothesis_template, None)
                 outputs["others"] = model.score(features, other.to(self.device), identity)
@@ -499,7 +496,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         self, video: Any, batch_size: int, preprocess: dict, forward: dict, postprocess: dict, name: str | None = None
     ) -> Iterator[dict[str, Any]]:
         name = name or self._name_of(video)
-        options = {name: value for name, value in preprocess.items() if value is not None and name != "sampling"}
+        options = {name: value for name, value in preprocess.items() if value is not None and name not in IDLE}
         spans: list[tuple[float, float]] = []
         batch: list[tuple[str, dict[str, torch.Tensor]]] = []
 

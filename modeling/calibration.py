@@ -1,4 +1,4 @@
-"""What labelled clips say about how far the scores of a label bank can be trusted.
+"""What labeled clips say about how far the scores of a label bank can be trusted.
 
 - A temperature by which logits are divided (Guo et al., arXiv 1706.04599, section 4.2).
 - Sets of labels of which one is right with a chosen probability: split conformal prediction with one minus the
@@ -26,7 +26,7 @@ TEMPERATURES = (0.01, 100.0)
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was learned from labelled clips. A value.
+    """What was learned from labeled clips. A value.
 
     Args:
         temperature: logits are divided by it.

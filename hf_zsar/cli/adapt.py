@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     common.add_model_arguments(parser)
 
 
-def labelled_videos(source: str) -> list[tuple[Any, str]]:
+def labeled_videos(source: str) -> list[tuple[Any, str]]:
     """(video, label) pairs, in any layout that training takes. Raises as `load_video_dataset`."""
     from hf_zsar.data import load_video_dataset
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     more = common.read_labels(args) if args.labels or args.labels_file or args.preset else []
     from hf_zsar.adaptation import bank_with_examples
 
-    examples = labelled_videos(args.source)
+    examples = labeled_videos(args.source)
     unknown = sorted(set(args.no_name) - {label for _, label in examples})
     if unknown:
         raise common.CommandError(f"--no-name {unknown[0]!r}: no example has this label")

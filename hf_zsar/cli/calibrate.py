@@ -1,4 +1,4 @@
-"""`hf-zsar calibrate`: what labelled clips say about the scores of a label bank."""
+"""`hf-zsar calibrate`: what labeled clips say about the scores of a label bank."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to the parser of `hf-zsar`."""
     parser = subparsers.add_parser(
         "calibrate",
-        help="probabilities, label sets and thresholds that hold, from labelled clips",
-        description="Score labelled clips with a label bank, and note in it what they say about its scores.",
+        help="probabilities, label sets and thresholds that hold, from labeled clips",
+        description="Score labeled clips with a label bank, and note in it what they say about its scores.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="FOLDER_OR_MANIFEST", help="labelled videos, in any layout that train takes")
+    parser.add_argument("source", metavar="FOLDER_OR_MANIFEST", help="labeled videos, in any layout that train takes")
     parser.add_argument("--bank", required=True, metavar="FILE", help="what `hf-zsar adapt` or `LabelBank.save` wrote")
     parser.add_argument("--out", metavar="FILE", help="bank to write (default: the one that was read)")
     parser.add_argument(
@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
     bank = common.read_bank(args)
     from hf_zsar.adaptation import calibrated_bank
 
-    from .adapt import labelled_videos
+    from .adapt import labeled_videos
 
-    examples = labelled_videos(args.source)
+    examples = labeled_videos(args.source)
     pipe = common.load_pipeline(args)
     pipe.model.check_bank(bank)
     broken: list[str] = []

@@ -50,7 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     group.add_argument(
         "--explain",
         metavar="PNG_OR_GIF",
-        help="draw what moved the score of the best label: where, when and which words (DA-STI models)",
+        help="draw what moved the score of the best label: where, when and which words (methods that tell)",
     )
 
 
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     labels = common.read_labels(args) if bank is None else list(bank.labels)
     videos = common.find_videos(args.videos)
     pipe = common.load_pipeline(args)
-    if args.explain and not hasattr(pipe.model, "get_saliency"):
+    if args.explain and "frames" not in pipe.model.explains:
         raise common.CommandError(f"{type(pipe.model).__name__} does not explain itself: leave out --explain")
     if bank is None:
         pipe.label_bank(labels, args.template, args.descriptions)  # what is wrong is said before any decoding
@@ -108,8 +108,7 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         CommandError: options that do not go together, or a picture that cannot be written.
     """
-    if args.stride and not args.window:
-        raise common.CommandError("--stride needs --window")
+    common.check_options(args, {"stride": "window"}, {"num_views": "window"})
     if args.explain and args.window:
         raise common.CommandError("--explain looks at whole videos: leave out --window")
     if args.explain and args.bank:

@@ -111,7 +111,7 @@ def hub_id_of(recipe: Recipe) -> str | None:
 
 class RunCallback(TrainerCallback):
     """Measures `top1` on the evaluation set before the first and after every epoch, keeps the checkpoints that the
-    recipe asks for, and ends a run whose loss is no number."""
+    recipe asks for, and ends a run whose loss is not a number."""
 
     def __init__(self, run: Run, trainer: ZSARTrainer) -> None:
         self.run, self.trainer, self.recipe = run, trainer, run.recipe
@@ -195,7 +195,7 @@ def finish(run: Run, accelerator: Any) -> None:
     recipe, output = run.recipe, Path(run.recipe.output)
     if recipe.lora is not None:
         run.model = run.model.merge_and_unload()
-    if recipe.method == "rest" and recipe.prototypes:
+    if recipe.prototypes:
         fit_prototypes(
             run.model,
             run.processor,
