@@ -364,8 +364,10 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
     ) -> Any:
         """The bank of the labels and, behind them, of background labels."""
         if background is None:
-            from hf_zsar.data import load_class_names  # where this file stands alone, pass background_labels
-
+            try:
+                from hf_zsar.data import load_class_names
+            except ImportError:
+                raise ValueError("unknown=True needs background_labels where hf_zsar is not installed.") from None
             background = load_class_names("kinetics400")
         others = [label for label in split_labels(background) if label not in labels]
         if not others:
