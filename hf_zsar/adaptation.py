@@ -1,4 +1,4 @@
-"""A label bank that knows labelled videos: examples instead of training (see `modeling/examples.py`)."""
+"""A label bank that knows labeled videos: examples instead of training (see `modeling/examples.py`)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def bank_with_examples(
     progress: bool = False,
     **term: Any,
 ) -> LabelBank:
-    """Encode labelled videos, and the bank of their labels that takes them into account.
+    """Encode labeled videos, and the bank of their labels that takes them into account.
 
     Args:
         examples: (video, label) pairs; a video is whatever the processor takes.

@@ -229,27 +229,41 @@ def load_encoder(
         OSError: no such model, or files are missing.
         ValueError: a type of model that there is no adapter for.
     """
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
-
-    from hf_zsar.processing.checkpoint_images import frame_settings
+    from transformers import AutoConfig, AutoModel
 
     source, place = os.fspath(source), {name: options[name] for name in SOURCE if name in options}
     config = AutoConfig.from_pretrained(source, **place)
     spec = spec_of(config.model_type, source)
-    if spec.evidence and encoder != spec.model_type and not _has(source, ("modules.json",), place):
-        raise ValueError(
-            f"{source} may be a chat model: it has no modules.json, which {spec.name} comes with. If it embeds, pass "
-            f'encoder="{spec.model_type}".'
-        )
-    if not _has(source, _TOKENIZER_FILES, place):
-        raise OSError(f"{source} has no tokenizer ({', '.join(_TOKENIZER_FILES)}), so no label can be read.")
-    tokenizer = AutoTokenizer.from_pretrained(source, **place)
-    processor = build_processor(spec, config, frame_settings(source, **place), tokenizer)
+    processor = load_processor(spec, config, source, encoder=encoder, **place)
     options = {"use_safetensors": True, **options, "output_loading_info": True}
     loaded, info = AutoModel.from_pretrained(source, **options)
     model = wrap(spec, loaded, processor)
     model.missing_weights = tuple(sorted(info["missing_keys"]))
     return model, processor
+
+
+def load_processor(
+    spec: EncoderSpec, config: PreTrainedConfig, source: str, *, encoder: str | None = None, **place: Any
+) -> VideoTextProcessor:
+    """The processor of a published model out of its files, for which nothing but the tokenizer's class is imported.
+
+    Raises:
+        OSError: a file is missing.
+        ValueError: a type that others have, too, and nothing that says that this model embeds.
+    """
+    from transformers import AutoTokenizer
+
+    from hf_zsar.processing.checkpoint_images import frame_settings
+
+    if spec.evidence and encoder != spec.model_type and not _has(source, ("modules.json",), place):
+        raise ValueError(
+            f"{source} may be a chat model: it has no modules.json, which {spec.name} comes with. If it embeds, use "
+            f'hf_zsar.pipeline or hf_zsar.load with encoder="{spec.model_type}".'
+        )
+    if not _has(source, _TOKENIZER_FILES, place):
+        raise OSError(f"{source} has no tokenizer ({', '.join(_TOKENIZER_FILES)}), so no label can be read.")
+    tokenizer = AutoTokenizer.from_pretrained(source, **place)
+    return build_processor(spec, config, frame_settings(source, **place), tokenizer)
 
 
 def spec_of(model_type: str, source: str) -> EncoderSpec:
@@ -298,19 +312,27 @@ def wrap(spec: EncoderSpec, model: PreTrainedModel, processor: VideoTextProcesso
 
 
 def take_over(options: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a pipeline, where `transformers.pipeline` gives a published model and its own processor, with
-    ours instead.
+    """The arguments of a pipeline, with our model and processor in place of a published model and its own processor,
+    and with the processor where transformers could not load one.
 
     Raises:
-        ValueError: a type of model that there is no adapter for, or no processor.
+        OSError, ValueError: as [`load_encoder`]; or there is no processor and nothing says where it could come from.
     """
+    from transformers import AutoProcessor
+
     model, processor = options.get("model"), options.get("processor")
-    if model is None or hasattr(model, "encode_videos") or not hasattr(model, "config"):
+    if not hasattr(model, "config") or (hasattr(model, "encode_videos") and processor is not None):
         return options
-    spec = spec_of(model.config.model_type, model.config._name_or_path or type(model).__name__)
-    if processor is None:
-        raise ValueError(f"{type(model).__name__} comes without a processor: pass the checkpoint's own as processor=.")
-    if not hasattr(processor, "prepare_labels"):
+    name = model.config._name_or_path
+    place = {"revision": commit} if (commit := getattr(model.config, "_commit_hash", None)) else {}
+    if processor is None and not name:
+        raise ValueError(f"This {type(model).__name__} comes without a processor: pass its own as processor=.")
+    if hasattr(model, "encode_videos"):
+        return {**options, "processor": AutoProcessor.from_pretrained(name, **place)}  # raises what went wrong
+    spec = spec_of(model.config.model_type, name or type(model).__name__)
+    if processor is None or spec.evidence:
+        processor = load_processor(spec, model.config, name, **place)
+    elif not hasattr(processor, "prepare_labels"):
         frames = getattr(processor, "video_processor", None) or processor.image_processor
         processor = build_processor(spec, model.config, frames.to_dict(), processor.tokenizer)
     return {**options, "model": wrap(spec, model, processor), "processor": processor}

@@ -30,6 +30,7 @@ except ImportError:
 PREPROCESS = ("num_frames", "num_views", "num_crops", "sampling", "window", "stride", "on_error")
 FORWARD = ("candidate_labels", "hypothesis_template", "descriptions", "label_bank", "return_saliency")
 POSTPROCESS = ("top_k", "function_to_apply", "multi_label")
+IDLE = ("sampling", "num_views")  # with windows, whose frames are taken at segment centers
 COUNTS = ("num_frames", "num_views", "num_crops", "top_k")
 
 # What a single label is weighed against with `multi_label`.
@@ -104,8 +105,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             candidate_labels (`list[str]`): the class names, two or more; or one string with commas between them.
             hypothesis_template (`str` or `list[str]`, *optional*): with one `{}` for the label; several make an
                 ensemble. Default: the model's own.
-            descriptions (*optional*): knowledge about the labels (a `Descriptions`, mapping or path), for methods that
-                use it. Default: what is saved with the model.
+            descriptions (*optional*): knowledge about the labels (a `Descriptions`, mapping or path): more prompts of
+                each, or as the method uses it. Default: what is saved with the model.
             label_bank (*optional*): a ready text side instead of `candidate_labels`.
             top_k (`int`, *optional*): give only the k best.
             function_to_apply (`"softmax"`, `"sigmoid"` or `"none"`): default softmax over the labels.
@@ -214,6 +215,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         preprocess, forward, postprocess = ({**mine, **theirs} for mine, theirs in zip(own, given, strict=True))
         if preprocess.get("stride") is not None and preprocess.get("window") is None:
             raise ValueError("stride is the step between windows: pass window too.")
+        if preprocess.get("window") is not None and (idle := [name for name in IDLE if kwargs.get(name) is not None]):
+            raise ValueError(f"{idle[0]} changes nothing with window: leave one of them out.")
         if forward.get("hypothesis_template") is not None:
             forward["hypothesis_template"] = self.processor.as_templates(forward["hypothesis_template"])
         bank, labels = forward.get("label_bank"), forward.get("candidate_labels")
@@ -438,7 +441,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         self, video: Any, batch_size: int, preprocess: dict, forward: dict, postprocess: dict, name: str | None = None
     ) -> Iterator[dict[str, Any]]:
         name = name or self._name_of(video)
-        options = {name: value for name, value in preprocess.items() if value is not None and name != "sampling"}
+        options = {name: value for name, value in preprocess.items() if value is not None and name not in IDLE}
         spans: list[tuple[float, float]] = []
         batch: list[tuple[str, dict[str, torch.Tensor]]] = []
 

@@ -53,6 +53,7 @@ def _register_pipeline() -> None:
     from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
 
     ZeroShotVideoClassificationPipeline.take_over = staticmethod(take_over)
+    ZeroShotVideoClassificationPipeline._load_processor = None  # where transformers cannot, `take_over` does
     PIPELINE_REGISTRY.register_pipeline(
         TASK, pipeline_class=ZeroShotVideoClassificationPipeline, pt_model=AutoModel, type="multimodal"
     )

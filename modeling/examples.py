@@ -1,6 +1,6 @@
-"""What a few labelled videos say about a label set: a term that is added to a model's scores, without training.
+"""What a few labeled videos say about a label set: a term that is added to a model's scores, without training.
 
-The terms are functions of the pooled, L2-normalised `video_embeds` alone, so that they serve every model:
+The terms are functions of the pooled, L2-normalized `video_embeds` alone, so that they serve every model:
 
 - `"ridge"`: kernel ridge regression with the text as prior (kernel and prior as in ReHARK, arXiv 2603.11542). What is
   learned is by how much the model's own probabilities of the examples are wrong.
@@ -49,10 +49,10 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Labelled examples for the K labels of a bank. A value, never changed.
+    """Labeled examples for the K labels of a bank. A value, never changed.
 
     Args:
-        embeds: `[N, dim]`, float32, L2-normalised.
+        embeds: `[N, dim]`, float32, L2-normalized.
         targets: `[N]`, int64, positions of their labels.
         logits: `[N, K]`, float32, the model's own scores of them.
         named: `[K]`, bool; a label without a name is known by its examples alone.
@@ -123,7 +123,7 @@ class Examples:
         """What `tensors` and `settings` were taken from.
 
         Raises:
-            ValueError: they are no parts of examples.
+            ValueError: they are not parts of examples.
         """
         try:
             asked, chosen = asked_term(*settings["asked"]), Term(*asked_term(*settings["chosen"]))  # type: ignore[arg-type]
@@ -237,7 +237,7 @@ class Examples:
 
 
 def kernel(left: torch.Tensor, right: torch.Tensor, sharpness: float) -> torch.Tensor:
-    """`exp(-sharpness * (1 - cosine))` of L2-normalised rows: `[B, dim]`, `[N, dim]` -> `[B, N]`."""
+    """`exp(-sharpness * (1 - cosine))` of L2-normalized rows: `[B, dim]`, `[N, dim]` -> `[B, N]`."""
     return torch.exp(sharpness * (left @ right.T - 1))
 
 
@@ -274,7 +274,7 @@ def _linear_head(embeds: torch.Tensor, targets: torch.Tensor, num_labels: int) -
 
 
 def as_embeds(features: Any) -> torch.Tensor:
-    """`video_embeds [N, dim]` of features, or such a tensor, as float32 and L2-normalised.
+    """`video_embeds [N, dim]` of features, or such a tensor, as float32 and L2-normalized.
 
     Raises:
         ValueError: another shape, or numbers that are not finite.

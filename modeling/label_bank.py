@@ -35,7 +35,7 @@ class LabelBank:
         identity: the model that made it, which is the only one that scores with it. `None` in training and for banks
             made by hand or imported; see [`~LabelBank.admitted_by`].
         metadata: anything worth keeping beside it.
-        examples: labelled videos that its scores take into account; see [`~LabelBank.with_examples`].
+        examples: labeled videos that its scores take into account; see [`~LabelBank.with_examples`].
 
     Raises:
         ValueError: labels that are not strings, or a tensor without one row for each label.
@@ -118,7 +118,7 @@ class LabelBank:
         sharpness: float | None = None,
         ridge: float | None = None,
     ) -> LabelBank:
-        """The bank with labelled videos that its scores take into account, without training; see `examples`.
+        """The bank with labeled videos that its scores take into account, without training; see `examples`.
 
         Args:
             features: `VideoFeatures` of N videos, of the model that made the bank, or their `video_embeds [N, dim]`.

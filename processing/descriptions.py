@@ -411,21 +411,22 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         raise OSError(errno.EISDIR, "it is not a regular file", os.fspath(path))
     os.makedirs(os.path.dirname(target), exist_ok=True)
     temporary = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.tmp")
-    with _open_alone(temporary) as file:
-        try:
-            file.truncate(0)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            if os.path.exists(target):
-                os.chmod(temporary, os.stat(target).st_mode & 0o777)
-            os.replace(temporary, target)
-        except BaseException as error:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-            if isinstance(error, OSError):
-                raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-            raise
+    try:
+        with _open_alone(temporary) as file:
+            try:
+                file.truncate(0)
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+                if os.path.exists(target):
+                    os.chmod(temporary, os.stat(target).st_mode & 0o777)
+                os.replace(temporary, target)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)
+                raise
+    except OSError as error:  # also of closing the file, which tries again to write
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def _open_alone(path: str) -> TextIO:

@@ -17,11 +17,12 @@ from transformers import AutoConfig, AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
 from transformers.utils import cached_file
 
+from .action_graph import ActionGraph
 from .checkpoint_images import image_options
 from .descriptions import Descriptions
 from .label_checks import as_labels, check_candidates, check_prompts, check_text, is_visible, listed
 from .label_losses import Prompt, find_losses
-from .prompts import as_templates, clean_label, fill_templates, normalize_text
+from .prompts import as_templates, clean_label, describe, normalize_text
 from .video_processing_zsar import READ_OPTIONS, Generator, ZSARVideoProcessor
 
 
@@ -298,9 +299,15 @@ class ZSARProcessor(ProcessorMixin):
     def build_prompts(
         self, names: Sequence[str], templates: Sequence[str], descriptions: Descriptions | None
     ) -> list[list[str]]:
-        """The prompts of every label. A method with descriptions overrides this."""
-        check_prompts(len(names), len(templates))
-        return [fill_templates(name, templates) for name in names]
+        """The prompts of every label: its name in every template and, where it is described, the name with each
+        description behind it.
+
+        An ensemble of descriptors (arXiv 2408.16412), in which names and descriptions weigh the same: that weight is
+        our choice. Methods that use descriptions in a way of their own override this.
+        """
+        known = [_described(descriptions, name) for name in names]
+        check_prompts(len(names), len(templates) * max(1, 2 * max(map(len, known), default=0)))
+        return [describe(name, own, templates) for name, own in zip(names, known, strict=True)]
 
     def index_prompts(self, prompts: Sequence[Sequence[str]]) -> BatchFeature:
         """Tokenize each distinct prompt once and say which label uses which row."""
@@ -343,6 +350,12 @@ class ZSARProcessor(ProcessorMixin):
         if isinstance(descriptions, (str, os.PathLike)):
             return Descriptions.load(descriptions)
         return descriptions if isinstance(descriptions, Descriptions) else Descriptions.from_dict(descriptions)
+
+
+def _described(descriptions: Descriptions | None, label: str) -> Sequence[str]:
+    """What is known about a label, as short texts: attributes, or a graph written out."""
+    known = descriptions.for_label(label) if descriptions is not None else None
+    return known.clause_list() if isinstance(known, ActionGraph) else known or ()
 
 
 __all__ = ["ZSARProcessor"]

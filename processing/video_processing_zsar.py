@@ -179,12 +179,15 @@ class ZSARVideoProcessor(VideoProcessorMixin):
             source: a video in any form, also a stream that can be read only once.
             window, stride: in seconds; `stride` defaults to `window`.
             num_frames: frames per window, taken at segment centers.
-            options: as in `__call__`; also `live=True` for a URL that never ends.
+            options: as in `__call__`, but for `sampling`, `num_views` and `fps`, which would change nothing; also
+                `live=True` for a URL that never ends.
 
         Yields:
             start and end in seconds, and `[T, 3, H, W]`, or `[C, T, 3, H, W]` with several crops.
         """
         live = bool(options.pop("live", False))
+        if idle := [name for name in ("sampling", "num_views", "fps") if options.get(name) is not None]:
+            raise ValueError(f"{idle[0]} changes nothing with windows: their frames are taken at segment centers.")
         options = self._options({**options, "num_frames": num_frames})
         return self._iter_windows(source, window, stride, {**options, "num_views": 1, "do_sample_frames": True}, live)
 

@@ -210,6 +210,12 @@ def test_a_full_disk_leaves_the_old_file(name, fault, tmp_path):
     assert (os.listdir(tmp_path), path.read_text()) == ([path.name], "old")
 
 
+def test_what_fails_again_when_a_file_is_closed_is_named_too(tmp_path):
+    with small_disk(10), pytest.raises(OSError, match="short.json"):
+        Descriptions.from_dict({"label": ["word"]}).save(tmp_path / "short.json")
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("name", FILE_WRITERS)
 def test_a_folder_or_device_of_that_name_is_left(name, tmp_path):
     path = tmp_path / "1" / name_of(name)

@@ -252,7 +252,7 @@ def test_a_timeline_refuses_at_once(classifier, video):
 
 def test_unknown_options_are_refused(classifier, video):
     for options, message in (
-        ({"candidate_labels": LABELS, "temprature": 1}, "no option"),
+        ({"candidate_labels": LABELS, "temprature": 1}, "is not an option"),
         ({"candidate_labels": LABELS, "function_to_apply": "relu"}, "function_to_apply"),
         ({"candidate_labels": LABELS, "on_error": "ignore"}, "on_error"),
         ({}, "candidate_labels is missing"),
@@ -323,6 +323,9 @@ def test_options_are_checked_before_any_video_is_opened(classifier):
     for options in ({"top_k": 0}, {"candidate_labels": ["cooking"]}, {"stride": 1.0}):
         with pytest.raises(ValueError, match=r"top_k|only label|pass window too"):
             classifier(iter(["missing.mp4"]), **{"candidate_labels": LABELS, **options})
+    for idle in ({"sampling": "uniform"}, {"num_views": 2}):
+        with pytest.raises(ValueError, match=f"{next(iter(idle))} changes nothing with window"):
+            classifier(iter(["missing.mp4"]), candidate_labels=LABELS, window=1.0, **idle)
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,7 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         CommandError: options that do not go together, or a picture that cannot be written.
     """
-    if args.stride and not args.window:
-        raise common.CommandError("--stride needs --window")
+    common.check_options(args, {"stride": "window"}, {"num_views": "window"})
     if args.explain and args.window:
         raise common.CommandError("--explain looks at whole videos: leave out --window")
     if args.explain and args.bank:

@@ -6,7 +6,7 @@ import argparse
 import glob
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, TextIO, TypeVar
@@ -81,7 +81,7 @@ def read_bank(args: argparse.Namespace) -> Any:
 
     Raises:
         CommandError: it was given with something that decides about labels, too.
-        OSError, ValueError: it cannot be read, or is no label bank.
+        OSError, ValueError: it cannot be read, or is not a label bank.
     """
     if args.bank is None:
         return None
@@ -109,6 +109,31 @@ def sampling_options(args: argparse.Namespace) -> dict[str, int]:
     """The sampling options that were given, by the names that the pipeline and the processor use."""
     options = {"num_frames": args.num_frames, "num_views": args.num_views}
     return {name: value for name, value in options.items() if value is not None}
+
+
+def check_options(
+    args: argparse.Namespace, needs: Mapping[str, str] | None = None, against: Mapping[str, str] | None = None
+) -> None:
+    """Refuse options that would change nothing.
+
+    Args:
+        needs: option -> those of which one makes it count, by their names in `args`, with blanks between.
+        against: option -> those beside which it does not count.
+
+    Raises:
+        CommandError: naming both.
+    """
+
+    def flags(names: str) -> str:
+        return " or ".join(f"--{name.replace('_', '-')}" for name in names.split())
+
+    for name, others in (needs or {}).items():
+        if getattr(args, name) and not any(getattr(args, other) for other in others.split()):
+            raise CommandError(f"{flags(name)} needs {flags(others)}")
+    for name, others in (against or {}).items():
+        for other in others.split():
+            if getattr(args, name) and getattr(args, other):
+                raise CommandError(f"{flags(name)} changes nothing with {flags(other)}: leave one of them out")
 
 
 def positive(text: str) -> int:
@@ -243,6 +268,7 @@ def load_pipeline(args: argparse.Namespace) -> Any:
         ImportError: the packages of the embedded model are missing.
         OSError: no such model.
     """
+    check_options(args, {"revision": "model", "trust_remote_code": "model"})
     check_device(args.device)
     import transformers
 

@@ -50,10 +50,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     group.add_argument("--llm-revision", metavar="REV", help="branch, tag or commit of that model")
     group.add_argument("--device", help="where the model runs (default: an accelerator if there is one)")
     group.add_argument("--cache", metavar="FILE", help="keeps the model's answers (default: OUT.cache.jsonl)")
-    group.add_argument("--num-attributes", type=common.positive, default=8, metavar="N", help="per class (default 8)")
-    group.add_argument(
-        "--scorer", choices=("rake", "yake"), default="rake", help="how keywords of texts are ranked (rake)"
-    )
+    group.add_argument("--num-attributes", type=common.positive, metavar="N", help="per class (default 8)")
+    group.add_argument("--scorer", choices=("rake", "yake"), help="how keywords of texts are ranked (rake)")
     group.add_argument("--pipeline", metavar="NAME", help="spaCy pipeline that reads the texts (en_core_web_sm)")
     group.add_argument(
         "--import-from",
@@ -73,6 +71,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run `hf-zsar describe`."""
     args.draw = common.check_picture(args.draw)
+    needs = {
+        "draw_label": "draw",
+        "tokenizer": "validate",
+        **dict.fromkeys(("llm_revision", "device", "cache"), "llm"),
+    }
+    of_texts = dict.fromkeys(("scorer", "pipeline"), "llm import_from validate")
+    makers = dict.fromkeys(("texts", "llm"), "import_from validate")
+    common.check_options(args, needs, {**of_texts, **makers})
+    if args.kind == "graph" and (args.num_attributes or args.scorer):
+        raise common.CommandError("--num-attributes and --scorer are about attributes: use --kind attributes")
     if args.validate:
         return validate(args)
     if args.kind is None:
@@ -108,7 +116,7 @@ def made(args: argparse.Namespace) -> Descriptions:
     options["progress"] = lambda items: common.progress(items, unit="label")
     if args.kind == "graph":
         return build_graph_bank(labels, graph_generator(args), **options)
-    return build_attribute_bank(labels, attribute_generator(args), n=args.num_attributes, **options)
+    return build_attribute_bank(labels, attribute_generator(args), n=args.num_attributes or 8, **options)
 
 
 def graph_generator(args: argparse.Namespace) -> Any:
@@ -124,7 +132,7 @@ def attribute_generator(args: argparse.Namespace) -> Any:
 
     if args.llm:
         return TransformersLLMGenerator(language_model(args), cache_path(args))
-    return KeywordExtractor(args.scorer, pipeline=args.pipeline)
+    return KeywordExtractor(args.scorer or "rake", pipeline=args.pipeline)
 
 
 def language_model(args: argparse.Namespace) -> Any:

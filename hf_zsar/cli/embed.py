@@ -68,10 +68,9 @@ def check(args: argparse.Namespace) -> None:
         raise common.CommandError("videos and --out FOLDER belong together")
     if not args.out and not args.label_bank:
         raise common.CommandError("nothing to do: give videos with --out FOLDER, or labels with --label-bank FILE")
-    if args.stride and not args.window:
-        raise common.CommandError("--stride is the step between windows: give --window too")
-    if args.window and args.num_views:
-        raise common.CommandError("--num-views spreads views over a whole video: leave it out, or --window")
+    of_labels = ("labels", "labels_file", "preset", "template", "descriptions")
+    needs = {"stride": "window", "window": "out", **dict.fromkeys(of_labels, "label_bank")}
+    common.check_options(args, needs, {"num_views": "window"})
     common.check_output_folder(args.out)
     common.check_output(args.label_bank)
     if args.out:

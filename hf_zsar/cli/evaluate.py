@@ -121,8 +121,7 @@ def check(args: argparse.Namespace) -> Protocol:
     """
     if not args.manifest and not args.videos:
         raise common.CommandError("name the clips: --manifest FILE, or --dataset NAME --videos DIR (see --list)")
-    if bool(args.eval_results) != bool(args.hub_dataset):
-        raise common.CommandError("--eval-results and --hub-dataset go together")
+    common.check_options(args, {"eval_results": "hub_dataset", "hub_dataset": "eval_results"})
     common.check_output(None if args.json == "-" else args.json)
     args.plot = common.check_picture(args.plot)
     common.check_output_folder(args.eval_results)

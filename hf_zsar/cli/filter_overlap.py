@@ -46,8 +46,7 @@ def distance(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Run `hf-zsar filter-overlap`."""
-    if args.threshold is not None and not (args.word_vectors or args.model):
-        raise common.CommandError("--threshold needs something to measure by: --word-vectors or --model")
+    common.check_options(args, {"threshold": "word_vectors model"})
     common.check_output(args.out)
     from hf_zsar.clips.overlap import THRESHOLD, filter_overlap
 

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.data and not args.select_transfer:
         raise common.CommandError("nothing to do: give --data, --select-transfer or both")
+    common.check_options(args, {"root": "data"})
     common.check_output_folder(args.out)
     model, processor = load(args.model)
     if not hasattr(model, "set_prototypes"):

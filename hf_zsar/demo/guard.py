@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -23,6 +24,8 @@ try:
 except ImportError:  # Windows: what a killed server left stays there
     fcntl = None
 
+
+logger = logging.getLogger(__name__)
 
 ALIAS = "/uploads"  # what the page knows the folder of uploads as
 MOST_UPLOADS = 32  # at once, of one address, behind which there may be many people
@@ -100,6 +103,9 @@ class Guard:
             await asyncio.wait_for(self.app(scope, receive, send), UPLOAD_SECONDS)
         except asyncio.TimeoutError:
             return  # nobody hears an answer in the middle of a request; the connection is closed
+        except OSError as error:  # a full disk
+            logger.warning("an upload could not be kept: %s", error)
+            await respond(send, 507, "There is no room for uploads just now. Please try again later.")
         finally:
             self._uploading[address] -= 1
             self._uploading += Counter()  # forgets those at zero

@@ -2,7 +2,8 @@
 
 Large files go up first and are kept by the Hub even when something fails later, so a push that is started again sends
 only what is missing. The commit itself is retried with the state of the branch read anew: if the first attempt arrived
-and only its answer was lost, the second finds nothing left to do.
+and only its answer was lost, the second finds nothing left to do. `HfApi.upload_folder` is not used: with hf_xet
+it makes several commits of a large folder, between which a repository holds neither the old model nor the new one.
 """
 
 from __future__ import annotations

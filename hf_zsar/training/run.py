@@ -111,7 +111,7 @@ def hub_id_of(recipe: Recipe) -> str | None:
 
 class RunCallback(TrainerCallback):
     """Measures `top1` on the evaluation set before the first and after every epoch, keeps the checkpoints that the
-    recipe asks for, and ends a run whose loss is no number."""
+    recipe asks for, and ends a run whose loss is not a number."""
 
     def __init__(self, run: Run, trainer: ZSARTrainer) -> None:
         self.run, self.trainer, self.recipe = run, trainer, run.recipe

@@ -10,7 +10,7 @@ import warnings
 import pytest
 
 from hf_zsar import VideoReadError, VideoReadWarning
-from hf_zsar.cli import common
+from hf_zsar.cli import common, main
 from hf_zsar.cli.common import CommandError, find_videos, read_labels_file
 
 
@@ -126,3 +126,31 @@ def test_only_unreadable_videos_are_skipped_over():
     ]
     with pytest.raises(ValueError, match="num_crops"):
         list(common.collect(["a", "b"], [ValueError("num_crops must be 1 or 3"), 2], "answer"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("classify a.mp4 --labels a b --stride 1", "--stride needs --window"),
+        ("classify a.mp4 --labels a b --window 2 --num-views 3", "--num-views changes nothing with --window"),
+        ("classify a.mp4 --labels a b --revision main", "--revision needs --model"),
+        ("classify a.mp4 --labels a b --trust-remote-code", "--trust-remote-code needs --model"),
+        ("embed a.mp4 --out f --stride 1", "--stride needs --window"),
+        ("embed a.mp4 --out f --labels a b", "--labels needs --label-bank"),
+        ("embed --labels a b --label-bank b.safetensors --window 2", "--window needs --out"),
+        ("describe --kind graph --texts t --out o --device cpu", "--device needs --llm"),
+        ("describe --kind graph --texts t --out o --num-attributes 3", "use --kind attributes"),
+        ("describe --kind attributes --llm m --out o --scorer yake", "--scorer changes nothing with --llm"),
+        ("describe --kind graph --import-from f --out o --texts t", "--texts changes nothing with --import-from"),
+        ("describe --kind graph --texts t --out o --draw-label a", "--draw-label needs --draw"),
+        ("describe --kind graph --texts t --out o --tokenizer x", "--tokenizer needs --validate"),
+        ("fit-prototypes m out --select-transfer --root r", "--root needs --data"),
+        ("evaluate --manifest m.json --hub-dataset org/x", "--hub-dataset needs --eval-results"),
+        ("filter-overlap --train ucf101 --test hmdb51 --threshold 0.1", "--threshold needs --word-vectors or --model"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(argv, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(argv.split()) == 2
+    assert message in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []

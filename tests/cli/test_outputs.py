@@ -87,7 +87,7 @@ def test_numbers_that_json_does_not_have_are_refused():
 def test_help_of_every_command_in_ascii(argv):
     with streams("ascii") as (out, err), contextlib.suppress(SystemExit):
         cli.main(argv)
-    assert len(out.buffer.getvalue()) > 300 and not err.buffer.getvalue()
+    assert len(out.buffer.getvalue()) > 200 and not err.buffer.getvalue()
 
 
 def test_an_error_with_an_unprintable_name_is_one_line():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import os
 import signal
@@ -208,6 +210,21 @@ def test_an_upload_must_say_how_long_it_is(running: tuple[Any, str]) -> None:
         assert b" 411 " in raw.recv(1000)
 
 
+def test_an_upload_that_a_full_disk_cannot_hold(tmp_path: Path) -> None:
+    async def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    sent: list[dict[str, Any]] = []
+    scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "headers": [(b"content-length", b"9")]}
+    guarding = guard.Guard(full, tmp_path, 10, 100, lambda *question: None)
+    asyncio.run(guarding(scope, full, send))
+    assert sent[0]["status"] == 507 and b"no room for uploads" in sent[1]["body"]
+    assert not guarding._uploading, "its place is free again"
+
+
 def test_a_slow_upload_is_given_up(running: tuple[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "UPLOAD_SECONDS", 0.3)
     host, port = running[1].removeprefix("http://").split(":")
@@ -235,7 +252,7 @@ def test_places_in_the_queue_are_limited_for_each_visitor() -> None:
         server.admit(busy, "page", "9.9.9.9", [None, 2])
     server.admit(busy, "other", "9.9.9.9", [None, 2])
     assert not busy.turns.wants("page", 1), "what they asked before is over all the same"
-    with pytest.raises(Refusal, match="no question"):
+    with pytest.raises(Refusal, match="not a question"):
         server.admit(app(), "page", "", ["x"])
 
 

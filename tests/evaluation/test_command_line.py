@@ -163,7 +163,7 @@ def test_missing_and_broken_clips_set_the_exit_status(evaluate, manifest, tmp_pa
             ["--manifest", "{manifest}", "--json", "no-such-folder/r.json"],
             "cannot write no-such-folder/r.json: there is no folder",
         ),
-        (["--manifest", "{manifest}", "--eval-results", "."], "--eval-results and --hub-dataset go together"),
+        (["--manifest", "{manifest}", "--eval-results", "."], "--eval-results needs --hub-dataset"),
     ],
 )
 def test_wrong_use_is_one_line_before_any_model_is_loaded(manifest, capsys, arguments, message):

@@ -1,4 +1,4 @@
-"""Labelled examples of a label set: what they add to the scores of every method, without training."""
+"""Labeled examples of a label set: what they add to the scores of every method, without training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def bank_of(labels: list[str] = LABELS, seed: int = 1) -> LabelBank:
 
 
 def clusters(labels: int, each: int, noise: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points around one centre a label: `[labels * each, 16]`, and their labels."""
+    """Points around one center a label: `[labels * each, 16]`, and their labels."""
     targets = torch.arange(labels).repeat_interleave(each)
     return F.normalize(spread(labels, 100)[targets] + noise * spread(len(targets), seed), dim=-1), targets
 
@@ -136,7 +136,7 @@ def test_examples_that_mislead_get_no_weight_and_good_ones_help(term):
     uninformed = LabelBank(tuple(LABELS), {"text_embeds": F.normalize(torch.ones(4, 16), dim=-1)})
     helped = scores(uninformed.with_examples(videos, labels, method=term), clips)
     assert (helped.argmax(1) == truth).float().mean() > 0.95
-    sure = LabelBank(tuple(LABELS), {"text_embeds": spread(4, 100)})  # the text knows the centres
+    sure = LabelBank(tuple(LABELS), {"text_embeds": spread(4, 100)})  # the text knows the centers
     noise = sure.with_examples(spread(32, 11), labels, logits=100 * videos @ spread(4, 100).T, method=term)
     assert noise.examples.chosen.strength <= 0.5
 

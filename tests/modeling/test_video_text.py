@@ -123,8 +123,6 @@ def test_frames_of_another_size_become_the_pixels_of_upstream(kind, layout, fold
 @every_encoder
 @pytest.mark.parametrize("way", ["ours", "transformers"])
 def test_the_pipeline_takes_a_folder_as_it_is_published(kind, way, folders):
-    if way == "transformers" and not TINY_ENCODERS[kind].has_processor:
-        pytest.skip("its processor needs torchvision")
     build = hf_zsar.pipeline if way == "ours" else transformers.pipeline
     classifier = build(**({"task": TASK} if way == "transformers" else {}), model=str(folders[kind]))
     video = some_videos([TINY_ENCODERS[kind].clip_frames])[0]
@@ -199,6 +197,29 @@ def test_siglip_rows_are_padded_to_their_full_length(folders, tmp_path):
     assert processor.prepare_labels(LABELS)["input_ids"].shape[1] == 32
     processor.save_pretrained(tmp_path)
     assert AutoProcessor.from_pretrained(tmp_path).prepare_labels(LABELS)["input_ids"].shape[1] == 32
+
+
+def test_a_chat_model_is_no_encoder_unless_one_says_so(folders, tmp_path):
+    folder = shutil.copytree(folders["qwen3_vl"], tmp_path / "chat")
+    (folder / "modules.json").unlink()
+    for build in (hf_zsar.load, hf_zsar.pipeline, functools.partial(transformers.pipeline, TASK)):
+        with pytest.raises(ValueError, match='may be a chat model.*encoder="qwen3_vl"'):
+            build(str(folder))
+    assert hf_zsar.load(folder, encoder="qwen3_vl")[0].encoder.video_prompt["fps"] == 1
+    assert hf_zsar.pipeline(folder, encoder="qwen3_vl").processor.text_format.startswith("<|im_start|>system")
+
+
+def test_a_processor_that_cannot_be_loaded_is_no_missing_one(folders, tmp_path):
+    classifier = hf_zsar.pipeline(folders["clip"])
+    classifier.save_pretrained(tmp_path)
+    model = classifier.model
+    assert transformers.pipeline(TASK, model=AutoModel.from_pretrained(tmp_path)).processor.prompt_templates
+    (tmp_path / "processor_config.json").write_text("{")
+    with pytest.raises((OSError, ValueError)):
+        transformers.pipeline(TASK, model=str(tmp_path))
+    model.config._name_or_path = ""
+    with pytest.raises(ValueError, match="comes without a processor"):
+        transformers.pipeline(TASK, model=model)
 
 
 def test_what_is_no_supported_model_is_refused_in_one_sentence(folders, tmp_path):

@@ -214,10 +214,22 @@ def test_one_private_address_among_public_ones_is_enough_to_refuse(monkeypatch):
         open_video("http://mixed.test/a.mp4", timeout=2.0)
 
 
+@pytest.mark.parametrize("error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
+def test_a_host_without_an_address(error, monkeypatch):
+    def nobody_knows(*_, **__):
+        raise error
+
+    monkeypatch.setattr(video_download.socket, "getaddrinfo", nobody_knows)
+    with pytest.raises(VideoReadError, match="the host nowhere.test was not found"):
+        open_video("http://nowhere.test/a.mp4", timeout=2.0)
+
+
 @pytest.mark.parametrize("length", [None, -1])
 def test_too_large(server, length):
     server.routes["/clip.mp4"] = sends(b"\x00" * 300_000, length=length)
-    with pytest.raises(VideoReadError, match="100000.*max_bytes"):
+    # An announced length is refused before the body is read.
+    match = "more than the 100000 bytes allowed" if length else "300000 bytes, more than the 100000 allowed"
+    with pytest.raises(VideoReadError, match=match):
         fetch(server.url(), max_bytes=100_000)
     before = set_limits(download_bytes=90_000)
     try:

@@ -199,3 +199,6 @@ def test_the_processor_gives_pixel_values_of_windows(synthetic):
     assert tuple(three.shape) == (3, 2, 3, 32, 32)
     with pytest.raises(ValueError, match="Unknown video option"):
         processor.iter_windows(synthetic("h264.mp4"), 1.0, strde=1.0)
+    for idle in ({"sampling": "uniform"}, {"num_views": 3}, {"fps": 4.0}):
+        with pytest.raises(ValueError, match=f"{next(iter(idle))} changes nothing with windows"):
+            processor.iter_windows(synthetic("h264.mp4"), 1.0, **idle)
