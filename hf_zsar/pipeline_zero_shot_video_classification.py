@@ -105,8 +105,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             candidate_labels (`list[str]`): the class names, two or more; or one string with commas between them.
             hypothesis_template (`str` or `list[str]`, *optional*): with one `{}` for the label; several make an
                 ensemble. Default: the model's own.
-            descriptions (*optional*): knowledge about the labels (a `Descriptions`, mapping or path): more prompts of
-                each, or as the method uses it. Default: what is saved with the model.
+            descriptions (*optional*): knowledge about the labels (a `Descriptions`, mapping or path), for methods that
+                use it. Default: what is saved with the model.
             label_bank (*optional*): a ready text side instead of `candidate_labels`.
             top_k (`int`, *optional*): give only the k best.
             function_to_apply (`"softmax"`, `"sigmoid"` or `"none"`): default softmax over the labels.
@@ -316,7 +316,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         return_saliency: bool = False,
         against: str | None = None,
     ) -> dict:
-        if return_saliency and not hasattr(self.model, "get_saliency"):
+        if return_saliency and "frames" not in self.model.explains:
             raise ValueError(f"{type(self.model).__name__} has no saliency to return.")
         model, identity = self._computing()
         bank = label_bank
@@ -327,7 +327,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             features = self._video_side(model)(model_inputs["pixel_values_videos"])
             outputs = {"labels": bank.labels, "logits": model.score(features, bank, identity)}
             if return_saliency:
-                outputs["saliency"] = model.get_saliency(features, bank)
+                outputs["saliency"] = model.explain(features, bank)
             if against is not None:
                 other = self._bank_of(model, identity, [against], hypothesis_template, None)
                 outputs["others"] = model.score(features, other.to(self.device), identity)

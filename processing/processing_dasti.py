@@ -12,7 +12,7 @@ from transformers import BatchFeature
 from .descriptions import Descriptions
 from .label_checks import as_labels, check_prompts, check_text, shown
 from .label_losses import Prompt
-from .processing_zsar import ZSARProcessor
+from .processing_described import DescribedProcessor
 from .prompts import check_template, fill_templates
 from .video_processing_zsar import ZSARVideoProcessor
 
@@ -29,7 +29,7 @@ BIKE_TEXT = dict(word_source="class", word_mask_mode="all", text_pad_token_id=0,
 Row = tuple[str, tuple[tuple[int, int], ...]]
 
 
-class DASTIProcessor(ZSARProcessor):
+class DASTIProcessor(DescribedProcessor):
     """Videos and labels for DA-STI (arXiv 2510.27255; card of DA-STI, S1, S6 and R3).
 
     Args:
@@ -46,7 +46,8 @@ class DASTIProcessor(ZSARProcessor):
     """
 
     default_templates = ("This is a video about {}",)
-    model_input_names = [*ZSARProcessor.model_input_names, "attribute_index", "word_index", "word_groups"]
+    descriptions_kind = "attributes"
+    model_input_names = [*DescribedProcessor.model_input_names, "attribute_index", "word_index", "word_groups"]
 
     def __init__(
         self,
@@ -167,12 +168,17 @@ class DASTIProcessor(ZSARProcessor):
                 rows[label] = self._attribute_rows(attributes)
         return rows
 
+    def word_options(self) -> dict[str, Any]:
+        padding: dict[str, int | None] = {} if self.text_pad_token_id is None else {"pad_id": self.text_pad_token_id}
+        if self.word_mask_mode == "all":
+            padding["length"] = self.text_limit
+        side = "prompt_index" if self.word_source == "class" else "attribute_index"
+        return {"word_index": side, "word_mask_mode": self.word_mask_mode, "padding": padding}
+
     def _attributes(
         self, labels: Sequence[str], names: Sequence[str], descriptions: Descriptions | None
     ) -> list[tuple[str, ...]]:
         found = []
-        if descriptions is not None:
-            descriptions.require("attributes")
         for label, name in zip(labels, names, strict=True):
             known: Any = None
             if descriptions is not None:

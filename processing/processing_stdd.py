@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import cycle, islice
 from typing import Any
@@ -12,7 +11,7 @@ from transformers.utils import logging
 from .action_graph import PROMPT_GROUPS, ActionGraph, graph_prompts
 from .descriptions import Descriptions
 from .label_checks import check_prompts
-from .processing_zsar import ZSARProcessor
+from .processing_described import DescribedProcessor
 from .video_processing_zsar import ZSARVideoProcessor
 
 
@@ -48,7 +47,7 @@ BASE_TEMPLATES = tuple(
 PROMPT_PADDINGS = ("mask", "cycle")
 
 
-class STDDProcessor(ZSARProcessor):
+class STDDProcessor(DescribedProcessor):
     """Videos and labels in, model inputs out.
 
     Prompts of a label, template by template: the label alone, then `"<label>, <clause>"` for every clause of its
@@ -61,10 +60,11 @@ class STDDProcessor(ZSARProcessor):
             `"xaa"` of sub-actions, `"a"` none.
         prompt_padding: `"mask"` keeps ragged lists, so that every distinct prompt weighs the same; `"cycle"` repeats a
             label's list up to the longest, as in the released feature files.
-        video_processor, tokenizer, prompt_templates, clean_labels, max_text_length: see [`ZSARProcessor`].
+        video_processor, tokenizer, prompt_templates, clean_labels, max_text_length: see [`DescribedProcessor`].
     """
 
     default_templates = AUGMENTED_TEMPLATES
+    descriptions_kind = "graph"
 
     def __init__(
         self,
@@ -115,10 +115,12 @@ class STDDProcessor(ZSARProcessor):
         graph = descriptions.for_label(name) if descriptions is not None else None
         return graph.clause_list(self.prompt_group) if isinstance(graph, ActionGraph) else []
 
-    def read_descriptions(self, descriptions: Descriptions | dict | str | os.PathLike | None) -> Descriptions | None:
-        if descriptions is None:
-            return super().read_descriptions(None)
-        return Descriptions.of(descriptions, "graph")
+    def check_exportable(self) -> None:
+        if self.prompt_padding == "cycle" and self.descriptions is not None:
+            raise ValueError(
+                'prompt_padding="cycle" cannot be exported: there the prompts of a label depend on the others. '
+                'Use a processor with prompt_padding="mask".'
+            )
 
 
 __all__ = ["AUGMENTED_TEMPLATES", "BASE_TEMPLATES", "STDDProcessor"]

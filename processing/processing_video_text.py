@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from .descriptions import Descriptions
 from .processing_zsar import ZSARProcessor
 from .prompts import check_template
 from .video_processing_zsar import ZSARVideoProcessor
@@ -34,7 +33,7 @@ class VideoTextProcessor(ZSARProcessor):
         tokenizer: Any = None,
         prompt_templates: Sequence[str] | None = None,
         clean_labels: bool = True,
-        descriptions: Descriptions | dict | None = None,
+        descriptions: Any = None,
         max_text_length: int | None = None,
         text_padding: str = "longest",
         text_format: str = "{}",
@@ -55,6 +54,9 @@ class VideoTextProcessor(ZSARProcessor):
         # Some tokenizers give no mask unless they are asked.
         options = {"padding": self.text_padding, "return_attention_mask": True, **options}
         return super().tokenize([self.text_format.replace("{}", text) for text in texts], **options)
+
+    def word_options(self) -> dict[str, Any]:
+        return {"padding": {"length": self.text_limit}} if self.text_padding == "max_length" else {}
 
     def count_tokens(self, text: str) -> int:
         """As the base class, with `text_format` around the text."""

@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     group.add_argument(
         "--explain",
         metavar="PNG_OR_GIF",
-        help="draw what moved the score of the best label: where, when and which words (DA-STI models)",
+        help="draw what moved the score of the best label: where, when and which words (methods that tell)",
     )
 
 
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     labels = common.read_labels(args) if bank is None else list(bank.labels)
     videos = common.find_videos(args.videos)
     pipe = common.load_pipeline(args)
-    if args.explain and not hasattr(pipe.model, "get_saliency"):
+    if args.explain and "frames" not in pipe.model.explains:
         raise common.CommandError(f"{type(pipe.model).__name__} does not explain itself: leave out --explain")
     if bank is None:
         pipe.label_bank(labels, args.template, args.descriptions)  # what is wrong is said before any decoding

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hf_zsar.processing.action_graph import RELATIONS, ActionGraph, Triple, tidy, tidy_clause, unique
-from hf_zsar.processing.descriptions import normalize_attributes
+from hf_zsar.processing.description_documents import normalize_attributes
 from hf_zsar.processing.text_files import parse_json
 from hf_zsar.yaml_files import parse_yaml
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_zsar.processing.action_graph import PROMPT_GROUPS, ActionGraph, gerund, graph_prompts, tidy_clause, verbalise
+from hf_zsar.processing.action_graph import PROMPT_GROUPS, ActionGraph, graph_prompts, tidy_clause
+from hf_zsar.processing.graph_clauses import gerund, verbalise
 
 
 ORANGE = ActionGraph.from_dict(
