@@ -1,4 +1,4 @@
-"""Label banks with labelled videos. Only where the package is installed: exports with code do without."""
+"""Label banks with labeled videos. Only where the package is installed: exports with code do without."""
 
 from __future__ import annotations
 
