@@ -189,6 +189,20 @@ def test_the_page_of_a_folder_names_what_is_in_it(folder):
     assert {path.stem for path in inside} - named == {"__init__"}
 
 
+def test_what_contributing_shows_is_the_method_that_is_tested():
+    """The rest of its walk-through is `tests/test_toy_method.py`."""
+    shown = dict(blocks_of("CONTRIBUTING.md"))
+    files = ROOT / "tests" / "toy_method"
+    assert shown["python"] in (files / "__init__.py").read_text(encoding="utf-8")
+    (entry,) = tomllib.loads(shown["toml"])["project"]["entry-points"].values()
+    assert entry == {"toy": "toy_method:SPEC"}
+    walk = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Adding a method")[1]
+    named = set(re.findall(r"^\| `([\w.]+)` \|", walk, flags=re.MULTILINE))
+    assert named == {path.name for path in files.iterdir() if path.is_file()}
+    for line in shown["bash"].splitlines():
+        run_command(line)
+
+
 def test_links_and_pictures_of_the_pages_exist():
     for page in (*PAGES, "CONTRIBUTING.md", "SECURITY.md"):
         text = (ROOT / page).read_text(encoding="utf-8")
