@@ -105,8 +105,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             candidate_labels (`list[str]`): the class names, two or more; or one string with commas between them.
             hypothesis_template (`str` or `list[str]`, *optional*): with one `{}` for the label; several make an
                 ensemble. Default: the model's own.
-            descriptions (*optional*): knowledge about the labels (a `Descriptions`, mapping or path), for methods that
-                use it. Default: what is saved with the model.
+            descriptions (*optional*): knowledge about the labels (a `Descriptions`, mapping or path): more prompts of
+                each, or as the method uses it. Default: what is saved with the model.
             label_bank (*optional*): a ready text side instead of `candidate_labels`.
             top_k (`int`, *optional*): give only the k best.
             function_to_apply (`"softmax"`, `"sigmoid"` or `"none"`): default softmax over the labels.

@@ -114,13 +114,13 @@ class ZSARPreTrainedModel(PreTrainedModel):
 
     @staticmethod
     def _load_pretrained_model(
-        model: PreTrainedModel, state_dict: Any, checkpoint_files: Any, load_config: Any, *rest: Any
+        model: PreTrainedModel, state_dict: Any, checkpoint_files: Any, load_config: Any, *rest: Any, **named: Any
     ) -> Any:
         """As the base class, which makes any number of any other without a word."""
         if load_config.hf_quantizer is None and (files := part("tensor_files")):
             for each in (checkpoint_files or ()) if state_dict is None else [state_dict]:
                 files.check_types(each, model.state_dict(), load_config.weights_only)
-        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *rest)
+        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *rest, **named)
 
     def post_init(self) -> None:
         # Loading builds a model without storage first, so that this is known before anything is allocated.
