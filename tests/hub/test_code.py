@@ -15,9 +15,8 @@ from hf_zsar.hub.exporting import add_code
 from tests.tiny_models import tiny_folder, tiny_model, tiny_processor
 
 
-# Lines of code, without blank lines, comments and docstrings.
-MOST = {"dasti": 3690, "stdd": 3690}
-MOST_OF_OTHERS = 3500
+# Lines of code, without blank lines, comments and docstrings, in any export.
+MOST = 3800
 # What works only where the package is installed.
 STAYS = {
     *("action_graph", "description_documents", "description_schemas", "graph_clauses", "text_files"),
@@ -52,7 +51,7 @@ def exported_code(method: str, folder: Path, **options: str) -> dict[str, str]:
 @pytest.mark.parametrize("method", METHODS)
 def test_an_export_is_short_and_carries_what_it_uses(method: str, tmp_path: Path) -> None:
     code = exported_code(method, tmp_path)
-    assert sum(map(code_lines, code.values())) <= MOST.get(method, MOST_OF_OTHERS)
+    assert sum(map(code_lines, code.values())) <= MOST
     assert STAYS & code.keys() == ({"action_graph"} if method == "stdd" else set())
     others = {spec.name for spec in METHODS.values()} - {method}
     assert not {f"modeling_{other}" for other in others} & code.keys()
@@ -68,5 +67,5 @@ def test_samplers_of_official_code_travel_where_one_is_used(tmp_path: Path) -> N
 
 def test_lines_are_counted_without_comments_and_docstrings() -> None:
     assert (
-        code_lines('"""A."""\n\n# b\nx = """c\nd"""\n\n\ndef f():\n    """E\n\n    F.\n    """\n    return x\n') == 4
+        code_lines('"""A."""\n\n# b\nx = """c\nd"""\n\n\ndef f():\n    """E\n\n    F.\n    """\n    return\n') == 4
     )
