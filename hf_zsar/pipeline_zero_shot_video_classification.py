@@ -371,7 +371,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             background = load_class_names("kinetics400")
         others = [label for label in split_labels(background) if label not in labels]
         if not others:
-            raise ValueError("background_labels must hold some that are no candidate labels.")
+            raise ValueError("background_labels must hold some that are not candidate labels.")
         joint = self._bank_of(model, identity, [*labels, *others], template, descriptions)
         return joint.with_background(len(labels))
 
