@@ -122,6 +122,11 @@ def add_code(folder: Path, model: PreTrainedModel, processor: ProcessorMixin) ->
 def _add_adapter(folder: Path, model: PreTrainedModel) -> str:
     """The adapter of a model's encoder, and a file that joins the two; the pointer to what that file defines."""
     adapter, name = type(model.encoder), type(model).__name__
+    if not adapter.travels:
+        raise ExportError(
+            f"{adapter.__name__} needs a package of its own, which an export cannot bring along: push the original "
+            "checkpoint, which hf_zsar.pipeline takes as it is."
+        )
     _copy_code(adapter, folder)
     (folder / JOINED).write_text(
         _JOINED_CODE.format(

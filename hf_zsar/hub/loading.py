@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_zsar.encoders import SOURCE, load_encoder
+from hf_zsar.encoders import SOURCE, is_open_clip, load_encoder
 from hf_zsar.errors import sentence
 from hf_zsar.methods import METHODS
 from hf_zsar.processing.text_files import TextFileError, read_json
@@ -95,6 +95,8 @@ def _is_own(source: str, **load_kwargs: Any) -> bool:
     """Whether a repository or folder holds a model of a method; else it is one as others publish it."""
     from transformers import PreTrainedConfig
 
+    if is_open_clip(source):
+        return False
     model_type = PreTrainedConfig.get_config_dict(source, **load_kwargs)[0].get("model_type")
     return model_type in {spec.model_type for spec in METHODS.values()}
 
