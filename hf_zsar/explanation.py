@@ -1,4 +1,4 @@
-"""Why a video got its label, for methods with saliency (DA-STI): patches, weight over time, words."""
+"""Why a video got its label, for methods that tell: frames under a heat map, weight over time, words."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """What moved the score of one label.
+class ExplainedVideo:
+    """What moved the score of one label: `model.explain(...)` of it beside what the model saw.
 
     Args:
         label, score: the label and its probability among the candidates.
@@ -33,11 +33,11 @@ class Explanation:
 
 
 @torch.no_grad()
-def explain(pipe: Any, video: Any, labels: Sequence[str], label: str | None = None, **options: Any) -> Explanation:
+def explain(pipe: Any, video: Any, labels: Sequence[str], label: str | None = None, **options: Any) -> ExplainedVideo:
     """Explain the best label of a video, or the one asked for.
 
     Args:
-        pipe: a [`ZeroShotVideoClassificationPipeline`] of a model with `get_saliency`.
+        pipe: a [`ZeroShotVideoClassificationPipeline`] of a model that `explains` by frames.
         video: in any form.
         labels: the candidates.
         label: one of them.
@@ -47,8 +47,8 @@ def explain(pipe: Any, video: Any, labels: Sequence[str], label: str | None = No
         ValueError: a model without saliency, a label that is not a candidate, or fewer than two candidates.
         VideoReadError: a video that cannot be read.
     """
-    if not hasattr(pipe.model, "get_saliency"):
-        raise ValueError(f"{type(pipe.model).__name__} has no saliency: only DA-STI models explain themselves so.")
+    if "frames" not in pipe.model.explains:
+        raise ValueError(f"{type(pipe.model).__name__} has no saliency: it does not say what moved its scores.")
     text = {name: options.pop(name, None) for name in ("hypothesis_template", "descriptions")}
     bank = pipe.label_bank(pipe.processor.check_candidates(labels), **text).to(pipe.device)
     processor = pipe.processor.video_processor
@@ -60,29 +60,27 @@ def explain(pipe: Any, video: Any, labels: Sequence[str], label: str | None = No
         raise ValueError(f"{label!r} is none of the candidates.")
     row = int(scores.argmax()) if label is None else bank.labels.index(label)
     chosen = bank.select([row])
-    saliency = {name: tensor[0, 0].float().cpu() for name, tensor in pipe.model.get_saliency(features, chosen).items()}
-    heat = saliency.get("patches")
+    explained = {name: tensor[0, 0].float().cpu() for name, tensor in pipe.model.explain(features, chosen).items()}
+    heat = explained.get("patches")
     if heat is not None:
         side = round(heat.shape[-1] ** 0.5)
         heat = heat.view(-1, side, heat.shape[-1] // side)
-    return Explanation(
+    return ExplainedVideo(
         label=bank.labels[row],
         score=scores[row].item(),
         frames=seen.permute(0, 2, 3, 1),
         timestamps=[float(time) for time in clip.timestamps],
-        frame_weights=saliency["frames"],
+        frame_weights=explained["frames"],
         heat=heat,
-        words=_words(pipe.processor, chosen, saliency["words"]),
+        words=_words(pipe.processor, chosen, explained.get("words")),
     )
 
 
-def _words(processor: Any, bank: Any, relevance: torch.Tensor) -> list[tuple[str, float]]:
-    groups, ids = bank["word_groups"][0].tolist(), bank["word_ids"][0].tolist()
-    found = []
-    for group, name in processor.word_names(ids, groups):
-        of_group = [value for value, each in zip(relevance.tolist(), groups, strict=True) if each == group]
-        found.append((name, sum(of_group) / len(of_group)))
-    return sorted(found, key=lambda pair: -pair[1])
+def _words(processor: Any, bank: Any, relevance: torch.Tensor | None) -> list[tuple[str, float]]:
+    if relevance is None:
+        return []
+    names = processor.word_names(bank["word_ids"][0].tolist(), bank["word_groups"][0].tolist())
+    return sorted(((name, relevance[group].item()) for group, name in names), key=lambda pair: -pair[1])
 
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["ExplainedVideo", "explain"]

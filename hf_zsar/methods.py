@@ -12,8 +12,9 @@ import importlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from importlib.metadata import entry_points
-from typing import TypeVar
+from typing import Any, TypeVar
 
 
 Spec = TypeVar("Spec")
@@ -21,18 +22,24 @@ Spec = TypeVar("Spec")
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """Where the three classes of a method live.
+    """A method: where its classes live, and what else is its own.
 
     Args:
         name: short name, also of recipes and cards; `model_type` is `zsar_<name>`.
         prefix: what the names of its classes begin with: `<prefix>Config`, `<prefix>Model`, `<prefix>Processor`.
         modules: the modules of these three. Default: `configuration_<name>`, `modeling_<name>`, `processing_<name>` of
             this package.
+        card: `package:file` of what every card of the method says, see `model_cards/`. Default: `<name>.yaml` there.
+        tiny: `module:name` of its [`TinyMethod`], for tests. Default: an entry of `tests/tiny_models.py`.
+        label_graph: `module:class` of what stands for `encode_labels` in ONNX, where that cannot be traced.
     """
 
     name: str
     prefix: str
     modules: tuple[str, str, str] | None = None
+    card: str | None = None
+    tiny: str | None = None
+    label_graph: str | None = None
 
     @property
     def model_type(self) -> str:
@@ -45,9 +52,18 @@ class MethodSpec:
         modules = self.modules or tuple(f"hf_zsar.{m}" for m in (*own, f"processing.processing_{self.name}"))
         return {f"{self.prefix}{role}": m for role, m in zip(("Config", "Model", "Processor"), modules, strict=True)}
 
+    def card_text(self) -> str:
+        """The YAML that its cards are written from.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        package, _, name = (self.card or f"hf_zsar.model_cards:{self.name}.yaml").partition(":")
+        return (resources.files(package) / name).read_text(encoding="utf-8")
+
     def _load(self, role: str) -> type:
         name = f"{self.prefix}{role}"
-        return getattr(importlib.import_module(self.class_modules[name]), name)
+        return load_object(f"{self.class_modules[name]}:{name}")
 
     @property
     def config_class(self) -> type:
@@ -62,10 +78,16 @@ class MethodSpec:
         return self._load("Processor")
 
 
+def load_object(path: str) -> Any:
+    """`module:name` -> what it names."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 OWN = (
     MethodSpec("actionclip", "ActionCLIP"),
     MethodSpec("dasti", "DASTI"),
-    MethodSpec("rest", "ResT"),
+    MethodSpec("rest", "ResT", label_graph="hf_zsar.modeling.rest_graph:TransferGraph"),
     MethodSpec("stdd", "STDD"),
     MethodSpec("video_text", "VideoText"),
 )

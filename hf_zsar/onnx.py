@@ -21,9 +21,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from .files import is_empty, replacing_folder
+from .methods import METHODS, load_object
 from .modeling.guards import is_exported
 from .modeling.label_bank import LabelBank
-from .modeling.semantic_transfer import compose_prototypes, transfer_weights
 from .printing import dump_json
 from .processing.prompts import class_key
 
@@ -76,44 +76,6 @@ class TextGraph(nn.Module):
     def forward(self, tensors: Tensors) -> Tensors:
         # In a graph the groups of tokens need another name than those of words, which come out.
         return self.model.encode_labels(**{TOKEN_NAMES.get(name, name): each for name, each in tensors.items()})
-
-
-class TransferGraph(nn.Module):
-    """`encode_labels` of ResT. Which labels are seen classes themselves is an input, `seen_index [K]` (-1: none),
-    because a graph knows no names.
-
-    Raises:
-        OnnxExportError: see `export_onnx`.
-    """
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self.model, config = model, model.config
-        if config.transfer_method == "ridge":
-            raise OnnxExportError(
-                'A ResT with transfer_method="ridge" cannot be exported: ONNX has no solver of linear equations.'
-            )
-        if not (model.has_prototypes or config.cross_modal):
-            raise OnnxExportError("This model has no prototypes of seen classes: set them first (see set_prototypes).")
-        known = model.seen_counts > 0
-        self.classes = [name for name, kept in zip(config.seen_class_names, known.tolist(), strict=False) if kept]
-        self.register_buffer("seen_text_embeds", model.seen_text_embeds[known])
-        self.register_buffer("seen_prototypes", model.seen_prototypes[known])
-
-    def forward(self, tensors: Tensors) -> Tensors:
-        config, seen_index = self.model.config, tensors["seen_index"]
-        text = {name: tensor for name, tensor in tensors.items() if name != "seen_index"}
-        embeds, is_seen = self.model.embed_labels(**text), seen_index >= 0
-        if not self.classes:
-            return {"prototypes": embeds, "is_seen": is_seen, "text_embeds": embeds}
-        weights = transfer_weights(
-            embeds, self.seen_text_embeds, temperature=config.transfer_temperature, top_k=config.transfer_top_k
-        )
-        if config.exact_match_uses_seen_prototype:
-            exact = seen_index[:, None] == torch.arange(len(self.classes))
-            weights = torch.where(is_seen[:, None], exact.to(weights.dtype), weights)
-        prototypes = compose_prototypes(weights, self.seen_prototypes)
-        return {"prototypes": prototypes, "is_seen": is_seen, "text_embeds": embeds}
 
 
 class ScoreGraph(nn.Module):
@@ -170,7 +132,7 @@ def export_onnx(
     scoring: dict[str, Any] = {"format": FORMAT, "method": model.config.model_type}
     with replacing_folder(folder) as work, torch.no_grad(), _plain_banks(model):
         differences = {}
-        given = {"video": _video_inputs(processor), "text": _text_inputs(model, processor)}
+        given = {"video": _video_inputs(processor), "text": _text_inputs(model, text_graph, processor)}
         video = VideoGraph(model).eval()
         sides = {"video": video(given["video"]), "text": text_graph(given["text"])}
         given["score"] = {**sides["video"], **sides["text"]}
@@ -194,18 +156,14 @@ def export_onnx(
 
 
 def _text_graph(model: PreTrainedModel, processor: Any) -> nn.Module:
-    if getattr(model.config, "eval_temporal_shuffle", False):
-        raise OnnxExportError(
-            "An STDD with eval_temporal_shuffle=True cannot be exported: it draws its masks at random."
-        )
-    if getattr(model.config, "video_prompt", None):
-        raise OnnxExportError("A language model cannot be exported: it builds its prompts by the size of the frames.")
-    if getattr(processor, "prompt_padding", "mask") == "cycle" and processor.descriptions is not None:
-        raise OnnxExportError(
-            'prompt_padding="cycle" cannot be exported: there the prompts of a label depend on the others. '
-            'Use a processor with prompt_padding="mask".'
-        )
-    return (TransferGraph if hasattr(model, "seen_prototypes") else TextGraph)(model).eval()
+    try:
+        model.check_exportable()
+        processor.check_exportable()
+    except ValueError as error:
+        raise OnnxExportError(str(error)) from error
+    spec = next((spec for spec in METHODS.values() if spec.model_type == model.config.model_type), None)
+    graph = TextGraph if spec is None or spec.label_graph is None else load_object(spec.label_graph)
+    return graph(model).eval()
 
 
 @contextmanager
@@ -224,19 +182,19 @@ def _video_inputs(processor: Any) -> Tensors:
     return {"pixel_values_videos": torch.randn(shape, generator=torch.Generator().manual_seed(0))}
 
 
-def _text_inputs(model: PreTrainedModel, processor: Any) -> Tensors:
+def _text_inputs(model: PreTrainedModel, graph: nn.Module, processor: Any) -> Tensors:
     """Three labels of up to two prompts, in four rows."""
     inputs = processor.tokenize(["a first text", "another, longer text, to export with", "a third", "fourth"])
     mask = inputs["attention_mask"]
-    if hasattr(model, "backbone") and hasattr(model.backbone, "encode_text"):
-        del inputs["attention_mask"]  # these text towers are causal: what follows the end changes nothing
+    if model.text_is_causal:
+        del inputs["attention_mask"]
     for name in model.text_input_names:
         if name.endswith("_index"):
             inputs[name] = torch.tensor([[0, 1], [2, 3], [3, -1]])
         elif name == "word_groups":
             inputs["token_groups"] = mask - 1
-    if hasattr(model, "seen_prototypes"):
-        inputs["seen_index"] = torch.tensor([-1, -1, 0 if model.has_prototypes else -1])
+    if hasattr(graph, "classes"):
+        inputs["seen_index"] = torch.tensor([-1, -1, 0 if graph.classes else -1])
     return inputs
 
 
@@ -341,28 +299,15 @@ def _text_options(processor: Any, graph: nn.Module) -> dict[str, Any]:
         "probabilities": "softmax of logits_per_video over the labels; scale, templates and prototypes are in the "
         "graphs",
     }
-    if getattr(processor, "text_padding", "longest") == "max_length":
-        padding["length"] = limit
-    if hasattr(processor, "word_mask_mode"):
-        side = "prompt_index" if processor.word_source == "class" else "attribute_index"
-        options |= {"word_index": side, "word_mask_mode": processor.word_mask_mode}
-        if processor.text_pad_token_id is not None:
-            padding["pad_id"] = processor.text_pad_token_id
-        if processor.word_mask_mode == "all":
-            padding["length"] = limit
+    words = processor.word_options()
+    padding.update(words.pop("padding", {}))
+    options |= words
     return options
 
 
 def _described(processor: Any) -> Mapping[str, Any]:
     """Label -> its prompts, or rows with the places of words in them, where there is more than the templates."""
-    if processor.descriptions is None:
-        return {}
-    if hasattr(processor, "described_rows"):
-        found = processor.described_rows()
-    else:
-        names = list(processor.descriptions)
-        built = (processor.build_prompts([n], processor.prompt_templates, processor.descriptions) for n in names)
-        found = {name: prompts[0] for name, prompts in zip(names, built, strict=True)}
+    found = processor.described_rows()
     return found | {processor.check_labels([name])[0]: value for name, value in found.items()}
 
 

@@ -237,6 +237,7 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
         "scale": ("backbone.model.logit_scale",),
     }
     lora_targets = ("q_proj", "k_proj", "v_proj", "out_proj")
+    text_is_causal = True
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
@@ -302,6 +303,7 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
             part._is_hf_initialized = True
         model.initialize_weights()
         model.prepare_backbone()
+        model.freeze_roles(*model.frozen_roles)
         return model.eval()
 
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
-from .examples import Examples, as_embeds, asked_term, with_unnamed
-from .file_writing import replacing
 from .model_identity import ModelIdentity, fingerprint_of
-from .tensor_files import header_value, read_tensors
-
-
-LABEL_BANK_FORMAT = "hf_zsar/label-bank/2"
-_EXAMPLES = "examples."
+from .parts import part
 
 
 @dataclass(eq=False)
@@ -35,7 +27,7 @@ class LabelBank:
         identity: the model that made it, which is the only one that scores with it. `None` in training and for banks
             made by hand or imported; see [`~LabelBank.admitted_by`].
         metadata: anything worth keeping beside it.
-        examples: labeled videos that its scores take into account; see [`~LabelBank.with_examples`].
+        examples: labeled videos (`Examples`) that its scores take into account; see [`~LabelBank.with_examples`].
 
     Raises:
         ValueError: labels that are not strings, or a tensor without one row for each label.
@@ -46,7 +38,7 @@ class LabelBank:
     fingerprint: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     identity: ModelIdentity | None = None
-    examples: Examples | None = None
+    examples: Any = None
 
     def __post_init__(self) -> None:
         self.labels = tuple(self.labels)
@@ -97,7 +89,38 @@ class LabelBank:
         picked = tuple(self.labels[i] for i in labels)
         fingerprint = fingerprint_of(self.fingerprint, picked) if self.fingerprint else ""
         examples = self.examples and self.examples.select(index)
-        return replace(self, labels=picked, tensors=tensors, fingerprint=fingerprint, examples=examples)
+        metadata = self.metadata if set(picked) == set(self.labels) else self._uncalibrated
+        return replace(
+            self, labels=picked, tensors=tensors, fingerprint=fingerprint, metadata=metadata, examples=examples
+        )
+
+    @property
+    def calibration(self) -> Any:
+        """What labeled clips said about its scores, a `Calibration`; without any, they are those of the model."""
+        made = _needed("calibration").Calibration
+        return made.parse(self.metadata["calibration"]) if "calibration" in self.metadata else made()
+
+    @property
+    def _uncalibrated(self) -> dict[str, str]:
+        return {name: value for name, value in self.metadata.items() if name != "calibration"}
+
+    def calibrated(self, calibration: Any, platt: torch.Tensor | None = None) -> LabelBank:
+        """The bank with what labeled clips said about its scores, a `Calibration`. With other labels or examples it is
+        gone.
+
+        Args:
+            platt: `[K, 2]`, scale and bias of each label, for scores of several labels at once.
+        """
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name != "platt"}
+        if platt is not None:
+            tensors["platt"] = platt.to(self["text_embeds"].device)
+        return replace(self, tensors=tensors, metadata={**self.metadata, "calibration": str(calibration)})
+
+    def with_background(self, num_labels: int) -> LabelBank:
+        """The first labels of the bank, and those of the others that say something else; see `far_from`."""
+        texts = self["text_embeds"]
+        kept = _needed("calibration").far_from(texts[:num_labels], texts[num_labels:]).nonzero().flatten()
+        return self.select([*range(num_labels), *(kept + num_labels).tolist()])
 
     @property
     def without_examples(self) -> LabelBank:
@@ -131,35 +154,10 @@ class LabelBank:
 
         Raises:
             ValueError: lengths that differ, numbers that are not finite, or an option that cannot be.
+            RuntimeError: the code that an export carries does without.
         """
-        embeds, labels = as_embeds(features).cpu(), list(labels)
-        if len(labels) != len(embeds):
-            raise ValueError(f"{len(embeds)} examples need as many labels, got {len(labels)}.")
-        plain, asked = self.without_examples, asked_term(strength, sharpness, ridge)
-        if logits is None:
-            logits = 100 * embeds @ plain["text_embeds"].float().cpu().T
-        logits = logits.detach().float().cpu()
-        if logits.shape != (len(embeds), len(plain)) or not logits.isfinite().all():
-            raise ValueError(f"logits of the examples must be finite numbers [{len(embeds)}, {len(plain)}].")
-        known = {label: place for place, label in enumerate(self.labels)}
-        for label in labels:
-            known.setdefault(label, len(known))
-        before = self.examples.to("cpu") if self.examples else None
-        named = torch.zeros(len(known), dtype=torch.bool)
-        named[: len(self)] = before.named if before else True
-        targets = torch.tensor([known[label] for label in labels])
-        if before is not None:
-            embeds, targets = torch.cat([before.embeds, embeds]), torch.cat([before.targets, targets])
-            logits = torch.cat([before.logits[:, before.named], logits])
-        examples = Examples(embeds, targets, with_unnamed(logits, named), named, method, asked).solved()
-        # A label without a text takes the place of one in every tensor; nothing reads it.
-        rows = torch.tensor([*range(len(self)), *[0] * (len(known) - len(self))])
-        tensors = {name: tensor[rows.to(tensor.device)] for name, tensor in self.tensors.items()}
-        fingerprint = fingerprint_of(self.fingerprint, *examples.tensors().values()) if self.fingerprint else ""
-        device = self["text_embeds"].device
-        return replace(
-            self, labels=tuple(known), tensors=tensors, fingerprint=fingerprint, examples=examples.to(device)
-        )
+        asked = (strength, sharpness, ridge)
+        return _needed("bank_examples").with_examples(self, features, labels, logits, method, asked)
 
     def admitted_by(self, model: nn.Module) -> LabelBank:
         """The same bank as one that `model`, as it is now, scores with: for banks that come from elsewhere.
@@ -169,26 +167,14 @@ class LabelBank:
         return replace(self, identity=model.identity())
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write one safetensors file; all but the tensors is in its header. Replaces atomically.
+        """Write one safetensors file, whole or not at all; all but the tensors is in its header.
 
         Raises:
             ValueError: values that are not finite, or no `text_embeds`.
             OSError: it cannot be written there.
+            RuntimeError: the code that an export carries does without.
         """
-        self._check_values()
-        metadata = {
-            "format": LABEL_BANK_FORMAT,
-            "labels": json.dumps(self.labels, ensure_ascii=False),
-            "fingerprint": self.fingerprint,
-            "metadata": json.dumps(self.metadata, ensure_ascii=False),
-            "model": str(self.identity or ""),
-        }
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        if self.examples is not None:
-            metadata["examples"] = json.dumps(self.examples.settings)
-            tensors |= {_EXAMPLES + name: each.cpu().contiguous() for name, each in self.examples.tensors().items()}
-        with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata=metadata)
+        _needed("bank_files").save_bank(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike, device: str | torch.device = "cpu") -> LabelBank:
@@ -197,33 +183,17 @@ class LabelBank:
         Raises:
             FileNotFoundError: no such file.
             ValueError: the file is not a label bank, or was tampered with.
+            RuntimeError: the code that an export carries does without.
         """
-        tensors, header = read_tensors(path, device)
-        if header.get("format") != LABEL_BANK_FORMAT:
-            raise ValueError(f"{path} is not a label bank: its format is {header.get('format')!r}.")
-        labels, metadata = header_value(header, "labels", list, path), header_value(header, "metadata", dict, path)
-        missing = {"model", "fingerprint"} - header.keys()
-        if missing:
-            raise ValueError(f"{path}: the header of this label bank lacks {' and '.join(sorted(missing))}.")
-        try:
-            identity = ModelIdentity.parse(header["model"]) if header["model"] else None
-            of_examples = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_EXAMPLES)}
-            examples = None
-            if "examples" in header:
-                parts = {name.removeprefix(_EXAMPLES): tensor for name, tensor in of_examples.items()}
-                examples = Examples.from_parts(parts, header_value(header, "examples", dict, path))
-            bank = cls(tuple(labels), tensors, header["fingerprint"], metadata, identity, examples)
-            bank._check_values()
-        except ValueError as error:
-            raise ValueError(f"{path} is not a label bank that can be used: {error}") from error
-        return bank
-
-    def _check_values(self) -> None:
-        if "text_embeds" not in self or self["text_embeds"].ndim != 2:
-            raise ValueError("text_embeds [labels, dim] is missing or has another shape.")
-        for name, tensor in {**self.tensors, **(self.examples.tensors() if self.examples else {})}.items():
-            if not tensor.isfinite().all():
-                raise ValueError(f"{name} holds values that are not finite numbers.")
+        return _needed("bank_files").load_bank(path, device)
 
 
-__all__ = ["LABEL_BANK_FORMAT", "LabelBank"]
+def _needed(name: str) -> Any:
+    if (found := part(name)) is None:
+        raise RuntimeError(
+            "The code beside this model does without files, examples and calibration of banks: pip install hf-zsar."
+        )
+    return found
+
+
+__all__ = ["LabelBank"]

@@ -32,6 +32,7 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
     config_class = ActionCLIPConfig
     config: ActionCLIPConfig
     text_candidates = "per_sample"
+    explains = ("prompts",)
 
     def __init__(self, config: ActionCLIPConfig) -> None:
         super().__init__(config)

@@ -72,6 +72,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
     config_class = DASTIConfig
     config: DASTIConfig
     output_class = DASTIOutput
+    explains = ("frames", "patches", "words")
     text_input_names = (
         "input_ids",
         "attention_mask",
@@ -96,19 +97,14 @@ class DASTIModel(DualEncoderPreTrainedModel):
         if config.patch_projection == "linear":
             self.patch_projection, self.word_projection = IdentityLinear(dim), IdentityLinear(dim)
         self.post_init()
-        self.train(self.training)
 
     @property
     def text_candidates(self) -> str:
         return "per_sample" if self.config.loss_mode == "in_batch" else "all"
 
-    def train(self, mode: bool = True) -> DASTIModel:
-        """Also freezes the text tower where the configuration says so: loading and sharing weights undo it."""
-        super().train(mode)
-        if self.config.freeze_text:
-            for parameter in self.backbone.text_parameters:
-                parameter.requires_grad_(False)
-        return self
+    @property
+    def frozen_roles(self) -> tuple[str, ...]:
+        return ("text",) if self.config.freeze_text else ()
 
     def compute_features(self, pixel_values_videos: torch.Tensor, **kwargs: Any) -> VideoFeatures:
         """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` -> `frame_embeds [B, V, T, dim]` after the temporal transformer
@@ -200,30 +196,35 @@ class DASTIModel(DualEncoderPreTrainedModel):
             yield bank.select(range(start, min(start + size, len(bank))))
 
     def _score_chunk(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
-        config = self.config
         frames = normalize(features.frame_embeds.flatten(0, 1).float())
-        words, mask = bank["word_embeds"].float(), bank["word_groups"] != NO_WORD
-        if config.use_temporal_interaction:
-            temporal = temporal_saliency(words, mask, frames, config.saliency_temperature)
-        else:
-            temporal = frames.new_full((len(frames), len(words), frames.shape[1]), 1 / frames.shape[1])
+        temporal, patches = self._saliencies(features, frames, bank)
         saliency = {"temporal_saliency": temporal}
-        if config.use_spatial_interaction:
-            patches = normalize(features.patch_embeds.flatten(0, 1).float())
-            saliency["spatial_saliency"] = patch_saliency(words, mask, patches).amax(dim=-1)
-        gate = gate_frames(
-            temporal,
-            saliency.get("spatial_saliency"),
-            config.spatial_fusion,
-            config.spatial_floor,
-            config.saliency_temperature,
-        )
-        pooled = pool_frames(gate, frames, config.normalize_pooled)
+        if patches is not None:
+            saliency["spatial_saliency"] = patches.amax(dim=-1)
+        pooled = pool_frames(self._gate(saliency), frames, self.config.normalize_pooled)
         return {
             "class_scores": torch.einsum("bkd,kd->bk", pooled, bank["text_embeds"].float()),
             "attribute_scores": torch.einsum("bkd,kd->bk", pooled, bank["attribute_embeds"].float()),
             **saliency,
         }
+
+    def _saliencies(
+        self, features: VideoFeatures, frames: torch.Tensor, bank: LabelBank
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Of frames `[B * V, K, T]` and, with the spatial interaction, of patches `[B * V, K, T, N]`."""
+        words, mask = bank["word_embeds"].float(), bank["word_groups"] != NO_WORD
+        if self.config.use_temporal_interaction:
+            temporal = temporal_saliency(words, mask, frames, self.config.saliency_temperature)
+        else:
+            temporal = frames.new_full((len(frames), len(words), frames.shape[1]), 1 / frames.shape[1])
+        if not self.config.use_spatial_interaction:
+            return temporal, None
+        return temporal, patch_saliency(words, mask, normalize(features.patch_embeds.flatten(0, 1).float()))
+
+    def _gate(self, saliency: dict[str, torch.Tensor]) -> torch.Tensor:
+        config, spatial = self.config, saliency.get("spatial_saliency")
+        settings = config.spatial_fusion, config.spatial_floor, config.saliency_temperature
+        return gate_frames(saliency["temporal_saliency"], spatial, *settings)
 
     def _mix(self, parts: dict[str, torch.Tensor]) -> torch.Tensor:
         weight = self.config.class_score_weight
@@ -263,43 +264,26 @@ class DASTIModel(DualEncoderPreTrainedModel):
             total = total + weight * (losses[0] if config.loss_mode == "all_classes" else sum(losses) / 2)
         return total
 
-    @torch.no_grad()
-    def get_saliency(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
-        """What moved the score of each label, mean over views.
-
-        Returns:
-            `frames [B, K, T]`, weight of each frame (sums to 1); `patches [B, K, T, N]`, cosine of each patch with its
-            best word (with the spatial interaction); `words [B, K, L]`, cosine of each word with the frames it attends
-            to, 0 where there is no word.
-        """
-        self.check_bank(bank)
+    def compute_explanation(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
+        """Weights of frames, patches (with the spatial interaction) and relevance of attributes."""
         batch, views = features.frame_embeds.shape[:2]
-        words, mask = bank["word_embeds"].float(), bank["word_groups"] != NO_WORD
         frames = normalize(features.frame_embeds.flatten(0, 1).float())
-        attention = word_attention(words, frames, self.config.saliency_temperature)
-        relevance = (attention * torch.einsum("kld,btd->bklt", words, frames)).sum(-1) * mask
-        parts = self.branch_scores(features, bank)
-        gate = gate_frames(
-            parts["temporal_saliency"],
-            parts.get("spatial_saliency"),
-            self.config.spatial_fusion,
-            self.config.spatial_floor,
-            self.config.saliency_temperature,
-        )
-        result = {
-            "frames": (gate / gate.sum(-1, keepdim=True)).mean(dim=1),
-            "words": relevance.view(batch, views, *relevance.shape[1:]).mean(dim=1),
-        }
+        chunks = [self._saliencies(features, frames, part) for part in self._chunks(features, bank)]
+        saliency, result = {"temporal_saliency": torch.cat([temporal for temporal, _ in chunks], dim=1)}, {}
         if self.config.use_spatial_interaction:
-            patches = normalize(features.patch_embeds.flatten(0, 1).float())
-            chunks = [
-                patch_saliency(part["word_embeds"].float(), part["word_groups"] != NO_WORD, patches)
-                for part in self._chunks(features, bank)
-            ]
-            best = torch.cat(chunks, dim=1)
-            result["patches"] = best.view(batch, views, *best.shape[1:]).mean(dim=1)
-        self.check_finite(result, "saliencies of videos")
-        return result
+            result["patches"] = torch.cat([patches for _, patches in chunks], dim=1)
+            saliency["spatial_saliency"] = result["patches"].amax(dim=-1)
+        gate = self._gate(saliency)
+        result |= {"frames": gate / gate.sum(-1, keepdim=True), "words": self._relevance(frames, bank)}
+        return {name: value.view(batch, views, *value.shape[1:]).mean(dim=1) for name, value in result.items()}
+
+    def _relevance(self, frames: torch.Tensor, bank: LabelBank) -> torch.Tensor:
+        """Of each attribute `[B * V, K, W]`: mean cosine of its tokens with the frames that each attends to."""
+        words, groups = bank["word_embeds"].float(), bank["word_groups"]
+        attention = word_attention(words, frames, self.config.saliency_temperature)
+        cosines = (attention * torch.einsum("kld,btd->bklt", words, frames)).sum(-1)
+        numbers = torch.arange(int(groups.max().clamp(min=0)) + 1, device=groups.device)
+        return masked_mean(cosines[..., None], groups[..., None] == numbers, dim=-2)
 
 
 def gather_words(

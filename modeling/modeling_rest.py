@@ -11,7 +11,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -104,6 +104,7 @@ class ResTModel(ZSARPreTrainedModel):
     config: ResTConfig
     parameter_roles = {"vision": ("backbone.",), "text": ("text_model.",), "scale": ("logit_scale",)}
     lora_targets = ("query", "key", "value")
+    explains = ("classes",)
 
     def __init__(self, config: ResTConfig) -> None:
         super().__init__(config)
@@ -155,6 +156,24 @@ class ResTModel(ZSARPreTrainedModel):
     def training_classes(self) -> list[str] | None:
         """Those of the class head."""
         return list(self.config.seen_class_names) if hasattr(self, "class_head") else None
+
+    @classmethod
+    def training_fields(cls, fields: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+        """The class head is for the classes of the data."""
+        return {"seen_class_names": list(classes), **fields} if fields.get("cross_modal", True) else dict(fields)
+
+    def check_classes(self, classes: Sequence[str]) -> None:
+        known = list(self.config.seen_class_names)
+        if hasattr(self, "class_head") and self.class_head.out_features != len(classes):
+            raise ValueError(
+                f"The model has a class head of {self.class_head.out_features} classes, the data has {len(classes)}: "
+                "choose the classes it was trained on (data.classes of a recipe), or a model without a head for other "
+                "classes."
+            )
+        if self.config.prototype_source == "classifier" and known and known != list(classes):
+            raise ValueError(
+                f"The prototypes are the class head's rows, made for {known[:5]}, not {list(classes[:5])}."
+            )
 
     # -- the three passes of the transformer -----------------------------------------------------------------------
 
@@ -318,6 +337,21 @@ class ResTModel(ZSARPreTrainedModel):
         cosine = cosine - self.config.gzsl_offset * bank["is_seen"].float()
         return {"logits_per_video": self.config.inference_logit_scale * cosine}
 
+    def compute_explanation(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
+        return {"classes": bank["transfer_weights"].float().expand(len(features.video_embeds), -1, -1)}
+
+    @property
+    def known_classes(self) -> Sequence[str]:
+        return tuple(self.config.seen_class_names) if self.has_prototypes else ()
+
+    def check_exportable(self) -> None:
+        if self.config.transfer_method == "ridge":
+            raise ValueError(
+                'A ResT with transfer_method="ridge" cannot be exported: ONNX has no solver of linear equations.'
+            )
+        if not (self.has_prototypes or self.config.cross_modal):
+            raise ValueError("This model has no prototypes of seen classes: set them first (see set_prototypes).")
+
     # -- training --------------------------------------------------------------------------------------------------
 
     def compute_loss(
@@ -400,40 +434,32 @@ class ResTModel(ZSARPreTrainedModel):
         self.config.num_seen_classes, self.config.seen_class_names = len(names), list(names)
 
     @torch.no_grad()
-    def fit_prototypes(
+    def finish_training(
         self,
-        batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
-        names: Sequence[str],
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
+        processor: Any,
+        classes: Sequence[str],
+        class_sums: Callable[[], tuple[torch.Tensor, torch.Tensor]],
     ) -> None:
-        """Compute the seen prototypes: the mean of the unit-norm video embeddings of each class, normalized.
-
-        The model is put into evaluation mode for it (and back). Resumable and sharded: `hf_zsar.training.prototypes`.
-
-        Args:
-            batches: `(pixel_values_videos, class ids)` of the training clips, one central view each, not augmented.
-            names: the S class names.
-            input_ids, attention_mask: `[S, L]`, the names through the same template as the candidates later.
+        """Compute the seen prototypes: the normalized sum of the video embeddings of each class, or the rows of the
+        class head.
 
         Raises:
             ValueError: `prototype_source="classifier"` without a class head.
         """
-        training = self.training
-        self.eval()
-        sums, counts = torch.zeros(len(names), self.seen_prototypes.shape[1]), torch.zeros(len(names))
-        for pixels, classes in batches:
-            embeds = self.encode_videos(pixels.to(self.device)).video_embeds.float().cpu()
-            sums.index_add_(0, classes.cpu(), embeds)
-            counts += torch.bincount(classes.cpu(), minlength=len(names))
         if self.config.prototype_source == "classifier":
             if not hasattr(self, "class_head"):
                 raise ValueError('prototype_source="classifier" needs a trained class head (num_seen_classes > 0).')
-            sums, counts = self.class_head.weight.float().cpu(), torch.ones(len(names))
-        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        texts = self.encode_texts(input_ids.to(self.device), attention_mask.to(self.device))
-        self.set_prototypes(sums, texts, counts, names)
-        self.train(training)
+            sums, counts = self.class_head.weight.float().cpu(), torch.ones(len(classes))
+        else:
+            sums, counts = class_sums()
+        # The names through the same template as the candidates later.
+        inputs = processor.prepare_labels(classes, templates=[self.config.text_template])
+        rows = self.encode_texts(inputs["input_ids"].to(self.device), inputs["attention_mask"].to(self.device))
+        self.set_prototypes(sums, rows[inputs["prompt_index"][:, 0].to(rows.device)], counts, classes)
+
+    def set_transfer(self, temperature: float, top_k: int | None) -> None:
+        """Choose the softmax over seen classes; see `transfer_temperature` and `transfer_top_k`."""
+        self.config.transfer_temperature, self.config.transfer_top_k = temperature, top_k
 
 
 def class_key(name: str) -> str:

@@ -89,6 +89,7 @@ class STDDModel(DualEncoderPreTrainedModel):
     config_class = STDDConfig
     config: STDDConfig
     text_candidates = "all"
+    explains = ("prompts",)
 
     def __init__(self, config: STDDConfig) -> None:
         super().__init__(config)
@@ -212,7 +213,16 @@ class STDDModel(DualEncoderPreTrainedModel):
     def text_is_static(self) -> bool:
         return not self.config.train_text_tower
 
+    def check_exportable(self) -> None:
+        if self.config.eval_temporal_shuffle:
+            raise ValueError("A model with eval_temporal_shuffle=True cannot be exported: it draws masks at random.")
+
     # -- training --------------------------------------------------------------------------------------------------
+
+    def prepare_training(self, classes: Sequence[str], teacher: str | PreTrainedModel | None = None) -> None:
+        super().prepare_training(classes, teacher)
+        if self.config.distill_weight:
+            self.set_teacher(teacher)
 
     @property
     def teacher(self) -> nn.Module | None:

@@ -70,6 +70,10 @@ class VideoTextModel(ZSARPreTrainedModel):
         """Whether the sigmoid of a logit is the model's own probability of that label, whatever the others are."""
         return self.encoder.bias() is not None
 
+    def check_exportable(self) -> None:
+        if self.config.video_prompt:
+            raise ValueError("A language model cannot be exported: it builds its prompts by the size of the frames.")
+
     def get_input_embeddings(self) -> nn.Module:
         return self.encoder.text_model.get_input_embeddings()
 

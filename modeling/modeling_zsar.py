@@ -13,8 +13,9 @@ built on the same three steps.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -28,23 +29,12 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .candidates import Candidates
 from .distributed import gather_with_grad
-from .guards import all_finite, full_precision, is_recorded, say_what_is_not_finite
+from .guards import all_finite, evaluation_mode, full_precision, is_recorded, say_what_is_not_finite
 from .label_bank import LabelBank
 from .model_identity import ModelIdentity, all_contents, fingerprint_of, identify
-from .outputs import VideoFeatures, ZSAROutput
-from .size_limits import hold_to_size
-from .tensor_files import check_types
-
-
-def normalize(embeds: torch.Tensor) -> torch.Tensor:
-    """L2-normalize the last axis; a zero vector stays zero."""
-    return nn.functional.normalize(embeds, dim=-1, eps=1e-12)
-
-
-def masked_mean(values: torch.Tensor, mask: torch.Tensor, dim: int) -> torch.Tensor:
-    """Mean of `values` over `dim` where the boolean `mask` (broadcastable) is true; 0 where nothing is kept."""
-    mask = mask.to(values.dtype)
-    return (values * mask).sum(dim) / mask.sum(dim).clamp(min=1)
+from .outputs import Explanation, VideoFeatures, ZSAROutput
+from .parts import part
+from .tensor_shapes import check_length, gather_prompts, masked_mean, normalize, split_views
 
 
 class ForwardOptions(TransformersKwargs, total=False):
@@ -89,6 +79,10 @@ class ZSARPreTrainedModel(PreTrainedModel):
     parameter_roles: dict[str, tuple[str, ...]] = {}
     # Linear layers of the towers that low-rank adapters go to, as `target_modules` of peft's `LoraConfig`.
     lora_targets: tuple[str, ...] = ()
+    # Whether what follows the end of a text changes nothing of it, so that no mask is needed.
+    text_is_causal: bool = False
+    # What [`explain`] gives: names of the tensors of [`Explanation`].
+    explains: tuple[str, ...] = ()
     # Whether the loss sees the videos and texts of all processes; None: in training.
     gather_loss: bool | None = None
     # What the file that it was loaded from lacks: these are random numbers.
@@ -115,22 +109,26 @@ class ZSARPreTrainedModel(PreTrainedModel):
             name = pretrained_model_name_or_path
             raise OSError(f"{name}: its weights cannot be read as safetensors: {error}.") from error
         model.missing_weights = tuple(sorted(info["missing_keys"]))
+        model.freeze_roles(*model.frozen_roles)  # loading has replaced the parameters
         return (model, info) if wants_info else model
 
     @staticmethod
     def _load_pretrained_model(
-        model: PreTrainedModel, state_dict: Any, checkpoint_files: Any, load_config: Any, *rest: Any
+        model: PreTrainedModel, state_dict: Any, checkpoint_files: Any, load_config: Any, *rest: Any, **named: Any
     ) -> Any:
         """As the base class, which makes any number of any other without a word."""
-        if load_config.hf_quantizer is None:
+        if load_config.hf_quantizer is None and (files := part("tensor_files")):
             for each in (checkpoint_files or ()) if state_dict is None else [state_dict]:
-                check_types(each, model.state_dict(), load_config.weights_only)
-        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *rest)
+                files.check_types(each, model.state_dict(), load_config.weights_only)
+        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *rest, **named)
 
     def post_init(self) -> None:
         # Loading builds a model without storage first, so that this is known before anything is allocated.
-        hold_to_size("parameters", sum(p.numel() for p in self.parameters()), "the parameters of the model")
+        if sizes := part("size_limits"):
+            number = sum(parameter.numel() for parameter in self.parameters())
+            sizes.hold_to_size("parameters", number, "the parameters of the model")
         super().post_init()
+        self.freeze_roles(*self.frozen_roles)
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -156,6 +154,70 @@ class ZSARPreTrainedModel(PreTrainedModel):
     def text_is_static(self) -> bool:
         """Whether training leaves the text side as it is, so that a label set is encoded once for all steps."""
         return False
+
+    @property
+    def frozen_roles(self) -> tuple[str, ...]:
+        """The roles that the configuration keeps from training. Frozen when a model is made or loaded; who trains them
+        all the same calls `requires_grad_(True)` afterwards."""
+        return ()
+
+    def freeze_roles(self, *roles: str) -> None:
+        """Freeze the parameters of these roles, see [`role_of`]."""
+        if roles:
+            for name, parameter in self.named_parameters():
+                if self.role_of(name) in roles:
+                    parameter.requires_grad_(False)
+
+    @property
+    def known_classes(self) -> Sequence[str]:
+        """The seen classes that others are composed of: names of the last axis of `Explanation.classes`."""
+        return ()
+
+    @classmethod
+    def training_fields(cls, fields: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+        """Fields of a configuration -> those of a new model that is to be trained on these classes."""
+        return dict(fields)
+
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """
+        Raises:
+            ValueError: the model cannot be trained on these classes.
+        """
+
+    def prepare_training(self, classes: Sequence[str], teacher: str | PreTrainedModel | None = None) -> None:
+        """Get ready to be trained.
+
+        Args:
+            classes: their names in the order of their ids.
+            teacher: folder, Hub id or model that a method with a teacher learns from; default: itself as it is now.
+
+        Raises:
+            ValueError: see [`check_classes`].
+        """
+        self.check_classes(classes)
+        # A text side that training leaves as it is: else several processes wait for its gradients.
+        self.freeze_roles(*(("text",) if self.text_is_static else ()))
+
+    def finish_training(
+        self,
+        processor: Any,
+        classes: Sequence[str],
+        class_sums: Callable[[], tuple[torch.Tensor, torch.Tensor]],
+    ) -> None:
+        """What a method still makes of its training videos when the weights are trained.
+
+        Args:
+            processor: the model's own.
+            classes: their names in the order of their ids.
+            class_sums: gives, at the cost of a pass over all videos, the sums of the `video_embeds` of each class
+                `[classes, dim]` and the numbers of its videos `[classes]`.
+        """
+
+    def check_exportable(self) -> None:
+        """
+        Raises:
+            ValueError: the model computes what a graph (ONNX) cannot.
+        """
 
     def role_of(self, name: str) -> str:
         """`"vision"` or `"text"` tower, `"scale"` (the logit scale), or `"head"`: all that the method adds.
@@ -189,6 +251,10 @@ class ZSARPreTrainedModel(PreTrainedModel):
             FloatingPointError, ValueError: see [`check_finite`].
         """
         raise NotImplementedError
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """In evaluation mode; afterwards every part of it is in the mode that it was in."""
+        return evaluation_mode(self)
 
     @torch.no_grad()
     def build_label_bank(self, processor: Any, labels: Sequence[str], **options: Any) -> LabelBank:
@@ -237,6 +303,26 @@ class ZSARPreTrainedModel(PreTrainedModel):
                 parts = {**parts, "logits_per_video": logits}
         self.check_finite(parts, "scores of videos")
         return parts
+
+    @torch.no_grad()
+    def explain(self, features: VideoFeatures, bank: LabelBank) -> Explanation:
+        """Why the labels of a bank got their scores.
+
+        Raises:
+            FloatingPointError, ValueError: as [`score`].
+        """
+        self.check_bank(bank)
+        with full_precision(features.video_embeds.device):
+            parts = self.compute_explanation(features, bank)
+        self.check_finite(parts, "explanations of videos")
+        return Explanation(**parts)
+
+    def compute_explanation(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
+        """What a method implements of [`explain`]: the tensors that `explains` names."""
+        if "prompts" not in self.explains:
+            return {}
+        cosines = torch.einsum("bd,kpd->bkp", features.video_embeds.float(), bank["prompt_embeds"].float())
+        return {"prompts": cosines}
 
     def check_bank(self, bank: LabelBank, identity: ModelIdentity | None = None) -> None:
         """Refuse a bank of another model, or of this one before its weights, adapters or configuration changed.
@@ -492,46 +578,5 @@ def is_frozen(module: nn.Module) -> bool:
     return bool(trained) and not any(trained)
 
 
-def split_views(pixel_values_videos: torch.Tensor) -> tuple[torch.Tensor, int, int]:
-    """`[B, T, 3, H, W]` or `[B, V, T, 3, H, W]` -> (`[B*V, T, 3, H, W]`, B, V).
-
-    Raises:
-        ValueError: any other number of axes.
-    """
-    if pixel_values_videos.ndim == 5:
-        return pixel_values_videos, pixel_values_videos.shape[0], 1
-    if pixel_values_videos.ndim == 6:
-        batch, views = pixel_values_videos.shape[:2]
-        return pixel_values_videos.flatten(0, 1), batch, views
-    raise ValueError(
-        f"pixel_values_videos has shape {tuple(pixel_values_videos.shape)}: expected [batch, frames, channels, "
-        "height, width] or [batch, views, frames, channels, height, width]."
-    )
-
-
-def check_length(input_ids: torch.Tensor, limit: int) -> None:
-    """
-    Raises:
-        ValueError: token rows `[R, L]` longer than `limit`.
-    """
-    if input_ids.shape[1] > limit:
-        raise ValueError(
-            f"The prompts have up to {input_ids.shape[1]} tokens, the text tower reads {limit}: prepare them with "
-            f"processor.limited_to({limit}), which cuts them and says which."
-        )
-
-
-def gather_prompts(rows: torch.Tensor, prompt_index: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Spread the embeddings `[R, ...]` of distinct prompts over the labels.
-
-    Returns `[K, A, ...]` (zeros where a label has fewer prompts) and the boolean mask `[K, A]`. Without an index every
-    row is one label.
-    """
-    if prompt_index is None:
-        return rows[:, None], torch.ones(rows.shape[0], 1, dtype=torch.bool, device=rows.device)
-    mask = prompt_index >= 0
-    spread = rows[prompt_index.clamp(min=0)]
-    return spread * mask.reshape(*mask.shape, *[1] * (rows.ndim - 1)).to(spread.dtype), mask
-
-
-__all__ = ["LabelBank", "ModelIdentity", "VideoFeatures", "ZSAROutput", "ZSARPreTrainedModel"]
+__all__ = ["Explanation", "LabelBank", "ModelIdentity", "VideoFeatures", "ZSAROutput", "ZSARPreTrainedModel"]
+__all__ += ["check_length", "gather_prompts", "masked_mean", "normalize", "split_views"]

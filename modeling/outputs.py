@@ -1,4 +1,4 @@
-"""What a model gives: the video side of a score, and the output of `forward`."""
+"""What a model gives: the video side of a score, the output of `forward`, and why a label got its score."""
 
 from __future__ import annotations
 
@@ -76,4 +76,28 @@ class ZSAROutput(ModelOutput):
     text_embeds: torch.FloatTensor | None = None
 
 
-__all__ = ["VideoFeatures", "ZSAROutput"]
+@dataclass
+class Explanation(ModelOutput):
+    """Why labels got their scores, as far as the method tells; means over views.
+
+    Args:
+        frames (`torch.FloatTensor` of shape `(batch, labels, frames)`, *optional*): weight of each frame; sums to 1.
+        patches (`torch.FloatTensor` of shape `(batch, labels, frames, patches)`, *optional*):
+            Cosine of each patch with its best word.
+        words (`torch.FloatTensor` of shape `(batch, labels, attributes)`, *optional*):
+            Relevance of each attribute: the mean, over its tokens, of the cosine with the frames that they attend to;
+            0 where a label has fewer.
+        classes (`torch.FloatTensor` of shape `(batch, labels, classes)`, *optional*):
+            Share of each of the model's `known_classes` in the label.
+        prompts (`torch.FloatTensor` of shape `(batch, labels, prompts)`, *optional*):
+            Cosine of the video with each prompt of the label, in the order of its bank.
+    """
+
+    frames: torch.FloatTensor | None = None
+    patches: torch.FloatTensor | None = None
+    words: torch.FloatTensor | None = None
+    classes: torch.FloatTensor | None = None
+    prompts: torch.FloatTensor | None = None
+
+
+__all__ = ["Explanation", "VideoFeatures", "ZSAROutput"]

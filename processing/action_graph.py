@@ -2,7 +2,8 @@
 
 Source: arXiv 2412.09895 and its code (card of STDD, S6). A graph says what is seen in an action (objects), what is
 done in it (sub-actions, in order) and how these are related; every relation reads as one clause that completes "This
-is an example of <label>, ...". How a relation without a given clause is put into words is our own rule.
+is an example of <label>, ...". Files hold those clauses, written out when they were made or
+read (see `graph_clauses`).
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from .optional_parts import part
 
 
 # Relation kinds: object-object, action-object, sub-action-sub-action, in the order in which their clauses are used.
@@ -27,21 +30,8 @@ PROMPT_GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 Triple = tuple[str, str, str]
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_DETERMINERS = _words("a an the its their his her one two three four both some each every another")
-_PREPOSITIONS = _words(
-    "about above across against along among around at before behind below beneath beside between beyond by down during"
-    " for from in inside into near next of off on onto out outside over past through to toward towards under"
-    " underneath up upon with within without"
-)
-_ING_VERBS = _words("bring cling fling ring sing sling spring sting string swing wring wing ping")
-_PARTICIPLES = _words("built cut drawn held hit hung kept left lit made put seen set sewn shot thrown tied torn worn")
-_NO_DOUBLING = _words("target budget market offer differ")
+# Of the entry of a file.
+FIELDS = ("objects", "sub_actions", "relations", "clauses", *RELATIONS)
 
 
 @dataclass(frozen=True)
@@ -120,8 +110,20 @@ class ActionGraph:
         clauses: list[str] = []
         for kind in PROMPT_GROUPS[group]:
             given = self.clauses.get(kind)
-            clauses += given if given is not None else [verbalise(triple, kind) for triple in self.triples(kind)]
+            clauses += given if given is not None else self._written_out(kind)
         return list(unique(clauses))
+
+    def _written_out(self, kind: str) -> list[str]:
+        triples, english = self.triples(kind), part("graph_clauses")
+        if triples and english is None:
+            raise ValueError(f"The graph of {self.action!r} has no clauses: write them out with `hf-zsar describe`.")
+        return [english.verbalize(triple, kind) for triple in triples]
+
+    def written_out(self) -> ActionGraph:
+        """The same graph with a clause for each relation, so that nothing has to be put into words later."""
+        written = {kind: tuple(self._written_out(kind)) for kind in RELATIONS if kind not in self.clauses}
+        clauses = {**{kind: own for kind, own in written.items() if own}, **self.clauses}
+        return replace(self, clauses={kind: clauses[kind] for kind in RELATIONS if kind in clauses})
 
     def with_clauses(self) -> ActionGraph:
         """The same graph with every clause written out, so that a saved file says exactly what a model will read."""
@@ -151,65 +153,6 @@ def sub_action_chain(action: str, sub_actions: Sequence[str]) -> tuple[Triple, .
     return ((action, "starts with", sub_actions[0]), *chain)
 
 
-def verbalise(triple: Triple, kind: str) -> str:
-    """One relation as a clause: `("peel", "separated from", "fruit")`, "oo" -> "where the peel is separated ..."."""
-    subject, predicate, item = triple
-    if kind == "oo":
-        return f"where {with_article(subject)} {_finite(predicate, subject)} {with_article(item)}"
-    if kind == "ao":
-        bare = is_plural(item) and predicate.split()[-1] not in _PREPOSITIONS
-        return f"which {_finite(predicate, 'it')} {item if bare else with_article(item)}"
-    if predicate == "starts with":
-        return f"starting with {gerund(item)}"
-    verb = {"precedes": "comes before", "follows": "comes after"}.get(predicate, _finite(predicate, "it"))
-    return f"where {gerund(subject)} {verb} {gerund(item)}"
-
-
-def _finite(predicate: str, subject: str) -> str:
-    """The predicate, with "is" or "are" in front where it lacks a verb: "on", "attached to"."""
-    first = predicate.split()[0].lower() if predicate.split() else ""
-    if first in _PREPOSITIONS or (first.endswith(("ed", "ing", "en")) and len(first) > 4) or first in _PARTICIPLES:
-        return f"{'are' if is_plural(subject) else 'is'} {predicate}"
-    return predicate
-
-
-def with_article(phrase: str) -> str:
-    """The phrase with "the" in front, unless it brings a determiner of its own."""
-    first = phrase.split()[0].lower() if phrase.split() else ""
-    return phrase if first in _DETERMINERS or phrase[:1].isdigit() or phrase[:1].isupper() else f"the {phrase}"
-
-
-def is_plural(phrase: str) -> bool:
-    """A guess from the end of the head noun: "hands" yes, "grass" no."""
-    head = re.split(r"\s(?:of|in|on|with|for)\s", phrase)[0]
-    if head.endswith(("children", "people", "men", "feet", "teeth")):
-        return True
-    return head.endswith("s") and not head.endswith(("ss", "us", "is"))
-
-
-def gerund(phrase: str) -> str:
-    """The phrase with its first word as an -ing form: "peel the orange" -> "peeling the orange"."""
-    verb, _, rest = phrase.partition(" ")
-    if verb in _DETERMINERS or verb.endswith("ing") and verb.lower() not in _ING_VERBS:
-        return phrase  # "the blades whirling" and "peeling the orange" are ready
-    if verb.endswith("ie"):
-        form = verb[:-2] + "ying"
-    elif verb.endswith("e") and not verb.endswith(("ee", "oe", "ye")) and verb != "be":
-        form = verb[:-1] + "ing"
-    elif re.fullmatch(r".*[^aeiou][aeiou][bdgklmnprt]", verb) and _doubles(verb):
-        form = verb + verb[-1] + "ing"
-    else:
-        form = verb + "ing"
-    return f"{form} {rest}".strip()
-
-
-def _doubles(verb: str) -> bool:
-    # One vowel group means one syllable, and those double: put, grab. Of longer verbs only begin, forget and the like.
-    syllables = len(re.findall(r"[aeiouy]+", verb))
-    stressed_end = verb.endswith(("gin", "get", "mit", "fer", "trol", "pel", "cur")) and verb not in _NO_DOUBLING
-    return verb[-1] != "k" and (syllables == 1 or stressed_end)
-
-
 def tidy(text: str) -> str:
     """Unicode NFC, white space collapsed, no quotes or commas around, no full stop at the end."""
     text = " ".join(unicodedata.normalize("NFC", text).split())
@@ -229,4 +172,4 @@ def unique(items: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(item for item in items if item and (not isinstance(item, tuple) or all(item))))
 
 
-__all__ = ["PROMPT_GROUPS", "RELATIONS", "ActionGraph", "Triple", "graph_prompts", "sub_action_chain", "verbalise"]
+__all__ = ["PROMPT_GROUPS", "RELATIONS", "ActionGraph", "Triple", "graph_prompts", "sub_action_chain"]

@@ -1,8 +1,6 @@
 """JSON schemas (draft 2020-12) of the two description files, and a validator for the keywords that they use.
 
-Both schemas are ours. The validator needs nothing but the standard library, because a processor loaded from the Hub
-must be able to check a file without the `jsonschema` package; it answers with paths, reasons and remedies instead of
-schema jargon.
+Both schemas are ours. The validator answers with paths, reasons and remedies instead of the jargon of schemas.
 """
 
 from __future__ import annotations
@@ -13,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .descriptions import SCHEMA_IDS, DescriptionError
 
-ATTRIBUTES_SCHEMA_ID = "hf_zsar/description-attributes/1"
-GRAPH_SCHEMA_ID = "hf_zsar/action-graph/1"
+
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 _OPTIONAL_STRING = {"type": ["string", "null"]}
@@ -77,7 +75,7 @@ def _document(schema_id: str, extra: Mapping[str, Any], entry: Mapping[str, Any]
 
 
 ATTRIBUTES_SCHEMA: dict[str, Any] = _document(
-    ATTRIBUTES_SCHEMA_ID,
+    SCHEMA_IDS["attributes"],
     {"num_attributes": {"type": "integer", "minimum": 1, "default": 8}},
     {
         "type": "object",
@@ -87,7 +85,7 @@ ATTRIBUTES_SCHEMA: dict[str, Any] = _document(
 )
 
 GRAPH_SCHEMA: dict[str, Any] = _document(
-    GRAPH_SCHEMA_ID,
+    SCHEMA_IDS["graph"],
     {},
     {
         "type": "object",
@@ -116,11 +114,6 @@ GRAPH_SCHEMA: dict[str, Any] = _document(
 )
 
 SCHEMAS: dict[str, dict[str, Any]] = {"attributes": ATTRIBUTES_SCHEMA, "graph": GRAPH_SCHEMA}
-SCHEMA_IDS: dict[str, str] = {"attributes": ATTRIBUTES_SCHEMA_ID, "graph": GRAPH_SCHEMA_ID}
-
-
-class DescriptionError(ValueError):
-    """A description file or value cannot be used. The message says where, what is wrong and what to do."""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class DASTIProcessor(ZSARProcessor):
     """
 
     default_templates = ("This is a video about {}",)
+    descriptions_kind = "attributes"
     model_input_names = [*ZSARProcessor.model_input_names, "attribute_index", "word_index", "word_groups"]
 
     def __init__(
@@ -167,12 +168,17 @@ class DASTIProcessor(ZSARProcessor):
                 rows[label] = self._attribute_rows(attributes)
         return rows
 
+    def word_options(self) -> dict[str, Any]:
+        padding: dict[str, int | None] = {} if self.text_pad_token_id is None else {"pad_id": self.text_pad_token_id}
+        if self.word_mask_mode == "all":
+            padding["length"] = self.text_limit
+        side = "prompt_index" if self.word_source == "class" else "attribute_index"
+        return {"word_index": side, "word_mask_mode": self.word_mask_mode, "padding": padding}
+
     def _attributes(
         self, labels: Sequence[str], names: Sequence[str], descriptions: Descriptions | None
     ) -> list[tuple[str, ...]]:
         found = []
-        if descriptions is not None:
-            descriptions.require("attributes")
         for label, name in zip(labels, names, strict=True):
             known: Any = None
             if descriptions is not None:

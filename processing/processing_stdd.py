@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import cycle, islice
 from typing import Any
@@ -65,6 +64,7 @@ class STDDProcessor(ZSARProcessor):
     """
 
     default_templates = AUGMENTED_TEMPLATES
+    descriptions_kind = "graph"
 
     def __init__(
         self,
@@ -115,10 +115,12 @@ class STDDProcessor(ZSARProcessor):
         graph = descriptions.for_label(name) if descriptions is not None else None
         return graph.clause_list(self.prompt_group) if isinstance(graph, ActionGraph) else []
 
-    def read_descriptions(self, descriptions: Descriptions | dict | str | os.PathLike | None) -> Descriptions | None:
-        if descriptions is None:
-            return super().read_descriptions(None)
-        return Descriptions.of(descriptions, "graph")
+    def check_exportable(self) -> None:
+        if self.prompt_padding == "cycle" and self.descriptions is not None:
+            raise ValueError(
+                'prompt_padding="cycle" cannot be exported: there the prompts of a label depend on the others. '
+                'Use a processor with prompt_padding="mask".'
+            )
 
 
 __all__ = ["AUGMENTED_TEMPLATES", "BASE_TEMPLATES", "STDDProcessor"]

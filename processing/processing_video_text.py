@@ -56,6 +56,9 @@ class VideoTextProcessor(ZSARProcessor):
         options = {"padding": self.text_padding, "return_attention_mask": True, **options}
         return super().tokenize([self.text_format.replace("{}", text) for text in texts], **options)
 
+    def word_options(self) -> dict[str, Any]:
+        return {"padding": {"length": self.text_limit}} if self.text_padding == "max_length" else {}
+
     def count_tokens(self, text: str) -> int:
         """As the base class, with `text_format` around the text."""
         return super().count_tokens(self.text_format.replace("{}", text))

@@ -1,8 +1,8 @@
 """Base of all processors: videos to pixel values, labels to prompts to token ids.
 
-A processor is a [`ZSARVideoProcessor`], a tokenizer, prompt templates and, optionally, descriptions of the labels. The
-two sides never mix: `processor(videos=...)` and `processor.prepare_labels(...)` can be called apart, and the pipeline
-does, so that a label set is tokenized and encoded once for any number of videos.
+A processor is a [`ZSARVideoProcessor`], a tokenizer and prompt templates. The two sides never mix:
+`processor(videos=...)` and `processor.prepare_labels(...)` can be called apart, and the pipeline does, so that a label
+set is tokenized and encoded once for any number of videos.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from transformers import AutoConfig, AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
 from transformers.utils import cached_file
 
-from .action_graph import ActionGraph
-from .checkpoint_images import image_options
 from .descriptions import Descriptions
 from .label_checks import as_labels, check_candidates, check_prompts, check_text, is_visible, listed
 from .label_losses import Prompt, find_losses
+from .optional_parts import part
 from .prompts import as_templates, clean_label, describe, normalize_text
 from .video_processing_zsar import READ_OPTIONS, Generator, ZSARVideoProcessor
 
@@ -41,8 +40,8 @@ class ZSARProcessor(ProcessorMixin):
         tokenizer: the tokenizer of the text tower.
         prompt_templates: each with one `{}` for the label; several make an ensemble.
         clean_labels: turn published class names into words first (see `clean_label`).
-        descriptions ([`Descriptions`] or mapping, *optional*): what the method knows about labels beyond their names;
-            saved beside the tokenizer as `descriptions.json`.
+        descriptions ([`Descriptions`] or mapping, *optional*): what is known about labels beyond their names; saved
+            beside the tokenizer as `descriptions.json`.
         max_text_length (`int`, *optional*): tokens of a prompt that the text tower reads, for a tokenizer that says
             more or nothing.
 
@@ -52,6 +51,8 @@ class ZSARProcessor(ProcessorMixin):
     model_input_names = ["pixel_values_videos", "input_ids", "attention_mask", "prompt_index"]
     # The method's own templates; a processor saved with others keeps those.
     default_templates: tuple[str, ...] = ("{}",)
+    # The kind of descriptions that the method has a use of its own for; others take either kind as more prompts.
+    descriptions_kind: str | None = None
     check_candidates = staticmethod(check_candidates)
     as_templates = staticmethod(as_templates)
 
@@ -61,7 +62,7 @@ class ZSARProcessor(ProcessorMixin):
         tokenizer: Any = None,
         prompt_templates: Sequence[str] | None = None,
         clean_labels: bool = True,
-        descriptions: Descriptions | dict | None = None,
+        descriptions: Descriptions | dict | str | None = None,
         max_text_length: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -88,7 +89,10 @@ class ZSARProcessor(ProcessorMixin):
         """
         name, load_kwargs = os.fspath(pretrained), load_kwargs or {}
         video = {key: options.pop(key) for key in ZSARVideoProcessor.OPTIONS if key in options}
-        video_processor = ZSARVideoProcessor(**{**image_options(name, **load_kwargs), **video})
+        images = part("checkpoint_images")
+        if images is None:
+            raise OSError("The code beside this model makes no processors of other checkpoints: pip install hf-zsar.")
+        video_processor = ZSARVideoProcessor(**{**images.image_options(name, **load_kwargs), **video})
         processor = cls(video_processor, AutoTokenizer.from_pretrained(name, **load_kwargs), **options)
         text_config = AutoConfig.from_pretrained(name, **load_kwargs).get_text_config()
         return processor.limited_to(text_config.max_position_embeddings)
@@ -309,6 +313,21 @@ class ZSARProcessor(ProcessorMixin):
         check_prompts(len(names), len(templates) * max(1, 2 * max(map(len, known), default=0)))
         return [describe(name, own, templates) for name, own in zip(names, known, strict=True)]
 
+    def described_rows(self) -> dict[str, Any]:
+        """Label -> its prompts, for every label that is described."""
+        names = list(self.descriptions or ())
+        return {name: self.build_prompts([name], self.prompt_templates, self.descriptions)[0] for name in names}
+
+    def check_exportable(self) -> None:
+        """
+        Raises:
+            ValueError: prompts of a label depend on other labels, so that an export (ONNX) cannot list them.
+        """
+
+    def word_options(self) -> dict[str, Any]:
+        """For an export (ONNX): how words are marked among the tokens; empty where they are not."""
+        return {}
+
     def index_prompts(self, prompts: Sequence[Sequence[str]]) -> BatchFeature:
         """Tokenize each distinct prompt once and say which label uses which row."""
         rows: dict[str, int] = {}
@@ -347,15 +366,13 @@ class ZSARProcessor(ProcessorMixin):
         """Descriptions out of what a user passes: a value, a mapping, the path of a file; or the processor's own."""
         if descriptions is None:
             return getattr(self, "descriptions", None)
-        if isinstance(descriptions, (str, os.PathLike)):
-            return Descriptions.load(descriptions)
-        return descriptions if isinstance(descriptions, Descriptions) else Descriptions.from_dict(descriptions)
+        return Descriptions.of(descriptions, self.descriptions_kind)
 
 
 def _described(descriptions: Descriptions | None, label: str) -> Sequence[str]:
     """What is known about a label, as short texts: attributes, or a graph written out."""
-    known = descriptions.for_label(label) if descriptions is not None else None
-    return known.clause_list() if isinstance(known, ActionGraph) else known or ()
+    known = (descriptions.for_label(label) if descriptions is not None else None) or ()
+    return known if isinstance(known, tuple) else known.clause_list()
 
 
 __all__ = ["ZSARProcessor"]

@@ -6,10 +6,8 @@ Times in here are integers in ticks of the stream's clock (`time_base` seconds e
 from __future__ import annotations
 
 import heapq
-import math
 import multiprocessing
 import os
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,22 +22,15 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from .limits import hold_to, limits
 from .video_clock import REORDER_DEPTH, Clock
 from .video_codecs import codec_name
+from .video_pictures import READ_ERRORS, most_pixels, open_container, orientation, oriented, reason, square_size
 from .video_sources import MediaSource, VideoReadError, check_size
 
 
-# Containers whose reader never opens another file or address, as those of playlists (HLS, DASH, concat) do: a hostile
-# file must not make this process read or request anything.
-FORMATS = (
-    "mov,mp4,3gp,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,gif,apng,ogg,mxf,nut,rm,wtv,dv,mjpeg,ivf,obu,"
-    "h261,h263,h264,hevc,vc1,av1,jpeg_pipe,png_pipe,webp_pipe,yuv4mpegpipe"
-)
 # Containers that store no presentation times: their readers guess, and with B-frames guess wrong.
 GUESSED_CLOCKS = {"avi", "m4v", "mpegvideo", "h261", "h263", "h264", "hevc", "vc1", "obu"}
 # How files start whose header lists all streams: what is asked of their decoders holds from the first look on.
 LISTED_FIRST = (b"\x1aE\xdf\xa3", b"RIFF", b"\x89PNG")
 INDEXED = {"mov", "matroska", "avi", "flv"}
-# What PyAV raises at broken files; a stream list that does not fit its file gives an IndexError.
-READ_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError, OverflowError)
 # Codecs whose pictures have parts that decode side by side; in small pictures that costs more than it saves.
 SLICED = {"h264", "hevc", "vp9", "av1", "libdav1d", "mpeg1video", "mpeg2video", "prores", "dnxhd", "ffv1"}
 SLICED_PIXELS = 640 * 360
@@ -114,16 +105,8 @@ class MediaFile:
         self._has_frame_threads = False
 
     def _open_container(self, options: dict[str, str]) -> None:
-        # `file:` forces the plain file protocol, whatever the name looks like.
-        target = f"file:{self.source.path}" if self.source.path is not None else self.source.file
-        limits = {"format_whitelist": FORMATS}
-        if self.source.path is not None:
-            limits["protocol_whitelist"] = "file"
-        try:
-            # Options for streams go to mp4 only, which lists its streams first; others crash older PyAV.
-            self.container = av.open(target, options=options, container_options=limits, metadata_errors="ignore")
-        except READ_ERRORS as error:
-            raise VideoReadError(f"{self.name}: not a readable video ({reason(error)}).") from error
+        # Options for streams go to mp4 only, which lists its streams first; others crash older PyAV.
+        self.container = open_container(self.source, options)
         try:
             self.stream = self._video_stream()
         except VideoReadError:
@@ -395,11 +378,6 @@ class MediaFile:
         return known[3:]
 
 
-def most_pixels() -> dict[str, str]:
-    """FFmpeg's option that refuses larger pictures before it allocates them; it compares with padding."""
-    return {"max_pixels": str(limits().picture_pixels * 17 // 16)}
-
-
 def drain(codec: Any) -> None:
     """Take out all that a decoder still holds, so that its threads rest, and make it ready for another start."""
     if codec.is_open:
@@ -408,43 +386,4 @@ def drain(codec: Any) -> None:
         codec.flush_buffers()
 
 
-def reason(error: BaseException) -> str:
-    """FFmpeg's words for an error, without the path that PyAV appends."""
-    return str(getattr(error, "strerror", None) or error or type(error).__name__)
-
-
-def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
-    """Width and height with square pixels; no side shrinks.
-
-    Pixel aspect ratios within 1 % of square come from rounding and are left alone; beyond 16 they are noise.
-    """
-    if not aspect or aspect <= 0 or abs(math.log(aspect)) < 0.01 or not Fraction(1, 16) <= aspect <= 16:
-        return width, height
-    wider, higher = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
-    most = limits()
-    fits = wider * higher <= most.picture_pixels and max(wider, higher) <= most.picture_ratio * min(wider, higher)
-    return (wider, higher) if fits else (width, height)
-
-
-def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """How the display matrix turns the picture: rows and columns swapped, then mirrored left-right, top-bottom."""
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return False, False, False
-    # A point (x, y) goes to (a x + c y, b x + d y); in multiples of 90 degrees either a, d or b, c are zero.
-    a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
-    if abs(a) + abs(d) >= abs(b) + abs(c):
-        return False, a < 0, d < 0
-    return True, c < 0, b < 0
-
-
-def oriented(picture: np.ndarray, swapped: bool, mirrored: bool, flipped: bool) -> np.ndarray:
-    """`picture` `[H, W, 3]` after `orientation`."""
-    if swapped:
-        picture = picture.transpose(1, 0, 2)
-    if mirrored:
-        picture = picture[:, ::-1]
-    return picture[::-1] if flipped else picture
-
-
-__all__ = ["MediaFile", "default_threads", "orientation", "reason", "square_size"]
+__all__ = ["MediaFile", "default_threads"]

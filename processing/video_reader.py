@@ -1,19 +1,17 @@
-"""What reading a video gives, and what every reader can do; readers of frames that are decoded already."""
+"""What reading a video gives, and what every reader can do; the reader of frames that are decoded already."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from .limits import hold_to
+from .optional_parts import part
 from .video_sources import VideoReadError, check_clip
-from .video_windows import sliding_windows
 
 
 # Seconds by which a float may miss the time that it stands for.
@@ -24,7 +22,7 @@ class TimedFrame(NamedTuple):
     """A frame as it is shown: when, its number in the video, and its picture, uint8 `[H, W, 3]`."""
 
     seconds: float
-    index: int
+    index: int  # type: ignore[assignment]  # as of a tuple
     pixels: np.ndarray
 
 
@@ -164,35 +162,20 @@ class VideoReader:
         Raises:
             ValueError: lengths or counts that are not positive.
         """
-        stride = window if stride is None else stride
-        if not (0 < window < math.inf and 0 < stride < math.inf and num_frames > 0):
-            raise ValueError(f"window, stride and num_frames must be positive, got {window}, {stride}, {num_frames}.")
-        duration = self._known_duration()
-        # Of a source without end only the windows that overlap count.
-        span = window if duration is None else max(window, duration)
-        count = span / stride
-        count = count if count > 2**53 else math.ceil(count)
-        hold_to("windows", count, f"{self.name}: windows of {window:g} s, every {stride:g} s", VideoReadError)
-
-        def frames_at(times: Iterable[float]) -> Iterator[TimedFrame]:
-            for number, frame in enumerate(self._frames_at(times)):
-                if not number:  # overlapping windows hold, on average, half of their frames
-                    overlap = max(1, math.ceil(min(window, span) / stride / 2))
-                    check_clip(self.name, overlap * num_frames, frame.pixels.shape)
-                yield frame
-
-        parts = sliding_windows(frames_at, window, stride, num_frames, duration, self._ending)
+        if (windows := part("video_windows")) is None:
+            raise VideoReadError(f"{self.name}: the code beside this model reads no windows: pip install hf-zsar.")
+        parts = windows.windows_of(self, window, window if stride is None else stride, num_frames)
         return (VideoWindow(start, end, self._clip(frames)) for start, end, frames in parts)
 
-    def _known_duration(self) -> float | None:
+    def known_duration(self) -> float | None:
         """The duration, or None when it shows only at the end."""
         return self.duration
 
-    def _ending(self) -> tuple[float, TimedFrame]:
+    def ending(self) -> tuple[float, TimedFrame]:
         """Of a video that showed its duration only at the end: the duration and the last frame."""
         raise NotImplementedError
 
-    def _frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
+    def frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
         """The frame at each of the ascending `times`."""
         raise NotImplementedError
 
@@ -258,68 +241,10 @@ class ArrayReader(VideoReader):
         for index, frame in enumerate(self._frames):
             yield index / self._rate, frame
 
-    def _frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
+    def frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
         for time in times:
             index = self._number(time)
             yield TimedFrame(index / self._rate, index, self._frames[index].numpy())
 
 
-class DecoderReader(VideoReader):
-    """Frames of an open torchcodec `VideoDecoder`, or of anything with its `metadata` and `get_frames_played_at`."""
-
-    def __init__(self, decoder: Any, name: str = "VideoDecoder") -> None:
-        self.name = name
-        self._decoder = decoder
-        meta = decoder.metadata
-        begin = getattr(meta, "begin_stream_seconds", None)
-        end = getattr(meta, "end_stream_seconds", None)
-        self._begin = float(begin or 0.0)
-        length = float(end) - self._begin if end is not None else float(meta.duration_seconds)
-        count = getattr(meta, "num_frames", None)
-        fps = count / length if count and length > 0 else getattr(meta, "average_fps", None)
-        self._info = VideoInfo(name, length, fps, count, meta.width, meta.height, codec=getattr(meta, "codec", None))
-
-    @property
-    def info(self) -> VideoInfo:
-        return self._info
-
-    @property
-    def timestamps(self) -> np.ndarray:
-        batch = self._call(self._decoder.get_frames_in_range, 0, self._info.num_frames)
-        return np.asarray(batch.pts_seconds, dtype=np.float64) - self._begin
-
-    def read_at(self, timestamps: Sequence[float], mode: str = "exact") -> VideoClip:
-        last = self._begin + self._info.duration - 1e-4
-        check_clip(self.name, len(timestamps), (self._info.height, self._info.width))
-        seconds = [min(max(self._begin + float(time) + FLOAT_SLACK, self._begin), last) for time in timestamps]
-        batch = self._call(self._decoder.get_frames_played_at, seconds)
-        frames = batch.data if batch.data.shape[-1] == 3 else batch.data.permute(0, 2, 3, 1)
-        times = [float(time) - self._begin for time in batch.pts_seconds]
-        indices = [round(time * (self._info.fps or 1.0)) for time in times]
-        return VideoClip(frames.cpu().contiguous(), times, indices, self._info)
-
-    def read_indices(self, indices: Sequence[int]) -> VideoClip:
-        check_clip(self.name, len(indices), (self._info.height, self._info.width))
-        batch = self._call(self._decoder.get_frames_at, [int(index) for index in indices])
-        frames = batch.data if batch.data.shape[-1] == 3 else batch.data.permute(0, 2, 3, 1)
-        times = [float(time) - self._begin for time in batch.pts_seconds]
-        return VideoClip(frames.cpu().contiguous(), times, [int(index) for index in indices], self._info)
-
-    def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
-        for index in range(self._info.num_frames or 0):
-            clip = self.read_indices([index])
-            yield clip.timestamps[0], clip.frames[0]
-
-    def _frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
-        for time in times:
-            clip = self.read_at([time])
-            yield TimedFrame(clip.timestamps[0], clip.indices[0], clip.frames[0].numpy())
-
-    def _call(self, method: Any, *arguments: Any) -> Any:
-        try:
-            return method(*arguments)
-        except (RuntimeError, IndexError, ValueError) as error:
-            raise VideoReadError(f"{self.name}: the decoder failed ({error}).") from error
-
-
-__all__ = ["ArrayReader", "DecoderReader", "VideoClip", "VideoInfo", "VideoReader", "VideoWindow"]
+__all__ = ["ArrayReader", "VideoClip", "VideoInfo", "VideoReader", "VideoWindow"]

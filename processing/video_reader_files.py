@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from .limits import limits
-from .video_container import MediaFile, orientation
+from .video_container import MediaFile
+from .video_pictures import orientation
 from .video_reader import FLOAT_SLACK, TimedFrame, VideoClip, VideoInfo, VideoReader, copy_picture
 from .video_seeking import NotExact, Timed, frames_at, key_frames_near, split_key_targets, split_targets
 from .video_sources import MediaSource, VideoReadError, VideoReadWarning, check_clip
@@ -221,7 +222,7 @@ class FileReader(MediaReader):
             raise self._nothing()
         self._warn()
 
-    def _frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
+    def frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
         self._media.leave_frame_threads()
         frame = None
         ticks = (self._tick(time + self.clock_tick) for time in times)

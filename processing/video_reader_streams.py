@@ -119,7 +119,7 @@ class LiveReader(MediaReader):
     def info(self) -> VideoInfo:
         return self._info()
 
-    def _known_duration(self) -> None:
+    def known_duration(self) -> None:
         return None
 
     def _frames(self) -> Iterator[Timed]:
@@ -145,7 +145,7 @@ class LiveReader(MediaReader):
         elif self._media.format in JOIN_MARKS and taken - read > taken / 10 + 2048:
             self._media.remark(f"the last {taken - read:,} of {taken:,} bytes are not looked at")
 
-    def _ending(self) -> tuple[float, TimedFrame]:
+    def ending(self) -> tuple[float, TimedFrame]:
         return self.duration, next(self._shown([self._last] if self._last else []))
 
     def iter_frames(self) -> Iterator[tuple[float, torch.Tensor]]:
@@ -153,7 +153,7 @@ class LiveReader(MediaReader):
             yield frame.seconds, torch.from_numpy(np.ascontiguousarray(frame.pixels))
         self._warn()
 
-    def _frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
+    def frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
         # The first frame sets the clock, and `sequential_at` takes it before the first target.
         targets = (self._tick(time + self.clock_tick) for time in times)
         yield from self._shown(sequential_at(self._frames(), targets, last_length=self._media.frame_step))
@@ -178,7 +178,7 @@ class IteratorReader(VideoReader):
         height, width = self._shape
         return VideoInfo(self.name, self._end, self._declared, None, width, height, exact=False)
 
-    def _known_duration(self) -> None:
+    def known_duration(self) -> None:
         return None
 
     def read_at(self, timestamps: Sequence[float], mode: str = "exact") -> VideoClip:
@@ -208,7 +208,7 @@ class IteratorReader(VideoReader):
             self._end = seconds + 1 / self._rate
             yield seconds, frames[0]
 
-    def _frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
+    def frames_at(self, times: Iterable[float]) -> Iterator[TimedFrame]:
         numbered = enumerate(self.iter_frames())
         frames = (TimedFrame(time, number, picture.numpy()) for number, (time, picture) in numbered)
         self._last = next(frames, None)
@@ -222,7 +222,7 @@ class IteratorReader(VideoReader):
                 return
             yield self._last
 
-    def _ending(self) -> tuple[float, TimedFrame]:
+    def ending(self) -> tuple[float, TimedFrame]:
         return self._end, cast(TimedFrame, self._last)  # a window is open
 
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from .limits import hold_to
+from .video_sources import VideoReadError, check_clip
+
+
+if TYPE_CHECKING:
+    from .video_reader import TimedFrame, VideoReader
 
 
 Frame = TypeVar("Frame")
@@ -90,4 +98,27 @@ def sliding_windows(
                 yield start, min(start + window, end), frames + [last] * (num_frames - len(frames))
 
 
-__all__ = ["sampling_order", "sliding_windows", "window_bounds"]
+def windows_of(
+    reader: VideoReader, window: float, stride: float, num_frames: int
+) -> Iterator[tuple[float, float, list[TimedFrame]]]:
+    """(start, end, frames) of each window of a video; see [`VideoReader.windows`]."""
+    if not (0 < window < math.inf and 0 < stride < math.inf and num_frames > 0):
+        raise ValueError(f"window, stride and num_frames must be positive, got {window}, {stride}, {num_frames}.")
+    duration = reader.known_duration()
+    # Of a source without end only the windows that overlap count.
+    span = window if duration is None else max(window, duration)
+    count = span / stride
+    count = count if count > 2**53 else math.ceil(count)
+    hold_to("windows", count, f"{reader.name}: windows of {window:g} s, every {stride:g} s", VideoReadError)
+
+    def frames_at(times: Iterable[float]) -> Iterator[TimedFrame]:
+        for number, shown in enumerate(reader.frames_at(times)):
+            if not number:  # overlapping windows hold, on average, half of their frames
+                overlap = max(1, math.ceil(min(window, span) / stride / 2))
+                check_clip(reader.name, overlap * num_frames, shown.pixels.shape)
+            yield shown
+
+    return sliding_windows(frames_at, window, stride, num_frames, duration, reader.ending)
+
+
+__all__ = ["sampling_order", "sliding_windows", "window_bounds", "windows_of"]

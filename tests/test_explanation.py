@@ -10,9 +10,8 @@ from PIL import Image
 from transformers import pipeline
 
 import hf_zsar
-from hf_zsar import explanation as explanation_module
 from hf_zsar.cli import main
-from hf_zsar.explanation import Explanation, explain
+from hf_zsar.explanation import ExplainedVideo, explain
 from hf_zsar.plots.explanation import draw_explanation, overlay
 from tests.tiny_models import LABELS, TINY, tiny_folder
 from tests.videos import write_video
@@ -29,7 +28,7 @@ def video(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def explanation(folder, video) -> Explanation:
+def explanation(folder, video) -> ExplainedVideo:
     pipe = pipeline(hf_zsar.registration.TASK, model=str(folder), device="cpu")
     return explain(pipe, video, LABELS)
 
@@ -50,20 +49,6 @@ def test_it_explains_the_best_label_or_the_one_asked_for(folder, video, explanat
     assert values == sorted(values, reverse=True)
     with pytest.raises(ValueError, match="none of the candidates"):
         explain(pipe, video, LABELS, label="sleeping")
-
-
-def test_relevance_of_an_attribute_is_the_mean_of_its_words(folder):
-    """Neither the largest nor the smallest of its tokens, as on the demo's page."""
-    pipe = pipeline(hf_zsar.registration.TASK, model=str(folder), device="cpu")
-    bank = pipe.label_bank(["riding a bike", "cooking"], descriptions={"riding a bike": ["six strings", "wheels"]})
-    chosen = bank.select([0])
-    groups = chosen["word_groups"][0]
-    relevance = torch.arange(len(groups)).float() ** 2
-    numbers = [number for number, _ in pipe.processor.word_names(chosen["word_ids"][0].tolist(), groups.tolist())]
-    assert max((groups == number).sum() for number in numbers) > 1, "an attribute of several tokens"
-    means = [relevance[groups == number].mean().item() for number in numbers]
-    found = explanation_module._words(pipe.processor, chosen, relevance)
-    assert [value for _, value in found] == pytest.approx(sorted(means, reverse=True))
 
 
 def test_saliency_through_the_pipeline(folder, video, explanation):

@@ -20,7 +20,7 @@ from hf_zsar.clips.frame_cache import _write
 from hf_zsar.clips.overlap import Overlap
 from hf_zsar.embedded import cache_folder
 from hf_zsar.evaluation.records import save_record
-from hf_zsar.explanation import Explanation
+from hf_zsar.explanation import ExplainedVideo
 from hf_zsar.features.shards import Row, write_shard
 from hf_zsar.files import (
     TEMPORARY,
@@ -88,7 +88,7 @@ def draw_a_score(path: Path) -> None:
 
 def draw_why(path: Path) -> None:
     frames = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
-    draw_explanation(Explanation("a", 1.0, frames, [0.0, 1.0], torch.ones(2) / 2, None, [("a", 0.5)]), path)
+    draw_explanation(ExplainedVideo("a", 1.0, frames, [0.0, 1.0], torch.ones(2) / 2, None, [("a", 0.5)]), path)
 
 
 def save_card(path: Path) -> None:
@@ -467,12 +467,12 @@ BARE_WRITERS = {
         "hf_zsar/files.py": {"_put_in_place"},
     },
     "travels to the Hub without the package; as careful by itself": {
-        "processing/descriptions.py": {"write_text", "_open_alone"},
+        "processing/description_documents.py": {"write_text", "_open_alone"},
     },
     "fills a temporary folder, or draws a temporary file, of its caller": {
         "hf_zsar/conversion/checkpoint_files.py": {"_write"},
         "hf_zsar/plots/explanation.py": {"_draw_gif"},
-        "hf_zsar/hub/exporting.py": {"_add_adapter", "_update_json", "_write_readme"},
+        "hf_zsar/hub/exporting.py": {"add_code", "_add_adapter", "_update_json", "_write_readme"},
         "hf_zsar/hub/pushing.py": {"_name_repository", "_take_along"},
         "hf_zsar/hub/space.py": {"write_space"},
     },
@@ -481,6 +481,7 @@ BARE_WRITERS = {
         "modeling/modeling_zsar.py": {"save_pretrained"},
         "processing/processing_zsar.py": {"save_pretrained"},
     },
+    "where an export's code stands alone, which has no helper": {"processing/descriptions.py": {"save"}},
     "appends, forced to the disk line by line": {"hf_zsar/files.py": {"append_line"}},
     "temporary files": {
         "processing/video_download.py": {"_temporary_file"},

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hf_zsar.cli import COMMANDS
+from hf_zsar.methods import OWN
 
 
 if sys.version_info >= (3, 11):
@@ -90,6 +91,55 @@ def test_import_rule_notices(source):
 def test_import_rule_allows():
     source = "import av\nfrom .prompts import clean_label\ntry:\n    import torchcodec\nexcept ImportError:\n    pass"
     assert list(broken_rules(ast.parse(source), "processing")) == []
+
+
+# What may know methods by name and the fields of their configurations: the registry, cards, conversion.
+KNOWS_METHODS = ("__init__.py", "conversion", "embedded.py", "methods.py", "hub/cards.py", "hub/facts.py")
+SHARED_FIELDS = {"num_frames", "text_config", "backbone_config"}
+INSIDE = {"vision_model", "text_model", "visual_projection", "text_projection"}
+
+
+def method_facts(tree: ast.AST) -> Iterator[str]:
+    """Names of methods, fields of one method's configuration and insides of backbones that a file relies on."""
+    names = {word for spec in OWN for word in (spec.name, spec.model_type, f"{spec.prefix}Model")}
+    fields = {name for spec in OWN for name in spec.config_class.__annotations__} - SHARED_FIELDS
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names:
+            yield f"line {node.lineno}: names {node.value}"
+        elif isinstance(node, ast.Attribute):
+            owner = getattr(node.value, "attr", getattr(node.value, "id", ""))
+            if node.attr in INSIDE or (node.attr == "model" and owner == "backbone"):
+                yield f"line {node.lineno}: looks into a backbone ({node.attr})"
+            elif node.attr in fields and owner.endswith("config"):
+                yield f"line {node.lineno}: reads config.{node.attr}"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr":
+            owner, name = node.args[:2]
+            if getattr(name, "value", None) in fields and ast.unparse(owner).endswith("config"):
+                yield f"line {node.lineno}: reads config.{name.value}"
+
+
+def test_a_method_is_known_by_what_its_class_says():
+    found = {}
+    for path in sorted((ROOT / "hf_zsar").rglob("*.py")):
+        name = path.relative_to(ROOT / "hf_zsar").as_posix()
+        if not name.startswith(KNOWS_METHODS):
+            found[name] = list(method_facts(ast.parse(path.read_text(encoding="utf-8"))))
+    assert {name: facts for name, facts in found.items() if facts} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'over_all = method == "stdd"',
+        'KNOWN = ("zsar_dasti",)',
+        'mode = getattr(model.config, "loss_mode", None)',
+        "weight = self.model.config.distill_weight",
+        "target = model.backbone.model",
+        "layers = model.vision_model",
+    ],
+)
+def test_a_method_known_from_outside_is_noticed(source):
+    assert len(list(method_facts(ast.parse(source)))) == 1
 
 
 def test_remote_code_folders_are_flat():

@@ -1,6 +1,7 @@
 """A tiny model, processor and input of every method, made offline in a moment: what most tests run on.
 
-A method takes part by an entry in `TINY`: the fields of its tiny configuration and the tokenizer of its text tower.
+A method takes part by an entry in `TINY`, or, where it comes from elsewhere, by `MethodSpec.tiny`: the fields of its
+tiny configuration and the tokenizer of its text tower.
 Everything here depends on `seed` alone, so two processes build equal models.
 """
 
@@ -18,6 +19,7 @@ from transformers import BertTokenizer, CLIPTokenizer, PreTrainedConfig, PreTrai
 from transformers import initialization as init
 
 from hf_zsar import METHODS
+from hf_zsar.methods import load_object
 
 
 LABELS = ("riding a bike", "playing guitar", "cooking", "walking a dog", "surfing")
@@ -194,9 +196,14 @@ def _learned_scale(model: PreTrainedModel) -> None:
         init.constant_(model.encoder.model.logit_scale, 3.0)
 
 
-# method -> how to build it small; every registered method has an entry (tests/test_tiny_models.py)
-TINY: dict[str, TinyMethod] = {
-    "actionclip": TinyMethod(
+class _TinyMethods(dict[str, TinyMethod]):
+    def __missing__(self, method: str) -> TinyMethod:
+        return load_object(METHODS[method].tiny)
+
+
+# method -> how to build it small; every method of the package has an entry (tests/test_tiny_models.py)
+TINY = _TinyMethods(
+    actionclip=TinyMethod(
         _tiny_actionclip_config,
         tiny_clip_tokenizer,
         variants={
@@ -205,7 +212,7 @@ TINY: dict[str, TinyMethod] = {
             "joint_space_time": dict(joint_space_time=True, sim_header="meanP"),
         },
     ),
-    "dasti": TinyMethod(
+    dasti=TinyMethod(
         _tiny_dasti_config,
         tiny_clip_tokenizer,
         variants={
@@ -226,7 +233,7 @@ TINY: dict[str, TinyMethod] = {
             }
         ),
     ),
-    "rest": TinyMethod(
+    rest=TinyMethod(
         _tiny_rest_config,
         tiny_bert_tokenizer,
         variants={
@@ -242,7 +249,7 @@ TINY: dict[str, TinyMethod] = {
         },
         prepare=_fill_prototypes,
     ),
-    "stdd": TinyMethod(
+    stdd=TinyMethod(
         _tiny_stdd_config,
         tiny_clip_tokenizer,
         variants={
@@ -253,7 +260,7 @@ TINY: dict[str, TinyMethod] = {
             "distilled": dict(distill_weight=2.0, train_text_tower=False),
         },
     ),
-    "video_text": TinyMethod(
+    video_text=TinyMethod(
         _tiny_video_text_config,
         tiny_clip_tokenizer,
         variants={
@@ -262,7 +269,7 @@ TINY: dict[str, TinyMethod] = {
         },
         prepare=_learned_scale,
     ),
-}
+)
 
 
 def tiny_config(method: str, **overrides: Any) -> PreTrainedConfig:

@@ -31,9 +31,8 @@ def run(args: argparse.Namespace) -> int:
     args.picture = common.check_picture(args.picture)
     pipeline = common.load_pipeline(args)
     bank = pipeline.label_bank(args.label)
-    if "transfer_weights" not in bank or not pipeline.model.has_prototypes:
+    if not (names := pipeline.model.known_classes):
         raise common.CommandError("this model composes no prototypes: only a ResT model with seen classes does")
-    names = pipeline.model.config.seen_class_names
     parts = {
         label: [
             {"seen_class": names[i], "weight": weight}

@@ -59,13 +59,11 @@ def _fit(args: argparse.Namespace, model: Any, processor: Any) -> None:
     from accelerate import Accelerator
 
     from hf_zsar.clips.datasets import load_video_dataset
-    from hf_zsar.training.prototypes import check_class_head, fit_prototypes
+    from hf_zsar.training.prototypes import fit_prototypes
 
     dataset = load_video_dataset(args.data, root=args.root)
-    names, known = dataset.features["label"].names, model.config.seen_class_names
-    check_class_head(model, names)
-    if model.config.prototype_source == "classifier" and known and list(known) != names:
-        raise common.CommandError(f"the prototypes are the class head's rows, made for {known[:5]}, not {names[:5]}")
+    names = dataset.features["label"].names
+    model.check_classes(names)  # before the folder is made
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     fit_prototypes(
@@ -85,7 +83,7 @@ def select(model: Any) -> None:
 
     known = model.seen_counts > 0
     best = select_transfer(model.seen_prototypes[known], model.seen_text_embeds[known])[0]
-    model.config.transfer_temperature, model.config.transfer_top_k = best.temperature, best.top_k
+    model.set_transfer(best.temperature, best.top_k)
     print(
         f"transfer: temperature {best.temperature}, top-k {best.top_k or 'all'}; held-out seen classes: "
         f"top-1 {100 * best.top1:.1f} %, mean reciprocal rank {best.mean_reciprocal_rank:.3f}"

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from .explanations import DESCRIBED, Explanation, explain, heat_maps
+from .explanations import BarChart, chart_of, heat_maps
 
 
 MOST_LABELS = 200
@@ -105,7 +105,7 @@ class Answer:
     question: Question
     scores: dict[str, float]
     frames: list[tuple[Image.Image, str]]
-    explanation: Explanation | None
+    explanation: BarChart | None
     about: str
     notes: tuple[str, ...] = ()
     timeline: Timeline | None = None
@@ -155,7 +155,7 @@ def ask(
         raise Refusal("Drop a video or record one first.")
     labels, descriptions = parse_labels(text or "")
     template = (template or "").strip() or None
-    if descriptions and pipe.model.config.model_type not in DESCRIBED:
+    if descriptions and pipe.processor.descriptions_kind is None:
         raise Refusal("This model knows labels by their names only: leave out the colon and what follows it.")
     if template and (template.count("{}") != 1 or len(template) > LONGEST_PROMPT):
         raise Refusal(
@@ -228,14 +228,14 @@ def _whole(pipe: Any, question: Question) -> tuple[Answer, Any]:
     outputs = {"labels": bank.labels, "logits": pipe.model.score(features, bank)[0]}
     scores = {entry["label"]: entry["score"] for entry in pipe.postprocess(outputs)}
     best = bank.labels.index(next(iter(scores)))
-    saliency = pipe.model.get_saliency(features, bank) if hasattr(pipe.model, "get_saliency") else {}
+    explanation = pipe.model.explain(features, bank)
     pictures = processor.resize_crop(clip.frames)[0].clamp(0, 255).to(torch.uint8)
     answer = Answer(
         question,
         scores,
-        frames=_captioned(pictures, clip.timestamps, saliency, best),
-        explanation=explain(pipe, features, bank, saliency, best, **text),
-        about=_about(clip, len(pictures), saliency),
+        frames=_captioned(pictures, clip.timestamps, explanation, best),
+        explanation=chart_of(pipe, explanation, bank, best, **text),
+        about=_about(clip, len(pictures), explanation),
         notes=tuple(sentence(note, question.video) for note in notes),
         timeline=empty_timeline(question.window, duration, tuple(scores)[:TIMELINE_LABELS]),
     )
@@ -254,10 +254,10 @@ def empty_timeline(window: float, duration: float, best: tuple[str, ...]) -> Tim
 
 
 def _captioned(
-    pictures: torch.Tensor, timestamps: Sequence[float], saliency: dict[str, torch.Tensor], best: int
+    pictures: torch.Tensor, timestamps: Sequence[float], explanation: Any, best: int
 ) -> list[tuple[Image.Image, str]]:
-    weights = saliency["frames"][0, best].tolist() if "frames" in saliency else None
-    heats = heat_maps(saliency["patches"][0, best]) if "patches" in saliency else None
+    weights = explanation["frames"][0, best].tolist() if "frames" in explanation else None
+    heats = heat_maps(explanation["patches"][0, best]) if "patches" in explanation else None
     captioned = []
     for index, picture in enumerate(pictures):
         image = Image.fromarray(picture.permute(1, 2, 0).cpu().numpy())
@@ -270,12 +270,12 @@ def _captioned(
     return captioned
 
 
-def _about(clip: Any, count: int, saliency: dict[str, torch.Tensor]) -> str:
+def _about(clip: Any, count: int, explanation: Any) -> str:
     info = clip.info
     text = f"{info.duration:.1f} s, {info.width} x {info.height}; the model looked at {count} frames."
-    if "frames" in saliency:
+    if "frames" in explanation:
         text += " The percentage under a frame is its weight for the best label."
-    if "patches" in saliency:
+    if "patches" in explanation:
         text += " Orange marks the places that match that label's words."
     return text
 

@@ -23,7 +23,6 @@ from starlette.middleware import Middleware
 
 from . import charts
 from .answers import MOST_CHARACTERS, Refusal, answers, ask
-from .explanations import DESCRIBED
 from .guard import Guard, keep_clean, upload_folder
 from .turns import Turns
 
@@ -82,7 +81,7 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
         title: heading of the page.
         concurrency: videos that are worked on at once; others wait in a queue.
     """
-    described = pipe.model.config.model_type in DESCRIBED
+    described = pipe.processor.descriptions_kind is not None
     hint = "One a line. “label: phrase, phrase” also describes a label." if described else "One a line."
     turns = Turns()
     with gr.Blocks(title=title, analytics_enabled=False) as app:

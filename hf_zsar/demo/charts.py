@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from .answers import Answer, Question, Timeline
-from .explanations import Explanation
+from .explanations import BarChart
 
 
 # Paul Tol's bright scheme: told apart with the common color blindnesses too. Further lines are dashed.
@@ -92,7 +92,7 @@ def scores(values: dict[str, float]) -> str:
     return f'<div class="scores"><p class="best">{html.escape(rows[0][0])}</p>{first}{rest}</div>'
 
 
-def bars(explanation: Explanation) -> str:
+def bars(explanation: BarChart) -> str:
     """A bar chart; lengths are relative to the largest value."""
     largest = max((abs(value) for _, value in explanation.rows), default=0) or 1.0
     return f"<h4>{html.escape(explanation.title)}</h4>{_cells(explanation.rows, largest, '{:.3f}')}"

@@ -11,13 +11,11 @@ from PIL import Image
 
 
 ROWS = 8
-# Methods whose labels can be described in words beyond their names.
-DESCRIBED = ("zsar_stdd", "zsar_dasti")
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """Rows of a bar chart.
+class BarChart:
+    """What a score was made of.
 
     Args:
         title: what the bars are.
@@ -28,52 +26,31 @@ class Explanation:
     rows: list[tuple[str, float]]
 
 
-def explain(
-    pipe: Any, features: Any, bank: Any, saliency: dict[str, torch.Tensor], best: int, **text: Any
-) -> Explanation | None:
+def chart_of(pipe: Any, explanation: Any, bank: Any, best: int, **text: Any) -> BarChart | None:
     """What the score of label number `best` was made of; None when the method does not tell.
 
     Args:
+        explanation: of one video, as `model.explain` gives it.
         text: `templates` and `descriptions` that the bank was made with.
     """
     label = bank.labels[best]
-    if "transfer_weights" in bank and len(getattr(pipe.model.config, "seen_class_names", ())):
-        return _composed_of(label, bank["transfer_weights"][best], pipe.model.config.seen_class_names)
-    if "words" in saliency and "word_ids" in bank:
-        return _attributes(pipe, label, saliency["words"][0, best], bank["word_ids"][best], bank["word_groups"][best])
-    if "prompt_embeds" in bank:
-        return _prompts(pipe, label, features.video_embeds[0], bank["prompt_embeds"][best], text)
-    return None
-
-
-def _composed_of(label: str, weights: torch.Tensor, names: list[str]) -> Explanation:
-    values, positions = weights.float().topk(min(ROWS, len(names)))
-    rows = [(names[i], value) for value, i in zip(values.tolist(), positions.tolist(), strict=True) if value > 0]
-    return Explanation(f"“{label}” is composed of these seen classes", rows)
-
-
-def _attributes(
-    pipe: Any, label: str, relevance: torch.Tensor, ids: torch.Tensor, groups: torch.Tensor
-) -> Explanation | None:
-    """Mean relevance of the words of each attribute."""
-    rows = []
-    for group, text in pipe.processor.word_names(ids.tolist(), groups.tolist()):
-        rows.append((text, relevance[groups == group].float().mean().item()))
-    rows.sort(key=lambda row: -row[1])
-    return Explanation(f"How well the words of “{label}” match the frames (cosine)", rows[:ROWS]) if rows else None
-
-
-def _prompts(pipe: Any, label: str, video: torch.Tensor, embeds: torch.Tensor, text: dict[str, Any]) -> Explanation:
-    """Cosine of the video with every prompt of the label, the prompts as the tokenizer read them."""
-    inputs = pipe.processor.prepare_labels([label], **text)
-    texts = pipe.processor.tokenizer.batch_decode(inputs["input_ids"], skip_special_tokens=True)
-    cosines = (embeds.float() @ video.float()).tolist()
-    rows = {}
-    for row, cosine in zip(inputs["prompt_index"][0].tolist(), cosines, strict=False):
-        if row >= 0:
-            rows[texts[row].strip()] = cosine
-    ranked = sorted(rows.items(), key=lambda pair: -pair[1])
-    return Explanation(f"The prompts of “{label}” that fit the video best (cosine)", ranked[:ROWS])
+    values = {name: value[0, best].tolist() for name, value in explanation.items()}
+    if names := values.get("classes") and pipe.model.known_classes:
+        title, rows = f"“{label}” is composed of these seen classes", zip(names, values["classes"], strict=True)
+        rows = [(name, value) for name, value in rows if value > 0]
+    elif "words" in values:
+        title = f"How well the words of “{label}” match the frames (cosine)"
+        names = pipe.processor.word_names(bank["word_ids"][best].tolist(), bank["word_groups"][best].tolist())
+        rows = [(name, values["words"][group]) for group, name in names]
+    elif "prompts" in values:
+        title = f"The prompts of “{label}” that fit the video best (cosine)"
+        inputs = pipe.processor.prepare_labels([label], **text)
+        texts = pipe.processor.tokenizer.batch_decode(inputs["input_ids"], skip_special_tokens=True)
+        prompts = zip(inputs["prompt_index"][0].tolist(), values["prompts"], strict=False)
+        rows = list({texts[row].strip(): value for row, value in prompts if row >= 0}.items())
+    else:
+        return None
+    return BarChart(title, sorted(rows, key=lambda row: -row[1])[:ROWS]) if rows else None
 
 
 class HeatMaps:

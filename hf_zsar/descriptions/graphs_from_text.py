@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from hf_zsar.processing.action_graph import ActionGraph, Triple, gerund, sub_action_chain, unique
+from hf_zsar.processing.action_graph import ActionGraph, Triple, sub_action_chain, unique
 from hf_zsar.processing.descriptions import canonical_key
+from hf_zsar.processing.graph_clauses import gerund
 
 from .reading import ANYBODY, Event, Reading, Thing, read_text
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hf_zsar.processing.action_graph import RELATIONS, ActionGraph, Triple, tidy, tidy_clause, unique
-from hf_zsar.processing.descriptions import normalize_attributes
+from hf_zsar.processing.description_documents import normalize_attributes
 from hf_zsar.processing.text_files import parse_json
 from hf_zsar.yaml_files import parse_yaml
 
@@ -178,7 +178,7 @@ def parse_triple(item: Any, kind: str) -> Triple | None:
 
 
 def parse_clauses(reply: str, counts: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-    """The clauses of a verbalisation reply, per kind; a kind with another number of clauses than asked is left out."""
+    """The clauses of a verbalization reply, per kind; a kind with another number of clauses than asked is left out."""
     data = parse_mapping(reply) or {}
     if not set(map(str, data)) & set(RELATIONS):
         data = next((value for value in data.values() if isinstance(value, dict)), data)

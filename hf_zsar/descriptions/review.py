@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from hf_zsar.processing.action_graph import ActionGraph
-from hf_zsar.processing.description_schemas import SCHEMA_IDS, SCHEMAS, DescriptionError, iter_problems
-from hf_zsar.processing.descriptions import Descriptions, read_description_file
+from hf_zsar.processing.description_documents import read_description_file
+from hf_zsar.processing.description_schemas import SCHEMAS, iter_problems
+from hf_zsar.processing.descriptions import SCHEMA_IDS, DescriptionError, Descriptions
 
 
 # The longest text of the CLIP text towers, start and end token included.

@@ -69,7 +69,11 @@ def import_stdd_yaml(
         texts = (
             {kind: _texts(clauses_of.get(label, {}), key) for key, kind in _CLAUSE_FIELDS.items()} if clauses else {}
         )
-        graph = ActionGraph.from_dict(name, {**graph.to_dict(), "clauses": texts}) if texts else graph.with_clauses()
+        graph = (
+            ActionGraph.from_dict(name, {**graph.to_dict(), "clauses": texts}).written_out()
+            if texts
+            else graph.with_clauses()
+        )
         classes[label] = ClassDescription(graph, {"id": position, "name": name, "made_by": "import"})
     generator = {"kind": "import", "name": "stdd-yaml"}
     templates = [str(text) for text in label_file.get("templates", ())]

@@ -13,7 +13,7 @@ from hf_zsar.lazy import lazy_names
 # public name -> module that defines it; nothing is imported before it is used
 _NAMES = {
     "CardFacts": "facts",
-    "ExportError": "exporting",
+    "ExportError": "code",
     "LicenseError": "licenses",
     "ModelCardCallback": "card_callback",
     "PushError": "transfer",

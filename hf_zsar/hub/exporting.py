@@ -1,9 +1,8 @@
 """A model folder that loads anywhere: weights, config, processor and the code that reads them.
 
-The code travels by transformers' own mechanism: the file of each class and the files that it imports with
-`from .name import x` are copied beside the weights, and `auto_map` / `custom_pipelines` say which file holds which
-class. That is all that `trust_remote_code=True` needs, without this package. Where the package is installed, its own
-classes are used and the copies are never run.
+The code travels beside the weights (see `code`), and `auto_map` / `custom_pipelines` say which file holds which class.
+That is all that `trust_remote_code=True` needs, without this package. Where the package is installed, its own classes
+are used and the copies are never run.
 """
 
 from __future__ import annotations
@@ -14,9 +13,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_zsar.files import is_empty, replacing_folder, scratch_folder
+from hf_zsar.files import is_empty, replacing_folder
+from hf_zsar.processing.frame_sampling import get_sampler
 from hf_zsar.processing.text_files import TextFileError, read_json
 from hf_zsar.registration import TASK
+
+from .code import collect_code
 
 
 if TYPE_CHECKING:
@@ -24,6 +26,18 @@ if TYPE_CHECKING:
 
     from .facts import CardFacts
 
+
+# In the place of samplers by frame index, where none of them is used.
+NO_SAMPLERS = '''"""This model samples by time."""
+
+
+def official_samplers() -> tuple:
+    """None of the samplers by frame index."""
+    return ()
+
+
+__all__ = ["official_samplers"]
+'''
 
 # Which adapter goes with which encoder is for the installed package to know, so an export names the one that it needs.
 JOINED = "modeling_exported.py"
@@ -40,10 +54,6 @@ ADAPTERS["{model_type}"] = lambda: {adapter}
 class {model}(Model):
     """{model} over {adapter}."""
 '''
-
-
-class ExportError(RuntimeError):
-    """A model that cannot be exported, or an export that does not behave like its model."""
 
 
 def export(
@@ -109,8 +119,17 @@ def add_code(folder: Path, model: PreTrainedModel, processor: ProcessorMixin) ->
     from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
 
     classes = {"AutoConfig": type(model.config), "AutoModel": type(model), "AutoProcessor": type(processor)}
-    for cls in (*classes.values(), ZeroShotVideoClassificationPipeline):
-        _copy_code(cls, folder)
+    parts = (type(model.encoder),) if hasattr(model, "encoder") else ()
+    if parts and not parts[0].travels:
+        raise ExportError(
+            f"{parts[0].__name__} needs a package of its own, which an export cannot bring along: push the original "
+            "checkpoint, which hf_zsar.pipeline takes as it is."
+        )
+    code = collect_code((*classes.values(), *parts, ZeroShotVideoClassificationPipeline))
+    if get_sampler(processor.video_processor.sampling).unit == "seconds":
+        code["official_samplers.py"] = NO_SAMPLERS
+    for name, source in code.items():
+        (folder / name).write_text(source, encoding="utf-8")
     pointers = {auto: _pointer(cls) for auto, cls in classes.items()}
     if hasattr(model, "encoder"):
         pointers["AutoModel"] = _add_adapter(folder, model)
@@ -120,14 +139,8 @@ def add_code(folder: Path, model: PreTrainedModel, processor: ProcessorMixin) ->
 
 
 def _add_adapter(folder: Path, model: PreTrainedModel) -> str:
-    """The adapter of a model's encoder, and a file that joins the two; the pointer to what that file defines."""
+    """A file that joins a model with the adapter of its encoder; the pointer to what it defines."""
     adapter, name = type(model.encoder), type(model).__name__
-    if not adapter.travels:
-        raise ExportError(
-            f"{adapter.__name__} needs a package of its own, which an export cannot bring along: push the original "
-            "checkpoint, which hf_zsar.pipeline takes as it is."
-        )
-    _copy_code(adapter, folder)
     (folder / JOINED).write_text(
         _JOINED_CODE.format(
             adapter=adapter.__name__,
@@ -143,18 +156,6 @@ def _add_adapter(folder: Path, model: PreTrainedModel) -> str:
 
 def _pointer(cls: type) -> str:
     return f"{cls.__module__.rsplit('.', 1)[-1]}.{cls.__name__}"
-
-
-def _copy_code(cls: type, folder: Path) -> None:
-    from transformers.dynamic_module_utils import custom_object_save
-
-    with scratch_folder() as scratch:
-        for source in custom_object_save(cls, scratch):
-            copy = folder / Path(source).name
-            code = Path(source).read_bytes()
-            if copy.exists() and copy.read_bytes() != code:
-                raise ExportError(f"Two different code files are called {copy.name}: they cannot lie in one folder.")
-            copy.write_bytes(code)
 
 
 def _update_json(path: Path, **fields: Any) -> None:

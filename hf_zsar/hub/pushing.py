@@ -14,7 +14,8 @@ from hf_zsar.files import scratch_folder
 from hf_zsar.processing.text_files import read_json, read_text
 
 from .cards import EXAMPLE_REPO
-from .exporting import ExportError, export, is_export
+from .code import ExportError
+from .exporting import export, is_export
 from .facts import CardFacts
 from .licenses import check_redistribution, source_licenses
 from .loading import load

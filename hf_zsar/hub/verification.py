@@ -18,7 +18,7 @@ import numpy as np
 from hf_zsar.files import scratch_folder
 from hf_zsar.processing.text_files import read_json
 
-from .exporting import ExportError
+from .code import ExportError
 from .loading import load
 
 

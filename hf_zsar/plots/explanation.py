@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from hf_zsar.explanation import Explanation
+from hf_zsar.explanation import ExplainedVideo
 from hf_zsar.files import replacing
 
 from .style import INK, ORANGE, PALE, SMALL, TEXT, TITLE, draw_bars, new_figure, pick_evenly, plain_axes, save
@@ -25,7 +25,7 @@ MAX_FRAMES = 8
 _WARM = (255.0, 90.0, 0.0)
 
 
-def draw_explanation(explanation: Explanation, path: str | os.PathLike, title: str = "") -> None:
+def draw_explanation(explanation: ExplainedVideo, path: str | os.PathLike, title: str = "") -> None:
     """Write a picture: PNG (or SVG, PDF) with all frames, or a GIF that plays them.
 
     Raises:
@@ -38,7 +38,7 @@ def draw_explanation(explanation: Explanation, path: str | os.PathLike, title: s
         save(_figure(explanation, title, pick_evenly(len(explanation.frames), MAX_FRAMES)), path)
 
 
-def _figure(explanation: Explanation, title: str, shown: Sequence[int], cursor: int | None = None) -> Figure:
+def _figure(explanation: ExplainedVideo, title: str, shown: Sequence[int], cursor: int | None = None) -> Figure:
     columns = min(len(shown), 4)
     rows = -(-len(shown) // columns)
     tall = 2.5 * rows if len(shown) > 1 else 3.6
@@ -63,7 +63,7 @@ def _figure(explanation: Explanation, title: str, shown: Sequence[int], cursor: 
     return figure
 
 
-def _draw_frame(axes: Axes, explanation: Explanation, index: int) -> None:
+def _draw_frame(axes: Axes, explanation: ExplainedVideo, index: int) -> None:
     axes.imshow(overlay(explanation, index))
     weight = explanation.frame_weights[index].item()
     strongest = weight == explanation.frame_weights.max().item()
@@ -75,7 +75,7 @@ def _draw_frame(axes: Axes, explanation: Explanation, index: int) -> None:
     )
 
 
-def overlay(explanation: Explanation, index: int) -> np.ndarray:
+def overlay(explanation: ExplainedVideo, index: int) -> np.ndarray:
     """A frame, uint8 `[H, W, 3]`: warm where patches match the words, dimmed where they do not."""
     frame = explanation.frames[index].float()
     if explanation.heat is None:
@@ -92,7 +92,7 @@ def overlay(explanation: Explanation, index: int) -> np.ndarray:
     return ((1 - heat) * dimmed + heat * (0.65 * frame + 0.35 * warm)).clamp(0, 255).byte().numpy()
 
 
-def _draw_curve(axes: Axes, explanation: Explanation, cursor: int | None) -> None:
+def _draw_curve(axes: Axes, explanation: ExplainedVideo, cursor: int | None) -> None:
     times, weights = explanation.timestamps, (100 * explanation.frame_weights).tolist()
     axes.fill_between(times, weights, color=PALE, alpha=0.6)
     axes.plot(times, weights, color=ORANGE, marker="o", markersize=4)
@@ -103,7 +103,7 @@ def _draw_curve(axes: Axes, explanation: Explanation, cursor: int | None) -> Non
     plain_axes(axes, title="when", xlabel="time (s)", ylabel="weight of the frame (%)", ylim=(0, None))
 
 
-def _draw_gif(explanation: Explanation, path: Path, title: str) -> None:
+def _draw_gif(explanation: ExplainedVideo, path: Path, title: str) -> None:
     from PIL import Image
 
     pages = []

@@ -17,7 +17,6 @@ from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
 from .augmentation import ClipAugmentation
 from .collator import VideoTextCollator
 from .optimization import freeze, freeze_statistics
-from .prototypes import check_class_head
 from .recipe import LoraRecipe, ModelRecipe, Recipe, RecipeError
 
 
@@ -60,11 +59,10 @@ def prepare_run(recipe: Recipe) -> Run:
     torch.manual_seed(recipe.seed)  # weights that start at random
     names = train.features["label"].names
     model, processor = build_model(recipe, names)
-    check_class_head(model, names)
+    model.prepare_training(names, recipe.model.teacher or recipe.model.clip)
     if recipe.lora is not None:
         model = with_adapters(model, recipe.lora)
-    # A text side that training leaves as it is: else several processes wait for its gradients.
-    freeze(model, [*recipe.optimization.freeze, *(["text"] if model.text_is_static else [])])
+    freeze(model, recipe.optimization.freeze)
     if recipe.optimization.freeze_statistics:
         freeze_statistics(model)
     if recipe.optimization.gradient_checkpointing:
@@ -100,12 +98,8 @@ def build_model(recipe: Recipe, label_names: list[str]) -> tuple[PreTrainedModel
     if origin.pretrained is not None:
         model, processor = _saved(spec, origin)
     else:
-        fields = dict(origin.fields)
-        if recipe.method == "rest" and (origin.config or {}).get("cross_modal", True):
-            fields = {"seen_class_names": label_names, **fields}
+        fields = spec.model_class.training_fields({**(origin.config or {}), **origin.fields}, label_names)
         model, processor = _new(spec, origin, fields)
-    if getattr(model.config, "distill_weight", 0):
-        model.set_teacher(origin.teacher or origin.clip)
     return model, processor.limited_to(model.text_limit)
 
 
@@ -121,7 +115,7 @@ def _saved(spec: MethodSpec, origin: ModelRecipe) -> tuple[PreTrainedModel, ZSAR
 
 def _new(spec: MethodSpec, origin: ModelRecipe, fields: dict[str, Any]) -> tuple[PreTrainedModel, ZSARProcessor]:
     if origin.clip is None:
-        model = spec.model_class(spec.config_class(**{**origin.config, **fields}))
+        model = spec.model_class(spec.config_class(**fields))
     elif hasattr(spec.model_class, "from_clip"):
         with readable(origin.clip):
             model = spec.model_class.from_clip(origin.clip, **fields)

@@ -56,8 +56,8 @@ class ModelRecipe:
         tokenizer: folder or Hub id; default: that of `pretrained` or `clip`.
         processor: options of the method's processor.
         video_processor: options of the video processor.
-        teacher: folder or Hub id of the CLIP whose frame embeddings STDD stays near (`distill_weight`); default:
-            `clip`, else the model itself as it starts.
+        teacher: folder or Hub id of what a method with a teacher learns from; default: `clip`, else the model itself
+            as it starts.
     """
 
     pretrained: str | None = None
@@ -172,7 +172,7 @@ class Recipe:
         averaging: weight averaging over epochs.
         interpolation: the way back from the trained towers to those that the run started from, 0 to 1 ("patching").
         lora: adapters on the towers.
-        prototypes: fit the seen prototypes when training is over (ResT).
+        prototypes: let a method that needs it go through all videos once more when training is over.
         seed: all randomness starts from it.
         report_to: a tracker or several, `tensorboard` or `wandb`.
         log_steps: updates between two lines of the trackers.

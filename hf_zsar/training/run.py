@@ -195,7 +195,7 @@ def finish(run: Run, accelerator: Any) -> None:
     recipe, output = run.recipe, Path(run.recipe.output)
     if recipe.lora is not None:
         run.model = run.model.merge_and_unload()
-    if recipe.method == "rest" and recipe.prototypes:
+    if recipe.prototypes:
         fit_prototypes(
             run.model,
             run.processor,

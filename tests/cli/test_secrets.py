@@ -11,7 +11,7 @@ import pytest
 
 from hf_zsar.cli import main
 from hf_zsar.features.store import FeatureStore
-from hf_zsar.processing import video_reading
+from hf_zsar.processing import video_download
 from hf_zsar.processing.urls import redacted
 from hf_zsar.processing.video_sources import MediaSource
 
@@ -73,7 +73,7 @@ def test_embed_keeps_no_secret_and_tells_urls_apart(run, clips, tmp_path, monkey
     assert errors[1]["source"] == errors[2]["source"] and errors[1]["id"] != errors[2]["id"]
 
     data = (clips / "b.mp4").read_bytes()
-    monkeypatch.setattr(video_reading, "download", lambda url, *_: MediaSource(redacted(url), file=io.BytesIO(data)))
+    monkeypatch.setattr(video_download, "download", lambda url, *_: MediaSource(redacted(url), file=io.BytesIO(data)))
     for expected in ("0 were there already", f"{len(URLS)} were there already"):
         status, _, err = run("embed", *URLS, "--out", str(store))
         assert status == 0 and expected in err

@@ -18,7 +18,7 @@ from PIL import Image
 
 import hf_zsar
 from hf_zsar import METHODS
-from hf_zsar.demo import answers, charts, explanations
+from hf_zsar.demo import answers, charts
 from hf_zsar.demo.answers import (
     MOST_WINDOWS,
     Answer,
@@ -30,7 +30,7 @@ from hf_zsar.demo.answers import (
     parse_labels,
     sentence,
 )
-from hf_zsar.demo.explanations import Explanation, heat_maps
+from hf_zsar.demo.explanations import BarChart, heat_maps
 from tests.tiny_models import IMAGE_SIZE, NUM_FRAMES, tiny_model, tiny_processor
 from tests.videos import write_video
 
@@ -266,7 +266,7 @@ EVIL = "<script>alert(\"x\")</script> & 'quoted'"
 def test_charts_escape_what_they_are_given() -> None:
     asked = Question(f"/uploads/{EVIL.replace('/', '')}", [EVIL, "b"], {}, EVIL)
     line = Timeline(1.0, 1).and_then(0.0, 1.0, {EVIL: 0.9, "b": 0.1})
-    evil = Explanation(EVIL, [(EVIL, 0.5), ("b", -1.0)])
+    evil = BarChart(EVIL, [(EVIL, 0.5), ("b", -1.0)])
     shown = Answer(asked, {EVIL: 0.9, "b": 0.1}, [(Image.new("RGB", (4, 4)), EVIL)], evil, EVIL, (EVIL,), line)
     for page in (charts.problem(EVIL), charts.working(asked), charts.result(shown), charts.timeline(line)):
         tags = Tags(page)
@@ -308,19 +308,6 @@ def test_messages_name_no_path_of_the_server(error: str, expected: str) -> None:
     assert told.startswith(expected)
     for secret in ("secret", "somebody", "set_limits"):
         assert secret not in told
-
-
-def test_relevance_of_an_attribute_is_the_mean_of_its_words(pipes: dict[str, Any], clip: str) -> None:
-    """Neither the largest nor the smallest: an attribute of many words must not win by one of them."""
-    pipe = pipes["dasti"]
-    bank = pipe.label_bank(["riding a bike", "cooking"], None, {"riding a bike": ["six strings", "wheels"]})
-    groups = bank["word_groups"][0]
-    relevance = torch.arange(len(groups)).float() ** 2
-    rows = explanations._attributes(pipe, "riding a bike", relevance, bank["word_ids"][0], groups).rows
-    numbers = [group for group, _ in pipe.processor.word_names(bank["word_ids"][0].tolist(), groups.tolist())]
-    means = [relevance[groups == number].mean().item() for number in numbers]
-    assert [value for _, value in rows] == pytest.approx(sorted(means, reverse=True))
-    assert max((groups == number).sum() for number in numbers) > 1, "an attribute of several tokens"
 
 
 def test_heat_is_where_the_values_are() -> None:

@@ -12,13 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_zsar.processing.action_graph import ActionGraph
-from hf_zsar.processing.descriptions import (
-    DescriptionError,
-    Descriptions,
-    canonical_key,
-    format_json,
-    normalize_attribute,
-)
+from hf_zsar.processing.description_documents import format_json, normalize_attribute
+from hf_zsar.processing.descriptions import DescriptionError, Descriptions, canonical_key
 
 
 def attributes(**classes):

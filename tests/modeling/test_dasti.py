@@ -425,21 +425,58 @@ def test_gather_words_joins_rows_and_counts_groups_on():
 
 @torch.no_grad()
 @pytest.mark.parametrize("spatial", [True, False])
-def test_saliency_of_a_label(spatial):
+def test_why_a_label_got_its_score(spatial):
     model, inputs = tiny_model("dasti", use_spatial_interaction=spatial), tiny_inputs("dasti", views=2)
     videos = inputs.pop("pixel_values_videos")
     features, bank = model.encode_videos(videos), model.encode_labels(**inputs)
-    saliency = model.get_saliency(features, bank)
-    torch.testing.assert_close(saliency["frames"].sum(-1), torch.ones(2, len(bank)))
-    assert saliency["words"].shape == (2, *bank["word_groups"].shape)
-    assert (saliency["words"][:, bank["word_groups"] == NO_WORD] == 0).all()
+    why = model.explain(features, bank)
+    assert set(why) == {"frames", "words"} | ({"patches"} if spatial else set()) <= set(model.explains)
+    torch.testing.assert_close(why.frames.sum(-1), torch.ones(2, len(bank)))
     if spatial:
         grid = model.config.backbone_config.vision_config
-        assert saliency["patches"].shape == (2, len(bank), 4, (grid.image_size // grid.patch_size) ** 2)
-        best = saliency["patches"].amax(-1)
+        assert why.patches.shape == (2, len(bank), 4, (grid.image_size // grid.patch_size) ** 2)
+        best = why.patches.amax(-1)
         assert (best <= model.compute_scores(features, bank)["spatial_saliency"].mean(1) + 1e-6).all()
-    else:
-        assert "patches" not in saliency
+
+
+@torch.no_grad()
+def test_relevance_of_an_attribute_is_the_mean_of_its_tokens():
+    """Neither of the largest nor of the smallest of them; where a label has fewer attributes, 0."""
+    words, groups = unit(2, 5, 64), torch.tensor([[0, 0, 0, 2, -1], [0, -1, -2, -1, -1]])
+    bank = bank_of(words, groups != NO_WORD, unit(2, 64), unit(2, 64))
+    bank = LabelBank(bank.labels, {**bank.tensors, "word_groups": groups})
+    model = model_of()
+    features = model.encode_videos(tiny_videos(batch=2))
+    frames = normalize(features.frame_embeds[:, 0])
+    found = model.explain(features, bank.admitted_by(model)).words
+    attention = word_attention(words, frames, model.config.saliency_temperature)
+    tokens = (attention * torch.einsum("kld,btd->bklt", words, frames)).sum(-1)
+    expected = torch.stack([tokens[:, 0, :3].mean(-1), torch.zeros(2), tokens[:, 0, 3]], dim=-1)
+    torch.testing.assert_close(found[:, 0], expected)
+    torch.testing.assert_close(found[:, 1], torch.nn.functional.pad(tokens[:, 1, :1], (0, 2)))
+
+
+@torch.no_grad()
+def test_patches_are_compared_with_words_once(monkeypatch):
+    from hf_zsar.modeling import modeling_dasti
+
+    calls = []
+    monkeypatch.setattr(modeling_dasti, "patch_saliency", lambda *args: calls.append(1) or patch_saliency(*args))
+    model, inputs = model_of(), tiny_inputs("dasti")
+    features = model.encode_videos(inputs.pop("pixel_values_videos"))
+    model.explain(features, model.encode_labels(**inputs))
+    assert len(calls) == 1
+
+
+def test_a_text_tower_that_was_unfrozen_stays_so(tmp_path):
+    model = model_of(freeze_text=True)
+    model.backbone.model.text_model.requires_grad_(True)
+    model.train()
+    assert all(parameter.requires_grad for parameter in model.backbone.model.text_model.parameters())
+    assert not any(parameter.requires_grad for parameter in model.backbone.model.text_projection.parameters())
+    clip = model_of(freeze_text=False).backbone.model
+    started = type(model).from_clip(clip, temporal_num_layers=1)
+    assert not any(parameter.requires_grad for parameter in started.backbone.text_parameters)
 
 
 def test_attention_of_words_prefers_the_frames_they_match(parts):

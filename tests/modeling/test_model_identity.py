@@ -324,12 +324,12 @@ def test_training_and_compiling_ask_nothing(method, monkeypatch):
     assert not calls
 
 
-def test_saliency_is_of_the_models_own_bank():
+def test_an_explanation_is_of_the_models_own_bank():
     model = tiny_model("dasti")
     features = model.encode_videos(tiny_videos())
-    assert model.get_saliency(features, bank_of(model, "dasti"))
+    assert model.explain(features, bank_of(model, "dasti"))
     with pytest.raises(ValueError, match="made by another model"):
-        model.get_saliency(features, bank_of(tiny_model("dasti", seed=1), "dasti"))
+        model.explain(features, bank_of(tiny_model("dasti", seed=1), "dasti"))
 
 
 # -- files ---------------------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def test_save_and_load_through_auto_processor(method, tmp_path):
 
 def test_descriptions_are_saved_beside_the_processor(method, tmp_path):
     folder = tiny_folder(method, tmp_path)
-    kind = "graph" if method == "stdd" else "attributes"
+    kind = METHODS[method].processor_class.descriptions_kind or "attributes"
     descriptions = Descriptions.from_dict({"surfing": ["wave", "board"]}, kind)
     tiny_processor(method, descriptions=descriptions).save_pretrained(folder)
     loaded = AutoProcessor.from_pretrained(folder)
