@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import importlib
 import operator
 import os
 import threading
@@ -365,10 +366,10 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         """The bank of the labels and, behind them, of background labels."""
         if background is None:
             try:
-                from hf_zsar.data import load_class_names
+                names = importlib.import_module("hf_zsar.data").load_class_names  # no import that would travel
             except ImportError:
                 raise ValueError("unknown=True needs background_labels where hf_zsar is not installed.") from None
-            background = load_class_names("kinetics400")
+            background = names("kinetics400")
         others = [label for label in split_labels(background) if label not in labels]
         if not others:
             raise ValueError("background_labels must hold some that are no candidate labels.")

@@ -18,7 +18,7 @@ from hf_zsar.processing.frame_sampling import get_sampler
 from hf_zsar.processing.text_files import TextFileError, read_json
 from hf_zsar.registration import TASK
 
-from .code import collect_code
+from .code import ExportError, collect_code
 
 
 if TYPE_CHECKING:
