@@ -62,7 +62,7 @@ def prepare_run(recipe: Recipe) -> Run:
     model.prepare_training(names, recipe.model.teacher or recipe.model.clip)
     if recipe.lora is not None:
         model = with_adapters(model, recipe.lora)
-    freeze(model, recipe.optimization.freeze)
+    freeze(model, [*recipe.optimization.freeze, *model.frozen_roles])  # their adapters, too
     if recipe.optimization.freeze_statistics:
         freeze_statistics(model)
     if recipe.optimization.gradient_checkpointing:
