@@ -1,4 +1,4 @@
-"""A label bank that knows labeled videos: examples instead of training (see `modeling/examples.py`)."""
+"""Label banks that know labeled videos: examples instead of training, and how far scores can be trusted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hf_zsar.features.encoding import encode_batch
+from hf_zsar.modeling.calibration import Calibration, calibrate, fit_platt
 from hf_zsar.modeling.outputs import VideoFeatures
 from hf_zsar.processing.video_sources import VideoReadError
 
@@ -93,3 +94,52 @@ def _encoded(
             on_error(str(error))
             continue
         yield features, label
+
+
+def calibrated_bank(
+    pipe: Any,
+    bank: LabelBank,
+    examples: Sequence[tuple[Any, str]],
+    *,
+    unknown: bool = False,
+    multi_label: bool = False,
+    seed: int = 0,
+    on_error: Callable[[str], None] | None = None,
+) -> tuple[LabelBank, int]:
+    """What labeled clips say about the scores of a bank (see `modeling/calibration.py`).
+
+    Args:
+        pipe: the pipeline of the model that made the bank.
+        examples: (video, label) pairs, other clips than those that the bank has as examples.
+        unknown: also score "none of these", so that a threshold can be set by false alarms.
+        multi_label: also fit a scale and a bias for each label.
+        seed: which half of the clips gives the temperature.
+        on_error: told of every video that cannot be read, which is then left out; default: the first one raises.
+
+    Returns:
+        The bank, and how many clips were read.
+
+    Raises:
+        ValueError: a label that the bank does not hold, or too few clips.
+    """
+    known = {label: place for place, label in enumerate(bank.labels)}
+    strange = sorted({label for _, label in examples} - known.keys())
+    if strange:
+        raise ValueError(f"the bank has no label {strange[0]!r}, which a clip shows.")
+    plain = bank.calibrated(Calibration())
+    asked: dict[str, Any] = dict(label_bank=plain, function_to_apply="none", unknown=unknown)
+    results = pipe.stream([video for video, _ in examples], on_error="return" if on_error else "raise", **asked)
+    logits, targets, shares = [], [], []
+    for result, (_, label) in zip(results, examples, strict=True):
+        if isinstance(result, Exception):
+            if on_error is not None:
+                on_error(str(result))
+            continue
+        scores = {each["label"]: each["score"] for each in (result["labels"] if unknown else result)}
+        logits.append([scores[name] for name in bank.labels])
+        targets.append(known[label])
+        shares += [result["unknown"]] if unknown else []
+    table, right = torch.tensor(logits), torch.tensor(targets)
+    found = calibrate(table, right, torch.tensor(shares) if unknown else None, seed)
+    platt = fit_platt(table, torch.nn.functional.one_hot(right, len(known)).bool()) if multi_label else None
+    return bank.calibrated(found, platt), len(logits)

@@ -11,10 +11,8 @@ import difflib
 import operator
 import os
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,8 +26,10 @@ except ImportError:
 
 # The options of a call, by the step that takes them, and those that are whole numbers above zero.
 PREPROCESS = ("num_frames", "num_views", "num_crops", "sampling", "window", "stride", "on_error")
-FORWARD = ("candidate_labels", "hypothesis_template", "descriptions", "label_bank", "return_saliency")
-POSTPROCESS = ("top_k", "function_to_apply", "multi_label")
+FORWARD = (
+    "candidate_labels hypothesis_template descriptions label_bank return_saliency unknown background_labels".split()
+)
+POSTPROCESS = ("top_k", "function_to_apply", "multi_label", "coverage", "false_alarms")
 IDLE = ("sampling", "num_views")  # with windows, whose frames are taken at segment centers
 COUNTS = ("num_frames", "num_views", "num_crops", "top_k")
 
@@ -105,8 +105,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             candidate_labels (`list[str]`): the class names, two or more; or one string with commas between them.
             hypothesis_template (`str` or `list[str]`, *optional*): with one `{}` for the label; several make an
                 ensemble. Default: the model's own.
-            descriptions (*optional*): knowledge about the labels (a `Descriptions`, mapping or path), for methods that
-                use it. Default: what is saved with the model.
+            descriptions (*optional*): knowledge about the labels (a `Descriptions`, mapping or path): more prompts of
+                each, or as the method uses it. Default: what is saved with the model.
             label_bank (*optional*): a ready text side instead of `candidate_labels`.
             top_k (`int`, *optional*): give only the k best.
             function_to_apply (`"softmax"`, `"sigmoid"` or `"none"`): default softmax over the labels.
@@ -116,6 +116,11 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             num_frames, num_views, num_crops, sampling (*optional*): instead of the processor's.
             window, stride (`float`, seconds, *optional*): score windows of a long video; memory does not grow with its
                 length. `stride` defaults to `window`.
+            unknown (`bool`): also score that the video shows none of the labels: the share of the probability that is
+                on background labels (NegLabel, arXiv 2403.20078), without those that mean the same as a label.
+            background_labels (`list[str]`, *optional*): for `unknown`; default: the classes of Kinetics-400.
+            false_alarms, coverage (`float`, *optional*): with a `label_bank` that `hf-zsar calibrate` wrote. The share
+                of clips of the labels that may be called unknown; as many labels as hold the right one so often.
             return_saliency (`bool`): add `saliency` to each label, for methods that explain themselves.
             on_error (`"raise"` or `"return"`): a video that cannot be read, or whose scores are not finite numbers,
                 raises, or its error stands in place of its result while the others are scored.
@@ -124,7 +129,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
 
         Returns:
             Per video a list of `{"score", "label"}`, best first; with `window` a list of `{"start", "end", "labels"}`
-            in seconds. A list, array or pandas column in gives a list out, in order; any other iterable an iterator.
+            in seconds. With `unknown` `{"labels", "unknown"}` instead of such a list, with `false_alarms` also
+            `"is_unknown"`. A list, array or pandas column in gives a list out, in order, other iterables an iterator.
 
         Raises:
             ValueError: no labels, one label where scores are shares, a bad option.
@@ -164,7 +170,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             return self._name_of(video, number), self._guard(on_error, self.preprocess, video, **preprocess)
 
         batch: list[tuple[str, Any]] = []
-        for item in prefetch(read, enumerate(videos), workers):
+        for item in self.processor.video_processor.prefetch(read, enumerate(videos), workers):
             batch.append(item)
             if len(batch) == batch_size:
                 yield from self._run_batch(batch, forward, postprocess, on_error)
@@ -227,6 +233,15 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         labels = self.processor.check_candidates(labels if bank is None else bank.labels, shares)
         if bank is None:
             forward["candidate_labels"] = labels
+        coverage, false_alarms = postprocess.get("coverage"), postprocess.get("false_alarms")
+        if false_alarms is not None and not forward.get("unknown"):
+            raise ValueError("false_alarms is about unknown=True: pass it, too.")
+        if coverage is not None and (multi_label or function):
+            raise ValueError("coverage is about shares over the labels: leave out multi_label and function_to_apply.")
+        if coverage is not None or false_alarms is not None:
+            if bank is None:
+                raise ValueError("coverage and false_alarms need a label_bank that `hf-zsar calibrate` wrote.")
+            bank.calibration.check(coverage, false_alarms)
         if multi_label and len(labels) == 1 and not self.model.scores_each_label:
             forward["against"] = NEUTRAL_LABEL
         return preprocess, forward, postprocess
@@ -315,6 +330,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         label_bank: Any = None,
         return_saliency: bool = False,
         against: str | None = None,
+        unknown: bool = False,
+        background_labels: Sequence[str] | None = None,
     ) -> dict:
         if return_saliency and "frames" not in self.model.explains:
             raise ValueError(f"{type(self.model).__name__} has no saliency to return.")
@@ -323,15 +340,40 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         if bank is None:
             bank = self._bank_of(model, identity, candidate_labels, hypothesis_template, descriptions)
         bank = bank.to(self.device)
-        with evaluation_mode(model):
+        with model.evaluating():
             features = self._video_side(model)(model_inputs["pixel_values_videos"])
             outputs = {"labels": bank.labels, "logits": model.score(features, bank, identity)}
+            if "calibration" in bank.metadata:
+                outputs |= {"calibration": bank.calibration, "platt": bank.tensors.get("platt")}
+            if unknown:
+                labels = bank.without_examples.labels
+                joint = self._with_background(
+                    model, identity, labels, hypothesis_template, descriptions, background_labels
+                )
+                shares = model.score(features, joint.to(self.device), identity).softmax(dim=-1)
+                outputs["unknown"] = shares[:, len(labels) :].sum(dim=-1)
             if return_saliency:
                 outputs["saliency"] = model.explain(features, bank)
             if against is not None:
                 other = self._bank_of(model, identity, [against], hypothesis_template, None)
                 outputs["others"] = model.score(features, other.to(self.device), identity)
         return outputs
+
+    def _with_background(
+        self, model: Any, identity: Any, labels: Sequence[str], template: Any, descriptions: Any, background: Any
+    ) -> Any:
+        """The bank of the labels and, behind them, of background labels."""
+        if background is None:
+            try:
+                from hf_zsar.data import load_class_names
+            except ImportError:
+                raise ValueError("unknown=True needs background_labels where hf_zsar is not installed.") from None
+            background = load_class_names("kinetics400")
+        others = [label for label in split_labels(background) if label not in labels]
+        if not others:
+            raise ValueError("background_labels must hold some that are no candidate labels.")
+        joint = self._bank_of(model, identity, [*labels, *others], template, descriptions)
+        return joint.with_background(len(labels))
 
     def _computing(self) -> tuple[Any, Any]:
         """The model that computes, which is the pipeline's own or its copy in bfloat16, and the former's identity."""
@@ -359,7 +401,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             pixel_values_videos: `[B, T, 3, H, W]` or `[B, V, T, 3, H, W]`, on any device.
         """
         model, _ = self._computing()
-        with torch.no_grad(), evaluation_mode(model):
+        with torch.no_grad(), model.evaluating():
             return self._video_side(model)(pixel_values_videos.to(self.device))
 
     def label_bank(
@@ -400,7 +442,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         self, model: Any, labels: Sequence[str], templates: Sequence[str] | None, descriptions: Any
     ) -> Any:
         try:
-            with evaluation_mode(model):
+            with model.evaluating():
                 return model.build_label_bank(self.processor, labels, templates=templates, descriptions=descriptions)
         except FloatingPointError as error:
             raise ValueError(f"None of the videos can be scored: {error}") from error
@@ -411,12 +453,19 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         top_k: int | None = None,
         function_to_apply: str | None = None,
         multi_label: bool = False,
-    ) -> list[dict[str, Any]]:
-        """Logits of one video -> `[{"score", "label"}]`, best first."""
-        logits = model_outputs["logits"].float()
+        coverage: float | None = None,
+        false_alarms: float | None = None,
+    ) -> Any:
+        """Logits of one video -> `[{"score", "label"}]`, best first; see `__call__` for more."""
+        logits, platt = model_outputs["logits"].float(), model_outputs.get("platt")
+        calibration: Any = model_outputs.get("calibration")
+        if multi_label and platt is not None:
+            logits = platt[:, 0] * logits + platt[:, 1]
+        elif calibration is not None:
+            logits = logits / calibration.temperature
         if multi_label:
             function_to_apply = function_to_apply or "sigmoid"
-        if multi_label and not self.model.scores_each_label:
+        if multi_label and platt is None and not self.model.scores_each_label:
             others = model_outputs.get("others")
             logits = logits - ((logits.sum() - logits) / (len(logits) - 1) if others is None else others.float())
         if function_to_apply == "sigmoid":
@@ -425,10 +474,18 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             scores = logits if function_to_apply == "none" else logits.softmax(0)
         order = scores.argsort(descending=True, stable=True)[:top_k]
         results = [{"score": scores[i].item(), "label": model_outputs["labels"][i]} for i in order.tolist()]
-        for result, i in zip(results, order.tolist(), strict=True):
-            if "saliency" in model_outputs:
+        if "saliency" in model_outputs:
+            for result, i in zip(results, order.tolist(), strict=True):
                 result["saliency"] = {name: tensor[i] for name, tensor in model_outputs["saliency"].items()}
-        return results
+        if coverage is not None:
+            least = calibration.least_probability(coverage)
+            results = results[:1] + [result for result in results[1:] if result["score"] >= least]
+        if "unknown" not in model_outputs:
+            return results
+        found = {"labels": results, "unknown": model_outputs["unknown"].item()}
+        if false_alarms is not None:
+            found["is_unknown"] = found["unknown"] > calibration.unknown_above(false_alarms)
+        return found
 
     def _name_of(self, video: Any, number: int | None = None) -> str:
         """What messages call a video: its path or address without secrets, or its number among those of a call."""
@@ -448,7 +505,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         def scored() -> Iterator[dict[str, Any]]:
             results = self._run_batch(batch, forward, postprocess)
             for (start, end), labels in zip(spans, results, strict=True):
-                yield {"start": start, "end": end, "labels": labels}
+                yield {"start": start, "end": end, **(labels if isinstance(labels, dict) else {"labels": labels})}
             spans.clear()
             batch.clear()
 
@@ -480,16 +537,11 @@ def bf16_pays(model: PreTrainedModel) -> bool:
 
 def why_not_bf16(model: torch.nn.Module) -> str | None:
     """What keeps a copy in bfloat16 from standing for the model, if anything does."""
-    if has_batch_norms(model):
+    if any(hasattr(module, "running_mean") for module in model.modules()):
         return f"batch norms, as this {type(model).__name__} has, whose statistics do not survive it"
     if any(parameter.is_meta for parameter in model.parameters()):
         return "weights that are kept elsewhere, as by device_map: load the model with dtype=torch.bfloat16"
     return None
-
-
-def has_batch_norms(model: torch.nn.Module) -> bool:
-    """Whether any norm keeps running statistics."""
-    return any(hasattr(module, "running_mean") for module in model.modules())
 
 
 def bf16_copy(model: torch.nn.Module) -> torch.nn.Module:
@@ -503,19 +555,6 @@ def bf16_copy(model: torch.nn.Module) -> torch.nn.Module:
         if isinstance(value, torch.nn.Module):  # not a part of the model, such as a teacher
             memo[id(value)] = None
     return copy.deepcopy(model, memo).requires_grad_(False).eval()
-
-
-@contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
-    """A model in evaluation mode; afterwards every part of it is in the mode that it was in."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def count_of(name: str, value: Any) -> int | None:
@@ -549,33 +588,11 @@ def nearest_option(name: str) -> str:
 
 def select_row(outputs: dict, row: int) -> dict:
     """The outputs of one video of a batch."""
-    picked = {name: outputs[name][row] for name in ("logits", "others") if name in outputs}
+    picked = {name: outputs[name][row] for name in ("logits", "others", "unknown") if name in outputs}
+    picked |= {name: outputs[name] for name in ("calibration", "platt") if name in outputs}
     if "saliency" in outputs:
         picked["saliency"] = {name: tensor[row] for name, tensor in outputs["saliency"].items()}
     return {"labels": outputs["labels"], **picked}
-
-
-def prefetch(function: Callable[[Any], Any], items: Iterable[Any], workers: int) -> Iterator[Any]:
-    """`map(function, items)` with a few items worked on ahead by threads; the order is kept.
-
-    The first exception is raised where its item stands, and what is still waiting is dropped.
-    """
-    items = iter(items)
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="zsar-decode") as pool:
-        waiting: deque[Future] = deque()
-        try:
-            while True:
-                while len(waiting) <= workers:
-                    try:
-                        waiting.append(pool.submit(function, next(items)))
-                    except StopIteration:
-                        break
-                if not waiting:
-                    return
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 __all__ = ["ZeroShotVideoClassificationPipeline"]

@@ -1,4 +1,4 @@
-"""Label banks with labelled videos. Only where the package is installed: exports with code do without."""
+"""Label banks with labeled videos. Only where the package is installed: exports with code do without."""
 
 from __future__ import annotations
 
@@ -46,8 +46,15 @@ def with_examples(
     rows = torch.tensor([*range(len(bank)), *[0] * (len(known) - len(bank))])
     tensors = {name: tensor[rows.to(tensor.device)] for name, tensor in bank.tensors.items()}
     fingerprint = fingerprint_of(bank.fingerprint, *examples.tensors().values()) if bank.fingerprint else ""
-    device = bank["text_embeds"].device
-    return replace(bank, labels=tuple(known), tensors=tensors, fingerprint=fingerprint, examples=examples.to(device))
+    tensors.pop("platt", None)
+    return replace(
+        bank,
+        labels=tuple(known),
+        tensors=tensors,
+        fingerprint=fingerprint,
+        metadata=bank._uncalibrated,
+        examples=examples.to(bank["text_embeds"].device),
+    )
 
 
 __all__ = ["with_examples"]

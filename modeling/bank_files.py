@@ -70,6 +70,7 @@ def check_values(bank: LabelBank) -> None:
     for name, tensor in {**bank.tensors, **(bank.examples.tensors() if bank.examples else {})}.items():
         if not tensor.isfinite().all():
             raise ValueError(f"{name} holds values that are not finite numbers.")
+    _ = bank.calibration  # which raises
 
 
 __all__ = ["LABEL_BANK_FORMAT", "check_values", "load_bank", "save_bank"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 
@@ -23,6 +24,19 @@ def is_exported() -> bool:
 def full_precision(device: torch.device) -> contextlib.AbstractContextManager:
     """Autocast off: scores are float32, whatever the towers are computed in."""
     return contextlib.nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """A model in evaluation mode; afterwards every part of it is in the mode that it was in."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 @torch.no_grad()
@@ -63,4 +77,4 @@ def say_what_is_not_finite(model: PreTrainedModel, values: Mapping[str, torch.Te
     )
 
 
-__all__ = ["all_finite", "full_precision", "is_exported", "is_recorded", "say_what_is_not_finite"]
+__all__ = ["all_finite", "evaluation_mode", "full_precision", "is_exported", "is_recorded", "say_what_is_not_finite"]

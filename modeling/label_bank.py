@@ -89,7 +89,38 @@ class LabelBank:
         picked = tuple(self.labels[i] for i in labels)
         fingerprint = fingerprint_of(self.fingerprint, picked) if self.fingerprint else ""
         examples = self.examples and self.examples.select(index)
-        return replace(self, labels=picked, tensors=tensors, fingerprint=fingerprint, examples=examples)
+        metadata = self.metadata if set(picked) == set(self.labels) else self._uncalibrated
+        return replace(
+            self, labels=picked, tensors=tensors, fingerprint=fingerprint, metadata=metadata, examples=examples
+        )
+
+    @property
+    def calibration(self) -> Any:
+        """What labeled clips said about its scores, a `Calibration`; without any, they are those of the model."""
+        made = _needed("calibration").Calibration
+        return made.parse(self.metadata["calibration"]) if "calibration" in self.metadata else made()
+
+    @property
+    def _uncalibrated(self) -> dict[str, str]:
+        return {name: value for name, value in self.metadata.items() if name != "calibration"}
+
+    def calibrated(self, calibration: Any, platt: torch.Tensor | None = None) -> LabelBank:
+        """The bank with what labeled clips said about its scores, a `Calibration`. With other labels or examples it is
+        gone.
+
+        Args:
+            platt: `[K, 2]`, scale and bias of each label, for scores of several labels at once.
+        """
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name != "platt"}
+        if platt is not None:
+            tensors["platt"] = platt.to(self["text_embeds"].device)
+        return replace(self, tensors=tensors, metadata={**self.metadata, "calibration": str(calibration)})
+
+    def with_background(self, num_labels: int) -> LabelBank:
+        """The first labels of the bank, and those of the others that say something else; see `far_from`."""
+        texts = self["text_embeds"]
+        kept = _needed("calibration").far_from(texts[:num_labels], texts[num_labels:]).nonzero().flatten()
+        return self.select([*range(num_labels), *(kept + num_labels).tolist()])
 
     @property
     def without_examples(self) -> LabelBank:
@@ -159,7 +190,9 @@ class LabelBank:
 
 def _needed(name: str) -> Any:
     if (found := part(name)) is None:
-        raise RuntimeError("The code beside this model does without files and examples of banks: pip install hf-zsar.")
+        raise RuntimeError(
+            "The code beside this model does without files, examples and calibration of banks: pip install hf-zsar."
+        )
     return found
 
 

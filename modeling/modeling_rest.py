@@ -440,7 +440,7 @@ class ResTModel(ZSARPreTrainedModel):
         classes: Sequence[str],
         class_sums: Callable[[], tuple[torch.Tensor, torch.Tensor]],
     ) -> None:
-        """Compute the seen prototypes: the normalised sum of the video embeddings of each class, or the rows of the
+        """Compute the seen prototypes: the normalized sum of the video embeddings of each class, or the rows of the
         class head.
 
         Raises:

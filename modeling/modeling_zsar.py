@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .candidates import Candidates
 from .distributed import gather_with_grad
-from .guards import all_finite, full_precision, is_recorded, say_what_is_not_finite
+from .guards import all_finite, evaluation_mode, full_precision, is_recorded, say_what_is_not_finite
 from .label_bank import LabelBank
 from .model_identity import ModelIdentity, all_contents, fingerprint_of, identify
 from .outputs import Explanation, VideoFeatures, ZSAROutput
@@ -113,13 +114,13 @@ class ZSARPreTrainedModel(PreTrainedModel):
 
     @staticmethod
     def _load_pretrained_model(
-        model: PreTrainedModel, state_dict: Any, checkpoint_files: Any, load_config: Any, *rest: Any
+        model: PreTrainedModel, state_dict: Any, checkpoint_files: Any, load_config: Any, *rest: Any, **named: Any
     ) -> Any:
         """As the base class, which makes any number of any other without a word."""
         if load_config.hf_quantizer is None and (files := part("tensor_files")):
             for each in (checkpoint_files or ()) if state_dict is None else [state_dict]:
                 files.check_types(each, model.state_dict(), load_config.weights_only)
-        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *rest)
+        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *rest, **named)
 
     def post_init(self) -> None:
         # Loading builds a model without storage first, so that this is known before anything is allocated.
@@ -250,6 +251,10 @@ class ZSARPreTrainedModel(PreTrainedModel):
             FloatingPointError, ValueError: see [`check_finite`].
         """
         raise NotImplementedError
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """In evaluation mode; afterwards every part of it is in the mode that it was in."""
+        return evaluation_mode(self)
 
     @torch.no_grad()
     def build_label_bank(self, processor: Any, labels: Sequence[str], **options: Any) -> LabelBank:

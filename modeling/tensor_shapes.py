@@ -7,7 +7,7 @@ from torch import nn
 
 
 def normalize(embeds: torch.Tensor) -> torch.Tensor:
-    """L2-normalise the last axis; a zero vector stays zero."""
+    """L2-normalize the last axis; a zero vector stays zero."""
     return nn.functional.normalize(embeds, dim=-1, eps=1e-12)
 
 

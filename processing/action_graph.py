@@ -117,7 +117,7 @@ class ActionGraph:
         triples, english = self.triples(kind), part("graph_clauses")
         if triples and english is None:
             raise ValueError(f"The graph of {self.action!r} has no clauses: write them out with `hf-zsar describe`.")
-        return [english.verbalise(triple, kind) for triple in triples]
+        return [english.verbalize(triple, kind) for triple in triples]
 
     def written_out(self) -> ActionGraph:
         """The same graph with a clause for each relation, so that nothing has to be put into words later."""

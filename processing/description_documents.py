@@ -58,7 +58,7 @@ def normalize_attribute(text: str) -> str:
 
 
 def normalize_attributes(attributes: Iterable[str]) -> tuple[str, ...]:
-    """Each attribute normalised, empty ones and repetitions dropped."""
+    """Each attribute normalized, empty ones and repetitions dropped."""
     return unique(normalize_attribute(text) for text in attributes)
 
 
@@ -141,7 +141,7 @@ def _check_texts(value: Any, where: str, depth: int = 7) -> None:
 
 
 def _repaired(document: dict[str, Any], kind: str) -> dict[str, Any]:
-    """The document with attributes normalised, repeated and empty items dropped; the rest is left to the check."""
+    """The document with attributes normalized, repeated and empty items dropped; the rest is left to the check."""
     classes = document.get("classes")
     if not isinstance(classes, Mapping):
         return document

@@ -176,7 +176,7 @@ class Descriptions:
         if self.kind == "attributes":
             document["num_attributes"] = self.num_attributes
         document["generator"] = dict(self.generator)
-        document["classes"] = {key: _write_entry(entry) for key, entry in self.classes.items()}
+        document["classes"] = {key: _write_entry(entry, self.kind) for key, entry in self.classes.items()}
         return document
 
     @classmethod
@@ -216,7 +216,10 @@ def _content(value: Any) -> Any:
 
 def _read_entry(key: str, entry: Mapping[str, Any], kind: str, limit: int) -> ClassDescription:
     if kind == "graph":
-        graphs = part("action_graph")
+        if (graphs := part("action_graph")) is None:  # exports of methods without a use for graphs
+            clauses = [text for texts in entry.get("clauses", {}).values() for text in texts]
+            meta = {name: value for name, value in entry.items() if name != "clauses"}
+            return ClassDescription(tuple(dict.fromkeys(clauses)), meta)
         meta = {name: value for name, value in entry.items() if name not in graphs.FIELDS}
         graph = graphs.ActionGraph.from_dict(meta.get("name", canonical_key(key)), entry)
         return ClassDescription(graph.written_out(), meta)
@@ -226,9 +229,14 @@ def _read_entry(key: str, entry: Mapping[str, Any], kind: str, limit: int) -> Cl
     return ClassDescription(tuple(attributes[:limit]), meta)
 
 
-def _write_entry(entry: ClassDescription) -> dict[str, Any]:
+def _write_entry(entry: ClassDescription, kind: str) -> dict[str, Any]:
     value = entry.value
-    return {**entry.meta, **({"attributes": list(value)} if isinstance(value, tuple) else value.to_dict())}
+    if not isinstance(value, tuple):
+        return {**entry.meta, **value.to_dict()}
+    return {
+        **entry.meta,
+        **({"attributes": list(value)} if kind == "attributes" else {"clauses": {"ao": list(value)}}),
+    }
 
 
 # -- where the documents of others are not read (exports with code) ------------------------------------------------

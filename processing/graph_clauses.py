@@ -22,7 +22,7 @@ _PARTICIPLES = _words("built cut drawn held hit hung kept left lit made put seen
 _NO_DOUBLING = _words("target budget market offer differ")
 
 
-def verbalise(triple: Triple, kind: str) -> str:
+def verbalize(triple: Triple, kind: str) -> str:
     """One relation as a clause: `("peel", "separated from", "fruit")`, "oo" -> "where the peel is separated ..."."""
     subject, predicate, item = triple
     if kind == "oo":
@@ -81,4 +81,4 @@ def _doubles(verb: str) -> bool:
     return verb[-1] != "k" and (syllables == 1 or stressed_end)
 
 
-__all__ = ["gerund", "is_plural", "verbalise", "with_article"]
+__all__ = ["gerund", "is_plural", "verbalize", "with_article"]

@@ -12,7 +12,7 @@ from transformers import BatchFeature
 from .descriptions import Descriptions
 from .label_checks import as_labels, check_prompts, check_text, shown
 from .label_losses import Prompt
-from .processing_described import DescribedProcessor
+from .processing_zsar import ZSARProcessor
 from .prompts import check_template, fill_templates
 from .video_processing_zsar import ZSARVideoProcessor
 
@@ -29,7 +29,7 @@ BIKE_TEXT = dict(word_source="class", word_mask_mode="all", text_pad_token_id=0,
 Row = tuple[str, tuple[tuple[int, int], ...]]
 
 
-class DASTIProcessor(DescribedProcessor):
+class DASTIProcessor(ZSARProcessor):
     """Videos and labels for DA-STI (arXiv 2510.27255; card of DA-STI, S1, S6 and R3).
 
     Args:
@@ -47,7 +47,7 @@ class DASTIProcessor(DescribedProcessor):
 
     default_templates = ("This is a video about {}",)
     descriptions_kind = "attributes"
-    model_input_names = [*DescribedProcessor.model_input_names, "attribute_index", "word_index", "word_groups"]
+    model_input_names = [*ZSARProcessor.model_input_names, "attribute_index", "word_index", "word_groups"]
 
     def __init__(
         self,

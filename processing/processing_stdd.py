@@ -11,7 +11,7 @@ from transformers.utils import logging
 from .action_graph import PROMPT_GROUPS, ActionGraph, graph_prompts
 from .descriptions import Descriptions
 from .label_checks import check_prompts
-from .processing_described import DescribedProcessor
+from .processing_zsar import ZSARProcessor
 from .video_processing_zsar import ZSARVideoProcessor
 
 
@@ -47,7 +47,7 @@ BASE_TEMPLATES = tuple(
 PROMPT_PADDINGS = ("mask", "cycle")
 
 
-class STDDProcessor(DescribedProcessor):
+class STDDProcessor(ZSARProcessor):
     """Videos and labels in, model inputs out.
 
     Prompts of a label, template by template: the label alone, then `"<label>, <clause>"` for every clause of its
@@ -60,7 +60,7 @@ class STDDProcessor(DescribedProcessor):
             `"xaa"` of sub-actions, `"a"` none.
         prompt_padding: `"mask"` keeps ragged lists, so that every distinct prompt weighs the same; `"cycle"` repeats a
             label's list up to the longest, as in the released feature files.
-        video_processor, tokenizer, prompt_templates, clean_labels, max_text_length: see [`DescribedProcessor`].
+        video_processor, tokenizer, prompt_templates, clean_labels, max_text_length: see [`ZSARProcessor`].
     """
 
     default_templates = AUGMENTED_TEMPLATES

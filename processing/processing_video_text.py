@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from .descriptions import Descriptions
 from .processing_zsar import ZSARProcessor
 from .prompts import check_template
 from .video_processing_zsar import ZSARVideoProcessor
@@ -33,7 +34,7 @@ class VideoTextProcessor(ZSARProcessor):
         tokenizer: Any = None,
         prompt_templates: Sequence[str] | None = None,
         clean_labels: bool = True,
-        descriptions: Any = None,
+        descriptions: Descriptions | dict | None = None,
         max_text_length: int | None = None,
         text_padding: str = "longest",
         text_format: str = "{}",

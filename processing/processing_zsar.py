@@ -15,14 +15,17 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
+from transformers.utils import cached_file
 
+from .descriptions import Descriptions
 from .label_checks import as_labels, check_candidates, check_prompts, check_text, is_visible, listed
 from .label_losses import Prompt, find_losses
 from .optional_parts import part
-from .prompts import as_templates, clean_label, fill_templates, normalize_text
+from .prompts import as_templates, clean_label, describe, normalize_text
 from .video_processing_zsar import READ_OPTIONS, Generator, ZSARVideoProcessor
 
 
+DESCRIPTIONS_NAME = "descriptions.json"
 # What transformers writes for a tokenizer without a limit is far above.
 NO_LIMIT = 10**6
 # Label sets that are remembered as warned about.
@@ -37,7 +40,8 @@ class ZSARProcessor(ProcessorMixin):
         tokenizer: the tokenizer of the text tower.
         prompt_templates: each with one `{}` for the label; several make an ensemble.
         clean_labels: turn published class names into words first (see `clean_label`).
-        descriptions (*optional*): for methods that take them, see [`DescribedProcessor`].
+        descriptions ([`Descriptions`] or mapping, *optional*): what is known about labels beyond their names; saved
+            beside the tokenizer as `descriptions.json`.
         max_text_length (`int`, *optional*): tokens of a prompt that the text tower reads, for a tokenizer that says
             more or nothing.
 
@@ -47,7 +51,7 @@ class ZSARProcessor(ProcessorMixin):
     model_input_names = ["pixel_values_videos", "input_ids", "attention_mask", "prompt_index"]
     # The method's own templates; a processor saved with others keeps those.
     default_templates: tuple[str, ...] = ("{}",)
-    # Which knowledge about labels the method takes beyond their names, see [`DescribedProcessor`].
+    # The kind of descriptions that the method has a use of its own for; others take either kind as more prompts.
     descriptions_kind: str | None = None
     check_candidates = staticmethod(check_candidates)
     as_templates = staticmethod(as_templates)
@@ -58,7 +62,7 @@ class ZSARProcessor(ProcessorMixin):
         tokenizer: Any = None,
         prompt_templates: Sequence[str] | None = None,
         clean_labels: bool = True,
-        descriptions: Any = None,
+        descriptions: Descriptions | dict | str | None = None,
         max_text_length: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -117,6 +121,32 @@ class ZSARProcessor(ProcessorMixin):
         )
         return [video_processor, tokenizer]
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> ZSARProcessor:
+        """As [`ProcessorMixin.from_pretrained`]; also reads `descriptions.json` when the folder or repo has one."""
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        if processor.descriptions is None:
+            names = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+            found = cached_file(
+                pretrained_model_name_or_path,
+                DESCRIPTIONS_NAME,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+                **{name: kwargs[name] for name in names if name in kwargs},
+            )
+            processor.descriptions = Descriptions.load(found) if found else None
+        return processor
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> Any:
+        """As [`ProcessorMixin.save_pretrained`]; descriptions go into `descriptions.json`."""
+        os.makedirs(save_directory, exist_ok=True)
+        path = os.path.join(save_directory, DESCRIPTIONS_NAME)
+        if self.descriptions is not None:
+            self.descriptions.save(path)
+        elif os.path.exists(path):
+            os.remove(path)
+        return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
     def to_dict(self) -> dict[str, Any]:
         settings = super().to_dict()
         settings.pop("descriptions", None)
@@ -128,7 +158,7 @@ class ZSARProcessor(ProcessorMixin):
         labels: Sequence[str] | None = None,
         text: str | Sequence[str] | None = None,
         templates: str | Sequence[str] | None = None,
-        descriptions: Any = None,
+        descriptions: Descriptions | dict | str | None = None,
         generator: Generator | None = None,
         **kwargs: Unpack[ProcessingKwargs],
     ) -> BatchFeature:
@@ -204,7 +234,7 @@ class ZSARProcessor(ProcessorMixin):
         self,
         labels: Sequence[str],
         templates: str | Sequence[str] | None = None,
-        descriptions: Any = None,
+        descriptions: Descriptions | dict | str | None = None,
         warn: bool = True,
     ) -> BatchFeature:
         """Labels -> prompts -> tokens, ready for `model.encode_labels`.
@@ -270,14 +300,23 @@ class ZSARProcessor(ProcessorMixin):
         check_text(text, "the text")
         return normalize_text(text) if self.repairs_text else text
 
-    def build_prompts(self, names: Sequence[str], templates: Sequence[str], descriptions: Any) -> list[list[str]]:
-        """The prompts of every label. A method with descriptions overrides this."""
-        check_prompts(len(names), len(templates))
-        return [fill_templates(name, templates) for name in names]
+    def build_prompts(
+        self, names: Sequence[str], templates: Sequence[str], descriptions: Descriptions | None
+    ) -> list[list[str]]:
+        """The prompts of every label: its name in every template and, where it is described, the name with each
+        description behind it.
+
+        An ensemble of descriptors (arXiv 2408.16412), in which names and descriptions weigh the same: that weight is
+        our choice. Methods that use descriptions in a way of their own override this.
+        """
+        known = [_described(descriptions, name) for name in names]
+        check_prompts(len(names), len(templates) * max(1, 2 * max(map(len, known), default=0)))
+        return [describe(name, own, templates) for name, own in zip(names, known, strict=True)]
 
     def described_rows(self) -> dict[str, Any]:
         """Label -> its prompts, for every label that is described."""
-        return {}
+        names = list(self.descriptions or ())
+        return {name: self.build_prompts([name], self.prompt_templates, self.descriptions)[0] for name in names}
 
     def check_exportable(self) -> None:
         """
@@ -323,15 +362,17 @@ class ZSARProcessor(ProcessorMixin):
     def _templates(self, templates: str | Sequence[str] | None) -> list[str]:
         return self.prompt_templates if templates is None else self.as_templates(templates)
 
-    def read_descriptions(self, descriptions: Any) -> Any:
-        """Descriptions out of what a user passes, or the processor's own.
+    def read_descriptions(self, descriptions: Descriptions | dict | str | os.PathLike | None) -> Descriptions | None:
+        """Descriptions out of what a user passes: a value, a mapping, the path of a file; or the processor's own."""
+        if descriptions is None:
+            return getattr(self, "descriptions", None)
+        return Descriptions.of(descriptions, self.descriptions_kind)
 
-        Raises:
-            ValueError: the method takes none.
-        """
-        if descriptions is not None:
-            raise ValueError(f"{type(self).__name__} knows labels by their names alone: leave out descriptions.")
-        return None
+
+def _described(descriptions: Descriptions | None, label: str) -> Sequence[str]:
+    """What is known about a label, as short texts: attributes, or a graph written out."""
+    known = (descriptions.for_label(label) if descriptions is not None else None) or ()
+    return known if isinstance(known, tuple) else known.clause_list()
 
 
 __all__ = ["ZSARProcessor"]

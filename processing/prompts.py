@@ -62,4 +62,13 @@ def fill_templates(label: str, templates: Sequence[str]) -> list[str]:
     return [check_template(template).replace("{}", label) for template in templates]
 
 
-__all__ = ["as_templates", "check_template", "class_key", "clean_label", "fill_templates", "normalize_text"]
+def describe(label: str, descriptions: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """The label alone in every template, and with each description behind it; half of the prompts are of either."""
+    alone = fill_templates(label, templates)
+    described = [prompt for each in descriptions for prompt in fill_templates(f"{label}, {each}", templates)]
+    return alone * max(1, len(descriptions)) + described
+
+
+__all__ = [
+    *("as_templates", "check_template", "class_key", "clean_label", "describe", "fill_templates", "normalize_text"),
+]

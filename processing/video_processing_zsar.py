@@ -13,6 +13,7 @@ from transformers.video_processing_utils import VideoProcessorMixin
 
 from .frame_sampling import Generator, get_sampler
 from .label_checks import shown
+from .prefetching import prefetch
 from .video_reading import VideoClip, VideoReader, open_video
 from .video_sources import VideoReadError, is_one_video, source_name
 from .video_transforms import RESAMPLES, ROUNDINGS, channels_first, crop, normalize, resize, stack
@@ -69,6 +70,7 @@ class ZSARVideoProcessor(VideoProcessorMixin):
 
     model_input_names = ["pixel_values_videos"]
     is_one_video = staticmethod(is_one_video)
+    prefetch = staticmethod(prefetch)
     valid_kwargs = ZSARVideoProcessorKwargs  # type: ignore[assignment]
 
     do_resize = True

@@ -479,7 +479,7 @@ BARE_WRITERS = {
     "the method of transformers that fills a folder of the caller's": {
         "hf_zsar/pipeline_zero_shot_video_classification.py": {"save_pretrained"},
         "modeling/modeling_zsar.py": {"save_pretrained"},
-        "processing/processing_described.py": {"save_pretrained"},
+        "processing/processing_zsar.py": {"save_pretrained"},
     },
     "where an export's code stands alone, which has no helper": {"processing/descriptions.py": {"save"}},
     "appends, forced to the disk line by line": {"hf_zsar/files.py": {"append_line"}},

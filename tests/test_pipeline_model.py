@@ -16,7 +16,7 @@ from torch import nn
 from hf_zsar import METHODS
 from hf_zsar.cli import main
 from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline as Pipe
-from hf_zsar.pipeline_zero_shot_video_classification import bf16_pays, evaluation_mode
+from hf_zsar.pipeline_zero_shot_video_classification import bf16_pays
 from tests.evaluation.toy import write_clip
 from tests.tiny_models import LABELS, tiny_inputs, tiny_model, tiny_processor, tiny_videos
 from tests.videos import write_video
@@ -123,7 +123,7 @@ def test_a_model_in_training_is_asked_in_evaluation_mode(method, clip):
     before = state_of(model)
     assert ask(pipe_of(model, method), clip) == pytest.approx(expected, abs=1e-4)
     assert state_of(model) == before
-    with pytest.raises(RuntimeError, match="stop"), evaluation_mode(model):
+    with pytest.raises(RuntimeError, match="stop"), model.evaluating():
         assert not any(module.training for module in model.modules())
         raise RuntimeError("stop")
     assert state_of(model) == before

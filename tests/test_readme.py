@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from transformers import CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+import hf_zsar
 from hf_zsar.cli import COMMANDS, main
 from hf_zsar.embedded import embedded_model_path
-from tests.tiny_models import tiny_clip_config, tiny_clip_tokenizer, tiny_folder
+from hf_zsar.training.recipe import recipe_from
+from tests.pages import FOLDERS, PAGES, ROOT, blocks_of, lay_out
+from tests.tiny_models import tiny_clip_config, tiny_clip_tokenizer
+from tests.training.test_recipe import SMALL
 from tests.videos import write_video
 
 
@@ -28,17 +33,7 @@ if sys.version_info >= (3, 11):
 else:
     tomllib = pytest.importorskip("tomli")
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FOLDERS = ("hf_zsar", "modeling", "processing", "train_scripts", "model_cards", "tests")
-# The blocks of train_scripts/README.md run in tests/training/test_page.py.
-PAGES = ("README.md", *(f"{folder}/README.md" for folder in FOLDERS if folder != "train_scripts"))
-
-
-def blocks_of(page: str) -> list[tuple[str, str]]:
-    """(language, text) of every code block."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def needs_embedded_weights() -> None:
@@ -56,7 +51,7 @@ def desk(tmp_path, monkeypatch) -> Path:
         write_video(tmp_path / "ride.mp4")
     else:
         shutil.copy(Path(package.submodule_search_locations[0]) / "datasets/data/bikes.mp4", tmp_path / "ride.mp4")
-    (tmp_path / "train_scripts").symlink_to(ROOT / "train_scripts")
+    lay_out(tmp_path)
     (tmp_path / "clips").mkdir()
     shutil.copy(tmp_path / "ride.mp4", tmp_path / "clips" / "ride.mp4")
     labels = ["cooking", "surfing", "dancing", "running"]
@@ -72,7 +67,6 @@ def desk(tmp_path, monkeypatch) -> Path:
     tiny_clip_tokenizer().save_pretrained(stand_in)
     size = dict(size={"shortest_edge": 48}, crop_size={"height": 48, "width": 48})
     CLIPImageProcessorPil(**size).save_pretrained(stand_in)
-    tiny_folder("actionclip", tmp_path / "actionclip-b16")  # for the pages that go on from where the README ends
     monkeypatch.chdir(tmp_path)
     # The model that is built already serves; what the commands keep beside it goes into a folder of the test.
     built = embedded_model_path()
@@ -104,12 +98,25 @@ def check_module(words: list[str]) -> None:
     assert importlib.util.find_spec(words[2]) is not None, words[2]
 
 
+def check_torchrun(words: list[str]) -> None:
+    assert words[1] == "--nproc_per_node" and words[2].isdigit(), words
+
+
+def check_settings(language: str, text: str) -> None:
+    """A part of a file that a page shows: JSON of somebody else, or of a recipe."""
+    if language == "json":
+        assert json.loads(text)
+    else:
+        assert language == "yaml", f"a block of an unknown kind: {language!r}"
+        assert recipe_from({**SMALL, **yaml.safe_load(text)})
+
+
 def run_command(line: str) -> None:
     words = shlex.split(line, comments=True)
     if words[0] == "hf-zsar":
         assert main(words[1:]) == 0, line
     else:
-        {"make": check_make, "pip": check_pip, "python": check_module}[words[0]](words)
+        {"make": check_make, "pip": check_pip, "python": check_module, "torchrun": check_torchrun}[words[0]](words)
 
 
 def check_readme(namespace: dict[str, Any], printed: str) -> None:
@@ -130,7 +137,23 @@ def check_processing(namespace: dict[str, Any], printed: str) -> None:
     assert namespace["tokens"].prompt_index.shape == (2, 2)
 
 
-CHECKS = {"README.md": check_readme, "modeling/README.md": check_modeling, "processing/README.md": check_processing}
+def check_training(namespace: dict[str, Any], printed: str) -> None:
+    assert len(namespace["train"]) == 6 and list(Path("finetuned").glob("checkpoint-*"))
+    assert "(1, 4)" in printed
+    answers = [
+        {each["label"]: each["score"] for each in hf_zsar.pipeline(name)("ride.mp4", candidate_labels=["a", "b"])}
+        for name in ("adapter", "merged")
+    ]
+    assert answers[0] == pytest.approx(answers[1], abs=1e-4)
+    assert isinstance(hf_zsar.load("adapter")[0], hf_zsar.ActionCLIPModel)
+
+
+CHECKS = {
+    "README.md": check_readme,
+    "modeling/README.md": check_modeling,
+    "processing/README.md": check_processing,
+    "train_scripts/README.md": check_training,
+}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -142,10 +165,11 @@ def test_the_blocks_of_the_pages_run(page, desk, capsys):
     for language, text in blocks:
         if language == "python":
             exec(compile(text, page, "exec"), namespace)
-        else:
-            assert language == "bash", f"a block of an unknown kind: {language!r}"
+        elif language == "bash":
             for line in text.splitlines():
                 run_command(line)
+        else:
+            check_settings(language, text)
     CHECKS.get(page, lambda *_: None)(namespace, capsys.readouterr().out)
 
 
@@ -157,16 +181,32 @@ def test_the_readme_is_short_and_every_folder_has_a_page():
         assert f"]({folder}/README.md)" in README, folder
 
 
-@pytest.mark.parametrize("folder", ["hf_zsar", "processing"])
-def test_the_page_of_a_folder_names_what_is_in_it(folder):
+@pytest.mark.parametrize(("folder", "column"), [("hf_zsar", 0), ("processing", -1)])
+def test_the_page_of_a_folder_names_what_is_in_it_and_nothing_else(folder, column):
     page = (ROOT / folder / "README.md").read_text(encoding="utf-8")
     named = {name for row in page.splitlines() if row.startswith("|") for name in re.findall(r"`(\w+)`", row)}
     inside = [path for path in (ROOT / folder).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
     assert {path.stem for path in inside} - named == {"__init__"}
+    cells = [row.strip("| ").split(" | ")[column] for row in page.splitlines() if row.startswith("| ")]
+    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} <= {path.stem for path in inside}
+
+
+def test_what_contributing_shows_is_the_method_that_is_tested():
+    """The rest of its walk-through is `tests/test_toy_method.py`."""
+    shown = dict(blocks_of("CONTRIBUTING.md"))
+    files = ROOT / "tests" / "toy_method"
+    assert shown["python"] in (files / "__init__.py").read_text(encoding="utf-8")
+    (entry,) = tomllib.loads(shown["toml"])["project"]["entry-points"].values()
+    assert entry == {"toy": "toy_method:SPEC"}
+    walk = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Adding a method")[1]
+    named = set(re.findall(r"^\| `([\w.]+)` \|", walk, flags=re.MULTILINE))
+    assert named == {path.name for path in files.iterdir() if path.is_file()}
+    for line in shown["bash"].splitlines():
+        run_command(line)
 
 
 def test_links_and_pictures_of_the_pages_exist():
-    for page in (*PAGES, "train_scripts/README.md", "CONTRIBUTING.md", "SECURITY.md"):
+    for page in (*PAGES, "CONTRIBUTING.md", "SECURITY.md"):
         text = (ROOT / page).read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
             assert target.startswith("https://") or (ROOT / page).parent.joinpath(target).exists(), f"{page}: {target}"
@@ -174,8 +214,6 @@ def test_links_and_pictures_of_the_pages_exist():
 
 
 def test_extras_and_methods_named_in_the_readme_exist():
-    import hf_zsar
-
     named = re.search(r"Other extras: (.*?)\.", README).group(1)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = set(re.findall(r"`(\w+)`", named)) | {"embedded", "plot"}

@@ -28,6 +28,7 @@ COMMANDS = (
     "classify",
     "demo",
     "adapt",
+    "calibrate",
     "embed",
     "search",
     "models",

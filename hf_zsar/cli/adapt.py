@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from . import common
 
@@ -44,16 +45,22 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     common.add_model_arguments(parser)
 
 
+def labeled_videos(source: str) -> list[tuple[Any, str]]:
+    """(video, label) pairs, in any layout that training takes. Raises as `load_video_dataset`."""
+    from hf_zsar.data import load_video_dataset
+
+    rows = load_video_dataset(source)
+    names = rows.features["label"].names
+    return [(row["video"], names[row["label"]]) for row in rows]
+
+
 def run(args: argparse.Namespace) -> int:
     """Write the bank; see the exit status in `hf_zsar.cli`."""
     common.check_output(args.out, (".safetensors",))
     more = common.read_labels(args) if args.labels or args.labels_file or args.preset else []
     from hf_zsar.adaptation import bank_with_examples
-    from hf_zsar.data import load_video_dataset
 
-    rows = load_video_dataset(args.source)
-    names = rows.features["label"].names
-    examples = [(row["video"], names[row["label"]]) for row in rows]
+    examples = labeled_videos(args.source)
     unknown = sorted(set(args.no_name) - {label for _, label in examples})
     if unknown:
         raise common.CommandError(f"--no-name {unknown[0]!r}: no example has this label")

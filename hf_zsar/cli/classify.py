@@ -41,6 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     group.add_argument("--window", type=seconds, metavar="SECONDS", help="score windows of this length one by one")
     group.add_argument("--stride", type=seconds, metavar="SECONDS", help="from window to window (default: --window)")
     group = parser.add_argument_group("output")
+    common.add_trust_arguments(group)
     group.add_argument("--top-k", type=common.positive, default=5, metavar="K", help="labels shown (default 5)")
     group.add_argument("--json", action="store_true", help="print JSON: a list with one record per video")
     group.add_argument(
@@ -83,6 +84,9 @@ def run(args: argparse.Namespace) -> int:
     status = 0
     with common.JsonList() if args.json else nullcontext() as out:
         for record in common.collect(videos, results, name):
+            if isinstance(record.get("scores"), dict):  # with "none of these" beside the labels
+                answer = record.pop("scores")
+                record |= {"scores": answer.pop("labels"), **answer}
             if out is not None:
                 out.add(record)
             else:
@@ -133,6 +137,9 @@ def pipeline_options(args: argparse.Namespace, labels: list[str]) -> dict[str, A
         "descriptions": args.descriptions,
         "window": args.window,
         "stride": args.stride,
+        "unknown": args.unknown or None,
+        "false_alarms": args.false_alarms,
+        "coverage": args.coverage,
     }
     given = {name: value for name, value in options.items() if value is not None}
     return {**given, **common.sampling_options(args)}
@@ -145,6 +152,8 @@ def show(record: dict[str, Any]) -> None:
         lines.append("  not scored (see the error)")
     if "scores" in record:
         lines += [f"  {line}" for line in score_lines(record["scores"])]
+    if "unknown" in record:
+        lines.append(f"  none of these  {record['unknown']:.3f}" + "  (unknown)" * record.get("is_unknown", False))
     for part in record.get("timeline", []):
         best = ", ".join(f"{each['label']} {each['score']:.3f}" for each in part["labels"])
         lines.append(f"  {clock(part['start'])} - {clock(part['end'])}  {best}")

@@ -69,10 +69,28 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--descriptions", metavar="FILE", help="JSON file of attributes or action graphs")
 
 
-def add_bank_argument(parser: argparse.ArgumentParser) -> None:
+def add_bank_argument(parser: argparse._ActionsContainer) -> None:
     """A label bank instead of labels."""
     parser.add_argument(
         "--bank", metavar="FILE", help="labels and examples that `hf-zsar adapt` wrote, instead of labels"
+    )
+
+
+def add_trust_arguments(parser: argparse._ActionsContainer) -> None:
+    """What is said about how far scores can be trusted."""
+    parser.add_argument("--unknown", action="store_true", help="also score that the video shows none of the labels")
+    parser.add_argument(
+        "--false-alarms",
+        type=float,
+        metavar="SHARE",
+        help="with --unknown: say where it is above the threshold that this share of videos of the labels reaches "
+        "(needs a calibrated --bank)",
+    )
+    parser.add_argument(
+        "--coverage",
+        type=float,
+        metavar="SHARE",
+        help="give as many labels as hold the right one for this share of videos (needs a calibrated --bank)",
     )
 
 

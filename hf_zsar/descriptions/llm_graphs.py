@@ -66,7 +66,7 @@ class LLMGraphs:
         llm: see `LanguageModel.of`.
         journal: a `Journal` or the path of one; answers are kept under the label and a hash of prompt and model.
         retries: how often a malformed answer is sent back with a complaint.
-        verbalise: whether the model also writes the clauses; otherwise fixed rules do.
+        verbalize: whether the model also writes the clauses; otherwise fixed rules do.
         max_new_tokens: limit of a reply.
     """
 
@@ -77,20 +77,20 @@ class LLMGraphs:
         llm: Any,
         journal: Journal | str | os.PathLike | None = None,
         retries: int = 2,
-        verbalise: bool = True,
+        verbalize: bool = True,
         max_new_tokens: int = 768,
     ) -> None:
         self.llm = LanguageModel.of(llm)
         self.name, self.revision = self.llm.name, self.llm.revision
         self.journal = journal if isinstance(journal, Journal) else Journal(journal)
-        self.retries, self.verbalise = retries, verbalise
+        self.retries, self.verbalize = retries, verbalize
         self.params = {
             "max_new_tokens": max_new_tokens,
             "do_sample": False,
             "retries": retries,
-            "verbalise": verbalise,
+            "verbalize": verbalize,
         }
-        self.prompt = "\n".join([GRAPH_SYSTEM, GRAPH_QUESTION, *([CLAUSE_SYSTEM] if verbalise else [])])
+        self.prompt = "\n".join([GRAPH_SYSTEM, GRAPH_QUESTION, *([CLAUSE_SYSTEM] if verbalize else [])])
         self.fallback = TextGraphs()
         self.made_by = ""
 
@@ -132,7 +132,7 @@ class LLMGraphs:
 
     def _with_clauses(self, graph: ActionGraph, replies: list[str]) -> ActionGraph:
         """Clauses by the model where it gives one per relation, by rule for the rest."""
-        if not self.verbalise:
+        if not self.verbalize:
             return graph.with_clauses()
         try:
             replies.append(self.llm.reply(clause_messages(graph), self.params["max_new_tokens"]))

@@ -178,7 +178,7 @@ def parse_triple(item: Any, kind: str) -> Triple | None:
 
 
 def parse_clauses(reply: str, counts: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-    """The clauses of a verbalisation reply, per kind; a kind with another number of clauses than asked is left out."""
+    """The clauses of a verbalization reply, per kind; a kind with another number of clauses than asked is left out."""
     data = parse_mapping(reply) or {}
     if not set(map(str, data)) & set(RELATIONS):
         data = next((value for value in data.values() if isinstance(value, dict)), data)

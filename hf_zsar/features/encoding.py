@@ -21,8 +21,8 @@ import torch
 from transformers import PreTrainedModel
 
 from hf_zsar.modeling.modeling_zsar import VideoFeatures
-from hf_zsar.pipeline_zero_shot_video_classification import prefetch
 from hf_zsar.processing.frame_sampling import get_sampler
+from hf_zsar.processing.prefetching import prefetch
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 from hf_zsar.processing.video_sources import VideoReadError, VideoReadWarning
 

@@ -92,11 +92,17 @@ def _subset(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def _is_own(source: str, **load_kwargs: Any) -> bool:
-    """Whether a repository or folder holds a model of a method; else it is one as others publish it."""
+    """Whether a repository or folder holds a model of a method or an adapter for one, not a published model."""
     from transformers import PreTrainedConfig
+    from transformers.utils import find_adapter_config_file
 
-    model_type = PreTrainedConfig.get_config_dict(source, **load_kwargs)[0].get("model_type")
-    return model_type in {spec.model_type for spec in METHODS.values()}
+    place = _subset(load_kwargs, load_kwargs.keys() - {"trust_remote_code"})
+    settings = PreTrainedConfig.get_config_dict(source, **place)[0]
+    if "model_type" not in settings and (adapter := find_adapter_config_file(source, **place)):
+        base = str(read_json(Path(adapter)).get("base_model_name_or_path"))
+        place = _subset(place, place.keys() - {"revision", "subfolder"})  # those of the adapter
+        settings = PreTrainedConfig.get_config_dict(base, **place)[0]
+    return settings.get("model_type") in {spec.model_type for spec in METHODS.values()}
 
 
 def check_folder(source: Any) -> None:

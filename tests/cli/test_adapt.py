@@ -110,3 +110,54 @@ def test_a_bank_of_another_model_is_refused_before_a_video_is_read(bank, clips, 
     other = str(tiny_folder("stdd", tmp_path / "other"))
     assert main(["classify", "nothing.mp4", "--bank", bank, "--model", other]) == 2
     assert "made by another model" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    """Twenty clips of two classes, one of them broken."""
+    folder = tmp_path_factory.mktemp("many")
+    lines = ["video,label"]
+    for number in range(20):
+        write_video(folder / f"{number}.mp4", 4, first_number=20 * number)
+        lines.append(f"{number}.mp4,{('cooking', 'surfing')[number % 2]}")
+    (folder / "bad.mp4").write_bytes(b"no video" * 50)
+    (folder / "list.csv").write_text("\n".join([*lines, "bad.mp4,cooking"]) + "\n")
+    return folder
+
+
+def test_calibrate_then_classify(bank, model, many, tmp_path, capsys):
+    out = str(tmp_path / "calibrated.safetensors")
+    command = ["calibrate", str(many / "list.csv"), "--bank", bank, "--model", model, "--unknown", "--out", out]
+    assert main(command) == 1
+    captured = capsys.readouterr()
+    assert "bad.mp4" in captured.err and "from 20 clips" in captured.out
+    found = LabelBank.load(out)
+    assert len(found.calibration.wrong) == len(found.calibration.unknown) == 10
+    assert LabelBank.load(bank).metadata == {}
+    ask = ["classify", str(many / "0.mp4"), "--bank", out, "--model", model]
+    assert main([*ask, "--json", "--coverage", "0.8"]) == 0
+    scores = json.loads(capsys.readouterr().out)[0]["scores"]
+    least = found.calibration.least_probability(0.8)
+    assert len(scores) >= 1 and all(each["score"] >= least for each in scores[1:])
+    assert main([*ask, "--json", "--unknown", "--false-alarms", "0.2"]) == 0
+    record = json.loads(capsys.readouterr().out)[0]
+    assert len(record["scores"]) == 4 and record["is_unknown"] is (
+        record["unknown"] > found.calibration.unknown_above(0.2)
+    )
+    assert main([*ask, "--unknown"]) == 0
+    assert "none of these  " in capsys.readouterr().out
+    assert main([*ask, "--window", "0.1", "--unknown", "--json"]) == 0
+    assert "unknown" in json.loads(capsys.readouterr().out)[0]["timeline"][0]
+    assert main([*ask, "--coverage", "0.99"]) == 2
+    assert "needs 99 calibration clips" in capsys.readouterr().err
+
+
+def test_what_a_calibration_refuses(bank, model, many, capsys, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text(f"video,label\n{many / '0.mp4'},skating\n{many / '1.mp4'},cooking\n")
+    assert main(["calibrate", str(other), "--bank", bank, "--model", model]) == 2
+    assert "no label 'skating'" in capsys.readouterr().err
+    command = ["calibrate", str(many / "list.csv"), "--bank", bank, "--model", model, "--multi-label"]
+    assert main(command) == 2
+    assert "8 of either are the least" in capsys.readouterr().err  # nothing shows "rowing"
+    assert LabelBank.load(bank).metadata == {}

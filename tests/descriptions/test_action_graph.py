@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_zsar.processing.action_graph import PROMPT_GROUPS, ActionGraph, graph_prompts, tidy_clause
-from hf_zsar.processing.graph_clauses import gerund, verbalise
+from hf_zsar.processing.graph_clauses import gerund, verbalize
 
 
 ORANGE = ActionGraph.from_dict(
@@ -68,8 +68,8 @@ def test_unknown_group():
         (("crouch", "leads to", "the board turning"), "aa", "where crouching leads to the board turning"),
     ],
 )
-def test_verbalise(triple, kind, clause):
-    assert verbalise(triple, kind) == clause
+def test_verbalize(triple, kind, clause):
+    assert verbalize(triple, kind) == clause
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_wrong_number_of_clauses_is_replaced_by_rules():
 
 def test_rules_only():
     llm = Scripted(GRAPH_REPLY)
-    assert LLMGraphs(llm, verbalise=False).generate("archery").clauses["ao"] == ("which requires the bow",)
+    assert LLMGraphs(llm, verbalize=False).generate("archery").clauses["ao"] == ("which requires the bow",)
     assert len(llm.questions) == 1
 
 

