@@ -181,12 +181,14 @@ def test_the_readme_is_short_and_every_folder_has_a_page():
         assert f"]({folder}/README.md)" in README, folder
 
 
-@pytest.mark.parametrize("folder", ["hf_zsar", "processing"])
-def test_the_page_of_a_folder_names_what_is_in_it(folder):
+@pytest.mark.parametrize(("folder", "column"), [("hf_zsar", 0), ("processing", -1)])
+def test_the_page_of_a_folder_names_what_is_in_it_and_nothing_else(folder, column):
     page = (ROOT / folder / "README.md").read_text(encoding="utf-8")
     named = {name for row in page.splitlines() if row.startswith("|") for name in re.findall(r"`(\w+)`", row)}
     inside = [path for path in (ROOT / folder).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
     assert {path.stem for path in inside} - named == {"__init__"}
+    cells = [row.strip("| ").split(" | ")[column] for row in page.splitlines() if row.startswith("| ")]
+    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} <= {path.stem for path in inside}
 
 
 def test_what_contributing_shows_is_the_method_that_is_tested():
