@@ -44,7 +44,10 @@ def ask(pipe: Any, clip: str, labels: list[str]) -> dict[str, float]:
 
 
 class Slow(OrderedDict):
-    """Leaves time between a look and a step, for another thread to come in between."""
+    """Leaves time between a look and a step, for another thread to come in between. Each step alone is one, as those
+    of the plain class are, whereas `pop` of a class made of it is two."""
+
+    step = threading.RLock()
 
     def __contains__(self, key: object) -> bool:
         found = super().__contains__(key)
@@ -55,6 +58,18 @@ class Slow(OrderedDict):
         found = super().get(key, default)
         time.sleep(0.002)
         return found
+
+    def pop(self, *args: Any) -> Any:
+        with self.step:
+            return super().pop(*args)
+
+    def popitem(self, last: bool = True) -> Any:
+        with self.step:
+            return super().popitem(last)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        with self.step:
+            super().__setitem__(key, value)
 
 
 @pytest.mark.parametrize("method", METHODS)
