@@ -45,6 +45,7 @@ class CLIPDualEncoder(nn.Module):
     """
 
     model_class = CLIPModel
+    model: Any  # of that class
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__()
@@ -75,7 +76,8 @@ class CLIPDualEncoder(nn.Module):
 
     def similarity_scale(self, like: torch.Tensor) -> torch.Tensor:
         """The learned temperature factor itself, a float32 scalar on the device of `like`."""
-        scale, hook = self.logit_scale, getattr(self.model, "_hf_hook", None)
+        scale: torch.Tensor = self.logit_scale
+        hook = getattr(self.model, "_hf_hook", None)
         if scale.is_meta and hook is not None:
             # accelerate brings offloaded weights for a call of the model as a whole, which never happens here.
             hook.pre_forward(self.model)
@@ -211,20 +213,18 @@ class CLIPDualEncoder(nn.Module):
             pooled, tokens = self._encode_text(input_ids)
             return self.model.text_projection(pooled), self.model.text_projection(tokens) if return_tokens else None
         if return_tokens:  # not trimmed: tokens past the end may be asked for
-            pooled, tokens = zip(*map(self._encode_text, input_ids.split(batch_size)), strict=True)
-            return self.model.text_projection(torch.cat(pooled)), self.model.text_projection(torch.cat(tokens))
+            each, every = zip(*map(self._encode_text, input_ids.split(batch_size)), strict=True)
+            return self.model.text_projection(torch.cat(each)), self.model.text_projection(torch.cat(every))
         positions = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)
         lengths = (attention_mask * positions).amax(dim=1)
         order = lengths.argsort()
-        pooled = [
-            self._encode_text(input_ids[rows, : int(lengths[rows].max())])[0] for rows in order.split(batch_size)
-        ]
-        projected = self.model.text_projection(torch.cat(pooled))
+        parts = [self._encode_text(input_ids[rows, : int(lengths[rows].max())])[0] for rows in order.split(batch_size)]
+        projected = self.model.text_projection(torch.cat(parts))
         return projected[order.argsort().to(projected.device)], None
 
 
 # model_type of the backbone's config -> adapter
-DUAL_ENCODERS: dict[str, type[nn.Module]] = {"clip": CLIPDualEncoder}
+DUAL_ENCODERS: dict[str, type[CLIPDualEncoder]] = {"clip": CLIPDualEncoder}
 
 
 class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
@@ -238,6 +238,8 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
     }
     lora_targets = ("q_proj", "k_proj", "v_proj", "out_proj")
     text_is_causal = True
+    config_class: Any
+    backbone: Any  # the adapter
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
