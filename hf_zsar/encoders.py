@@ -49,6 +49,7 @@ class EncoderSpec:
         good_for: in a few words.
         figures: published zero-shot figures, theirs, with the source.
         prompt: tokenizer -> the `video_prompt` of [`VideoTextConfig`], for a language model.
+        config: module and class of its configuration, where transformers has none.
         evidence: whether the type is also that of other models, so that a checkpoint must show that it embeds.
         text: options of [`VideoTextProcessor`] that no file of a checkpoint tells.
         video: fields of the checkpoint's own image or video processor -> the same of [`ZSARVideoProcessor`]; a size of
@@ -64,12 +65,20 @@ class EncoderSpec:
     figures: str = ""
     prompt: Callable[[Any], dict[str, Any]] | None = None
     evidence: bool = False
+    config: str = ""
     text: Mapping[str, Any] = field(default_factory=dict)
     video: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda settings: {}
 
     def adapter_class(self) -> type[Encoder]:
-        module, name = self.adapter.split(":")
-        return getattr(importlib.import_module(module), name)
+        return _load(self.adapter)
+
+    def config_class(self) -> type[PreTrainedConfig]:
+        return _load(self.config)
+
+
+def _load(place: str) -> Any:
+    module, name = place.split(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _own(model_type: str, name: str, adapter: str, **options: Any) -> EncoderSpec:
@@ -199,6 +208,16 @@ OWN = (
         video=_gemma_frames,
     ),
     _own(
+        "open_clip",
+        "open_clip",
+        "open_clip:OpenCLIPEncoder",
+        example="hf-hub:timm/PE-Core-B-16",
+        good_for="frames; whatever open_clip loads: PE-Core, MobileCLIP 2, DFN, EVA-02 (needs hf-zsar[open_clip])",
+        figures="PE-Core B, L, G: Kinetics-400 65.6, 73.4, 76.9 (README of facebookresearch/perception_models)",
+        config="hf_zsar.modeling.configuration_open_clip:OpenCLIPConfig",
+        text={"text_padding": "max_length"},
+    ),
+    _own(
         "qwen3_vl",
         "Qwen3-VL-Embedding",
         "qwen3vl:Qwen3VLEncoder",
@@ -231,6 +250,8 @@ def load_encoder(
     """
     from transformers import AutoConfig, AutoModel
 
+    if is_open_clip(source):
+        return _load_open_clip(os.fspath(source))
     source, place = os.fspath(source), {name: options[name] for name in SOURCE if name in options}
     config = AutoConfig.from_pretrained(source, **place)
     spec = spec_of(config.model_type, source)
@@ -266,6 +287,64 @@ def load_processor(
     return build_processor(spec, config, frame_settings(source, **place), tokenizer)
 
 
+def is_open_clip(source: Any) -> bool:
+    """Whether this names a checkpoint of open_clip: a repository as it writes one, or a folder with its configuration
+    alone."""
+    source = os.fspath(source)
+    folder = os.path.exists(os.path.join(source, "open_clip_config.json"))
+    return source.startswith("hf-hub:") or (folder and not os.path.exists(os.path.join(source, "config.json")))
+
+
+def _load_open_clip(source: str) -> tuple[VideoTextModel, VideoTextProcessor]:
+    import open_clip
+    from transformers.utils import cached_file
+
+    from hf_zsar.modeling.configuration_open_clip import OpenCLIPConfig
+    from hf_zsar.modeling.encoder_open_clip import with_config
+    from hf_zsar.processing.text_files import read_json
+
+    place = source.removeprefix("hf-hub:")
+    described = read_json(cached_file(place, "open_clip_config.json"))
+    config = OpenCLIPConfig(model_cfg=described["model_cfg"], name_or_path=source)
+    name = source if source.startswith("hf-hub:") else f"local-dir:{source}"
+    model = with_config(open_clip.create_model(name, pretrained_text=False), config)
+    spec = ENCODERS["open_clip"]
+    processor = build_processor(spec, config, _open_clip_frames(described), _open_clip_tokenizer(place, described))
+    return wrap(spec, model, processor), processor
+
+
+def _open_clip_frames(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of an image processor out of open_clip's configuration."""
+    wanted = described.get("preprocess_cfg", {})
+    size = described["model_cfg"]["vision_cfg"].get("image_size", 224)
+    height, width = (size, size) if isinstance(size, int) else size
+    square, mode = {"height": height, "width": width}, wanted.get("resize_mode", "shortest")
+    if mode not in ("shortest", "squash"):
+        raise ValueError(f"Frames are resized to the shortest side or squashed, not {mode!r}.")
+    fields = {"resample": wanted.get("interpolation", "bicubic"), "do_center_crop": mode == "shortest"}
+    fields |= {"size": square if mode == "squash" else {"shortest_edge": min(height, width)}, "crop_size": square}
+    fields |= {f"image_{name}": wanted[name] for name in ("mean", "std") if name in wanted}
+    return {**fields, "crop_rounding": "round"}
+
+
+def _open_clip_tokenizer(place: str, described: Mapping[str, Any]) -> Any:
+    """The tokenizer of a checkpoint: its own files, or CLIP's with the vocabulary that open_clip brings."""
+    from transformers import AutoTokenizer, CLIPTokenizer
+
+    text = described["model_cfg"]["text_cfg"]
+    length = text.get("context_length", 77)
+    if name := text.get("hf_tokenizer_name"):
+        source = place if _has(place, _TOKENIZER_FILES, {}) else name
+        return AutoTokenizer.from_pretrained(source, model_max_length=length)
+    from open_clip.tokenizer import SimpleTokenizer
+
+    theirs = SimpleTokenizer()
+    merges = [pair for pair, _ in sorted(theirs.bpe_ranks.items(), key=lambda item: item[1])]
+    start, end, pad = (theirs.decoder[number] for number in (theirs.sot_token_id, theirs.eot_token_id, 0))
+    signs = {"bos_token": start, "eos_token": end, "unk_token": end, "pad_token": pad}
+    return CLIPTokenizer(vocab=dict(theirs.encoder), merges=merges, model_max_length=length, **signs)
+
+
 def spec_of(model_type: str, source: str) -> EncoderSpec:
     """
     Raises:
@@ -291,7 +370,11 @@ def build_processor(
 
     name = config._name_or_path or spec.name
     # transformers cuts half a pixel off at the top and at the left where it works without torchvision.
-    options = {"crop_rounding": "floor", **options_of(settings, name), **spec.video(settings)}
+    options = {
+        "crop_rounding": settings.get("crop_rounding", "floor"),
+        **options_of(settings, name),
+        **spec.video(settings),
+    }
     if options.get("size") is None:
         options["size"] = dict(zip(("height", "width"), image_size(config, name), strict=True))
     if "multiple" not in options["size"]:

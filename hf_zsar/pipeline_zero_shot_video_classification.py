@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import importlib
 import operator
 import os
 import threading
@@ -364,14 +365,13 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
     ) -> Any:
         """The bank of the labels and, behind them, of background labels."""
         if background is None:
-            try:
-                from hf_zsar.data import load_class_names
+            try:  # beside an export there may be no package
+                background = importlib.import_module("hf_zsar.data").load_class_names("kinetics400")
             except ImportError:
                 raise ValueError("unknown=True needs background_labels where hf_zsar is not installed.") from None
-            background = load_class_names("kinetics400")
         others = [label for label in split_labels(background) if label not in labels]
         if not others:
-            raise ValueError("background_labels must hold some that are no candidate labels.")
+            raise ValueError("background_labels must hold some that are not candidate labels.")
         joint = self._bank_of(model, identity, [*labels, *others], template, descriptions)
         return joint.with_background(len(labels))
 

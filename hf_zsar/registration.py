@@ -17,6 +17,9 @@ def _register_configs() -> None:
 
     for spec in METHODS.values():
         AutoConfig.register(spec.model_type, spec.config_class, exist_ok=True)
+    for encoder in ENCODERS.values():
+        if encoder.config:
+            AutoConfig.register(encoder.model_type, encoder.config_class(), exist_ok=True)
 
 
 def _register_models() -> None:

@@ -118,16 +118,6 @@ class CLIPDualEncoder(nn.Module):
         """Height and width of a patch in pixels."""
         return tuple(self.model.vision_model.embeddings.patch_embedding.kernel_size)
 
-    @property
-    def vision_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the image side, its projection included (for parameter groups and freezing)."""
-        return [*self.model.vision_model.parameters(), *self.model.visual_projection.parameters()]
-
-    @property
-    def text_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the text side, its projection included; the logit scale is in neither."""
-        return [*self.model.text_model.parameters(), *self.model.text_projection.parameters()]
-
     def embed_frames(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Frames `[N, 3, H, W]` -> class token and patches with positions `[N, 1 + P, width]`, not normed yet."""
         embeddings = self.model.vision_model.embeddings

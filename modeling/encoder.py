@@ -40,6 +40,8 @@ class Encoder(nn.Module):
     trims_texts = True
     # Whether the score needs every prompt as it comes out of the tower; else one normalized mean stands for a label.
     keeps_prompts = False
+    # Whether its code can stand beside the weights, without other packages than the remote code of an export may need.
+    travels = True
     # role of parameters -> prefixes of their names in the model
     roles: Mapping[str, tuple[str, ...]] = {
         "vision": ("vision_model.", "visual_projection."),

@@ -18,7 +18,7 @@ from hf_zsar.processing.frame_sampling import get_sampler
 from hf_zsar.processing.text_files import TextFileError, read_json
 from hf_zsar.registration import TASK
 
-from .code import collect_code
+from .code import ExportError, collect_code
 
 
 if TYPE_CHECKING:
@@ -120,6 +120,11 @@ def add_code(folder: Path, model: PreTrainedModel, processor: ProcessorMixin) ->
 
     classes = {"AutoConfig": type(model.config), "AutoModel": type(model), "AutoProcessor": type(processor)}
     parts = (type(model.encoder),) if hasattr(model, "encoder") else ()
+    if parts and not parts[0].travels:
+        raise ExportError(
+            f"{parts[0].__name__} needs a package of its own, which an export cannot bring along: push the original "
+            "checkpoint, which hf_zsar.pipeline takes as it is."
+        )
     code = collect_code((*classes.values(), *parts, ZeroShotVideoClassificationPipeline))
     if get_sampler(processor.video_processor.sampling).unit == "seconds":
         code["official_samplers.py"] = NO_SAMPLERS

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_zsar.encoders import SOURCE, load_encoder
+from hf_zsar.encoders import SOURCE, is_open_clip, load_encoder
 from hf_zsar.errors import sentence
 from hf_zsar.methods import METHODS
 from hf_zsar.processing.text_files import TextFileError, read_json
@@ -96,6 +96,8 @@ def _is_own(source: str, **load_kwargs: Any) -> bool:
     from transformers import PreTrainedConfig
     from transformers.utils import find_adapter_config_file
 
+    if is_open_clip(source):
+        return False
     place = _subset(load_kwargs, load_kwargs.keys() - {"trust_remote_code"})
     settings = PreTrainedConfig.get_config_dict(source, **place)[0]
     if "model_type" not in settings and (adapter := find_adapter_config_file(source, **place)):
