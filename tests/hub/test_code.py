@@ -66,6 +66,4 @@ def test_samplers_of_official_code_travel_where_one_is_used(tmp_path: Path) -> N
 
 
 def test_lines_are_counted_without_comments_and_docstrings() -> None:
-    assert (
-        code_lines('"""A."""\n\n# b\nx = """c\nd"""\n\n\ndef f():\n    """E\n\n    F.\n    """\n    return\n') == 4
-    )
+    assert code_lines('"""A."""\n\n# b\nx = """c\nd"""\n\n\ndef f():\n    """E\n\n    F.\n    """\n    return\n') == 4
