@@ -565,20 +565,13 @@ def bf16_copy(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def count_of(name: str, value: Any) -> int | None:
-    """An option that counts something, as a plain `int`; None stays.
-
-    Raises:
-        ValueError: no whole number, or one below 1.
-    """
+    """An option that counts something, as a plain `int` (a ValueError below 1); None stays."""
     if value is None:
         return None
-    try:
-        count = 0 if isinstance(value, bool) else operator.index(value)  # also numpy's integers
-    except TypeError:
-        count = 0
-    if count < 1:
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)  # also numpy's integers
+    if not whole or operator.index(value) < 1:
         raise ValueError(f"{name} must be a whole number above zero, got {value!r}.")
-    return count
+    return operator.index(value)
 
 
 def split_labels(labels: Any) -> Any:
