@@ -97,6 +97,13 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         self.processor = self.processor.limited_to(self.model.text_limit)
         self._banks: OrderedDict[tuple, Any] = OrderedDict()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Of a pipeline that is copied or goes to a spawned process: all but what is made anew, or belongs to one."""
+        return {**self.__dict__, "_copy": (None, None), "_copying": None, "_compiled": (None, None)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _copying=threading.Lock())
+
     def __call__(self, videos: Any, candidate_labels: Sequence[str] | None = None, **kwargs: Any) -> Any:
         """Score one video or many.
 

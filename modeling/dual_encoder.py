@@ -8,17 +8,17 @@ MetaCLIP, ...) is a new adapter in `DUAL_ENCODERS`; no method changes.
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, CLIPModel, MetaClip2Model, PreTrainedConfig, PreTrainedModel
+from transformers import CLIPModel, MetaClip2Model, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import logging
 
 from .modeling_zsar import ZSARPreTrainedModel, check_length
+from .parts import part
 
 
 logger = logging.get_logger(__name__)
@@ -117,16 +117,6 @@ class CLIPDualEncoder(nn.Module):
     def patch_size(self) -> tuple[int, int]:
         """Height and width of a patch in pixels."""
         return tuple(self.model.vision_model.embeddings.patch_embedding.kernel_size)
-
-    @property
-    def vision_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the image side, its projection included (for parameter groups and freezing)."""
-        return [*self.model.vision_model.parameters(), *self.model.visual_projection.parameters()]
-
-    @property
-    def text_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the text side, its projection included; the logit scale is in neither."""
-        return [*self.model.text_model.parameters(), *self.model.text_projection.parameters()]
 
     def embed_frames(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Frames `[N, 3, H, W]` -> class token and patches with positions `[N, 1 + P, width]`, not normed yet."""
@@ -290,27 +280,9 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
         Raises:
             ValueError: no such field, or options of loading with a loaded model.
         """
-        cls.config_class.refuse_unknown(config)
-        if isinstance(pretrained, (str, os.PathLike)):
-            pretrained = AutoModel.from_pretrained(pretrained, dtype=dtype, **(load_kwargs or {}))
-        elif dtype is not None or load_kwargs:
-            raise ValueError("dtype and load_kwargs say how to load a checkpoint; this model is loaded already.")
-        # A copy, because a new configuration resets the attention implementation of those that it takes in.
-        method_config = cls.config_class(backbone_config=copy.deepcopy(pretrained.config), **config)
-        method_config._attn_implementation = pretrained.config._attn_implementation
-        # Without storage, so that no second backbone is ever allocated or initialized.
-        with torch.device("meta"):
-            model = cls(method_config)
-        model.backbone.model = None
-        model.to_empty(device=pretrained.device).to(pretrained.dtype)
-        model.backbone.model = pretrained
-        model.config.backbone_config = pretrained.config
-        for part in (*pretrained.modules(), *pretrained.parameters()):
-            part._is_hf_initialized = True
-        model.initialize_weights()
-        model.prepare_backbone()
-        model.freeze_roles(*model.frozen_roles)
-        return model.eval()
+        if (starting := part("starting")) is None:
+            raise ValueError("The code beside this model starts from no other checkpoint: pip install hf-zsar.")
+        return starting.start_from_clip(cls, pretrained, dtype, load_kwargs or {}, config)
 
 
 __all__ = ["CLIPDualEncoder", "DualEncoderPreTrainedModel"]

@@ -18,7 +18,7 @@ from hf_zsar.cli import main
 from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline as Pipe
 from hf_zsar.pipeline_zero_shot_video_classification import bf16_pays
 from tests.evaluation.toy import write_clip
-from tests.tiny_models import LABELS, tiny_inputs, tiny_model, tiny_processor, tiny_videos
+from tests.tiny_models import LABELS, parameters_of, tiny_inputs, tiny_model, tiny_processor, tiny_videos
 from tests.videos import write_video
 
 
@@ -134,7 +134,7 @@ def test_a_bank_of_the_pipeline_may_take_part_in_training():
     bank = pipe_of(model).label_bank(LABELS)
     output = model.train()(tiny_videos(), label_bank=bank, labels=torch.tensor([0, 1]))
     output.loss.backward()
-    assert model.backbone.vision_parameters[0].grad is not None
+    assert parameters_of(model, "vision")[0].grad is not None
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

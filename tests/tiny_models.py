@@ -315,6 +315,11 @@ def score_any(model: PreTrainedModel, features: Any, bank: Any) -> torch.Tensor:
     return model.score(features, bank.admitted_by(model))
 
 
+def parameters_of(model: Any, role: str) -> list[Any]:
+    """The parameters that a model says play a role, in order."""
+    return [parameter for name, parameter in model.named_parameters() if model.role_of(name) == role]
+
+
 def tiny_videos(batch: int = 2, views: int | None = None, frames: int = NUM_FRAMES, seed: int = 0) -> torch.Tensor:
     """Random normalized frames `[B, T, 3, H, W]`, or `[B, V, T, 3, H, W]` with `views`."""
     shape = (batch, *([views] if views else []), frames, 3, IMAGE_SIZE, IMAGE_SIZE)

@@ -11,6 +11,7 @@ from hf_zsar.modeling.dual_encoder import CLIPDualEncoder, DualEncoderPreTrained
 from tests.tiny_models import (
     IMAGE_SIZE,
     NUM_FRAMES,
+    parameters_of,
     tiny_clip_config,
     tiny_config,
     tiny_inputs,
@@ -151,15 +152,15 @@ def test_own_function_under_gradient_checkpointing_gives_the_same_gradients():
         model.backbone.encode_frames(frames, block)[0].square().sum().backward()
         # Once forward, and once more when the gradient comes by.
         assert sorted(calls) == ([0, 0, 1, 1] if checkpointing else [0, 1])
-        gradients.append([p.grad.clone() for p in model.backbone.vision_parameters if p.grad is not None])
+        gradients.append([p.grad.clone() for p in parameters_of(model, "vision") if p.grad is not None])
     assert len(gradients[0]) == len(gradients[1]) > 20
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*gradients, strict=True))
 
 
-def test_parameters_by_side_are_all_but_the_scale(backbone):
-    sides = [*backbone.vision_parameters, *backbone.text_parameters]
-    assert len({id(p) for p in sides}) == len(sides)
-    rest = {n for n, p in backbone.named_parameters() if id(p) not in {id(q) for q in sides}}
+def test_roles_of_the_towers_are_all_but_the_scale():
+    model = tiny_model("actionclip")
+    towers = {id(p) for role in ("vision", "text") for p in parameters_of(model, role)}
+    rest = {n for n, p in model.backbone.named_parameters() if id(p) not in towers}
     assert rest == {"model.logit_scale"}
 
 

@@ -18,6 +18,7 @@ from hf_zsar.modeling.modeling_stdd import bidirectional_logits, distillation_lo
 from hf_zsar.modeling.modeling_zsar import VideoFeatures, normalize
 from tests.tiny_models import (
     LABELS,
+    parameters_of,
     score_any,
     tiny_clip_config,
     tiny_inputs,
@@ -417,12 +418,12 @@ def training_inputs():
 def test_the_text_tower_is_trained_only_if_asked():
     model = stdd(train_text_tower=False).train()
     model(**training_inputs()).loss.backward()
-    assert all(parameter.grad is None for parameter in model.backbone.text_parameters)
-    assert all(parameter.grad is not None for parameter in model.backbone.vision_parameters)
+    assert all(parameter.grad is None for parameter in parameters_of(model, "text"))
+    assert all(parameter.grad is not None for parameter in parameters_of(model, "vision"))
     assert model.eval().encode_labels(**text_inputs()).fingerprint
     model = stdd(train_text_tower=True).train()
     model(**training_inputs()).loss.backward()
-    assert all(parameter.grad is not None for parameter in model.backbone.text_parameters)
+    assert all(parameter.grad is not None for parameter in parameters_of(model, "text"))
 
 
 def distilled(**overrides):
