@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import CLIPModel, PreTrainedConfig, PreTrainedModel
+from transformers import CLIPModel, MetaClip2Model, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import logging
 
@@ -44,7 +44,7 @@ class CLIPDualEncoder(nn.Module):
         config ([`CLIPConfig`]): sizes of the towers; image size and patch size are the checkpoint's.
     """
 
-    model_class = CLIPModel
+    model_class: type[PreTrainedModel] = CLIPModel
     model: Any  # of that class
 
     def __init__(self, config: PreTrainedConfig) -> None:
@@ -213,14 +213,19 @@ class CLIPDualEncoder(nn.Module):
         return projected[order.argsort().to(projected.device)], None
 
 
+class MetaCLIP2DualEncoder(CLIPDualEncoder):
+    """MetaCLIP 2: CLIP's towers under other names, with a vocabulary of many languages."""
+
+    model_class = MetaClip2Model
+
+
 # model_type of the backbone's config -> adapter
-DUAL_ENCODERS: dict[str, type[CLIPDualEncoder]] = {"clip": CLIPDualEncoder}
+DUAL_ENCODERS: dict[str, type[CLIPDualEncoder]] = {"clip": CLIPDualEncoder, "metaclip_2": MetaCLIP2DualEncoder}
 
 
 class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
     """Base class of the methods that stand on a dual encoder: `self.backbone` is the adapter."""
 
-    _no_split_modules = ["CLIPTextEmbeddings", "CLIPEncoderLayer", "CLIPVisionEmbeddings"]
     parameter_roles = {
         "vision": ("backbone.model.vision_model.", "backbone.model.visual_projection."),
         "text": ("backbone.model.text_model.", "backbone.model.text_projection."),
@@ -237,6 +242,7 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
         if backbone_type not in DUAL_ENCODERS:
             raise ValueError(f"No adapter for a {backbone_type!r} backbone; there are: {sorted(DUAL_ENCODERS)}.")
         self.backbone = DUAL_ENCODERS[backbone_type](config.backbone_config)
+        self._no_split_modules = self.backbone.model._no_split_modules
 
     def get_input_embeddings(self) -> nn.Module:
         return self.backbone.model.text_model.get_input_embeddings()
