@@ -16,7 +16,6 @@ from typing import Any
 
 import av
 import numpy as np
-import torch
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from .limits import hold_to, limits
@@ -42,9 +41,7 @@ FRAME_THREADED = {"h264", "hevc", "vp8", "vp9"}
 def default_threads() -> int:
     """Codec threads: one per core up to 4, but 1 in a worker process or thread, where other videos keep cores busy."""
     in_worker = (
-        torch.utils.data.get_worker_info() is not None
-        or multiprocessing.parent_process() is not None
-        or threading.current_thread() is not threading.main_thread()
+        multiprocessing.parent_process() is not None or threading.current_thread() is not threading.main_thread()
     )
     return 1 if in_worker else max(1, min(4, os.cpu_count() or 1))
 
@@ -87,6 +84,8 @@ class MediaFile:
         self.header_size = self.codec.height, self.codec.width
         try:
             check_size(self.name, self.codec.width, self.codec.height)
+            if 0 < self.container.size < len(self.index):  # a few bytes can claim millions, each of which costs memory
+                raise VideoReadError(f"{self.name}: damaged, its index lists more frames than it has bytes.")
         except VideoReadError:
             self.container.close()
             raise

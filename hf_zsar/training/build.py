@@ -62,7 +62,8 @@ def prepare_run(recipe: Recipe) -> Run:
     model.prepare_training(names, recipe.model.teacher or recipe.model.clip)
     if recipe.lora is not None:
         model = with_adapters(model, recipe.lora)
-    freeze(model, recipe.optimization.freeze)
+    # Adapters of a text side that stays as it is, too.
+    freeze(model, [*recipe.optimization.freeze, *(["text"] if model.text_is_static else [])])
     if recipe.optimization.freeze_statistics:
         freeze_statistics(model)
     if recipe.optimization.gradient_checkpointing:

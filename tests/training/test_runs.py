@@ -299,6 +299,12 @@ def test_adapters_are_trained_resumed_and_merged(method, part, rendered, start, 
     assert largest_difference(train(again, resume=True), output) == 0
 
 
+def test_adapters_of_a_text_side_that_stays_as_it_is_are_not_trained(rendered, start, tmp_path):
+    model = {**start("stdd"), "fields": {"train_text_tower": False}}
+    counts = parameter_counts(prepare_run(tiny_recipe("stdd", rendered, model, tmp_path, lora={"r": 2})).model)
+    assert counts["text"][0] == 0 < counts["vision"][0]
+
+
 def strict(text):
     """As JSON without NaN and infinities, which other readers refuse."""
     return json.loads(text, parse_constant=pytest.fail)

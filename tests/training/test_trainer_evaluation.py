@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from transformers import EvalPrediction
 
 from hf_zsar.data import VideoDatasetError, load_video_dataset
+from hf_zsar.modeling.candidates import Candidates
 from hf_zsar.training import VideoTextCollator, class_accuracy, with_candidates
 from tests.tiny_models import tiny_model, tiny_processor
 from tests.training.options import Bench, accuracies, lively, measured_sets
@@ -222,6 +225,50 @@ def test_a_video_that_cannot_be_read_is_never_left_out_of_an_evaluation(bench, t
     collator = VideoTextCollator.for_model(bench.new_model(), bench.processor, on_error="skip")
     with pytest.raises(ValueError, match=r"broken\.mp4"):
         bench.trainer(data_collator=collator, eval_dataset=rows).evaluate()
+
+
+# -- banks of candidates ----------------------------------------------------------------------------------------------
+
+
+def candidates_of(processor, names, **ids):
+    """As a collator makes them: for training with `label_ids`."""
+    return Candidates(dict(processor.prepare_labels(list(names))), tuple(names), **ids)
+
+
+def test_the_bank_of_an_evaluation_is_kept_and_knows_its_names(bench):
+    model, one = bench.new_model(), ("cooking", "surfing")
+    with torch.no_grad():
+        bank = model.bank_of(candidates_of(bench.processor, one))
+        assert tuple(bank.labels) == one
+        assert model.bank_of(candidates_of(bench.processor, one)) is bank
+        renamed = replace(candidates_of(bench.processor, one), names=("boiling", "swimming"))
+        assert tuple(model.bank_of(renamed).labels) == renamed.names, "the same tokens, other classes"
+
+
+def test_a_bank_of_older_weights_is_dropped(rendered, tmp_path):
+    """Where the text side is static, one bank serves all steps, until an evaluation begins or ends."""
+    bench = Bench("stdd", rendered, tmp_path, config={"train_text_tower": False})
+    model = bench.new_model().train()
+    mine = candidates_of(bench.processor, ("cooking", "surfing"), label_ids=torch.arange(2))
+    bank = model.bank_of(mine)
+    assert model.train().bank_of(mine) is bank
+    assert model.eval().train().bank_of(mine) is not bank
+
+
+def test_a_stream_is_told_its_epoch(bench):
+    class Stream(torch.utils.data.IterableDataset):
+        epoch = 0
+
+        def set_epoch(self, epoch):
+            self.epoch = epoch
+
+        def __iter__(self):
+            yield {"video": f"{self.epoch}.mp4", "label": 0}
+
+    stream = with_candidates(Stream(), bench.names, training=True)
+    stream.set_epoch(3)
+    assert next(iter(stream)).row["video"] == "3.mp4"
+    with_candidates(iter([]), bench.names).set_epoch(3)  # one that does not shuffle
 
 
 # -- metrics ----------------------------------------------------------------------------------------------------------
