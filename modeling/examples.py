@@ -75,7 +75,12 @@ class Examples:
         if self.method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}.")
         rows, labels = self.logits.shape
-        if len(self.embeds) != rows or self.targets.shape != (rows,) or self.named.shape != (labels,):
+        if (
+            self.embeds.ndim != 2
+            or len(self.embeds) != rows
+            or self.targets.shape != (rows,)
+            or self.named.shape != (labels,)
+        ):
             raise ValueError("embeds [N, dim], targets [N], logits [N, K] and named [K] do not belong together.")
 
     # -- values ---------------------------------------------------------------------------------------
@@ -126,12 +131,14 @@ class Examples:
             ValueError: they are not parts of examples.
         """
         try:
-            asked, chosen = asked_term(*settings["asked"]), Term(*asked_term(*settings["chosen"]))  # type: ignore[arg-type]
-            found = cls(**tensors, method=settings["method"], asked=asked, chosen=chosen)  # type: ignore[arg-type]
+            asked, chosen = asked_term(*settings["asked"]), Term(*asked_term(*settings["chosen"]))
+            found = cls(**tensors, method=settings["method"], asked=asked, chosen=chosen)
             rows = len(found.embeds) if found._has_kernel else found.embeds.shape[1]
             fits = found.weights is not None and found.weights.shape == (rows, len(found.named))
             fits = fits and int(found.targets.min()) >= 0 and int(found.targets.max()) < len(found.named)
-        except (KeyError, TypeError, RuntimeError, AttributeError) as error:
+            fits = fits and {each.dtype for each in (found.embeds, found.logits, found.weights)} == {torch.float32}
+            fits = fits and None not in settings["chosen"] and bool(found.named.any())
+        except (LookupError, TypeError, RuntimeError, AttributeError) as error:
             raise ValueError(f"its examples are damaged ({type(error).__name__}: {error})") from error
         if not fits or found.targets.dtype != torch.int64 or found.named.dtype != torch.bool:
             raise ValueError("its examples are damaged (they do not belong together)")
@@ -293,8 +300,8 @@ def asked_term(strength: float | None, sharpness: float | None, ridge: float | N
         ValueError: a number that is negative, or a kernel that is none.
     """
     for name, value, least in (("strength", strength, 0.0), ("sharpness", sharpness, 1e-6), ("ridge", ridge, 1e-9)):
-        if value is not None and not (isinstance(value, (int, float)) and least <= value < float("inf")):
-            raise ValueError(f"{name} must be a number of at least {least:g}, got {value!r}.")
+        if value is not None and not (isinstance(value, (int, float)) and least <= value < 1e9):
+            raise ValueError(f"{name} must be a number from {least:g} to 1e9, got {value!r:.80}.")
     return strength, sharpness, ridge
 
 

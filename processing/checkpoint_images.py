@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.utils import logging
 
@@ -81,4 +81,13 @@ def image_size(config: PreTrainedConfig, name: str) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-__all__ = ["frame_settings", "image_options", "image_size", "options_of"]
+def processor_of(cls: Any, name: str, load_kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
+    """See [`ZSARProcessor.from_clip`]; `cls` is the class of the processor."""
+    video = {key: options.pop(key) for key in ZSARVideoProcessor.OPTIONS if key in options}
+    video_processor = ZSARVideoProcessor(**{**image_options(name, **load_kwargs), **video})
+    processor = cls(video_processor, AutoTokenizer.from_pretrained(name, **load_kwargs), **options)
+    text_config = AutoConfig.from_pretrained(name, **load_kwargs).get_text_config()
+    return processor.limited_to(text_config.max_position_embeddings)
+
+
+__all__ = ["frame_settings", "image_options", "image_size", "options_of", "processor_of"]

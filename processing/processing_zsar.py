@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, BatchFeature, ProcessorMixin
+from transformers import BatchFeature, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
 from transformers.utils import cached_file
 
@@ -87,15 +87,9 @@ class ZSARProcessor(ProcessorMixin):
         Raises:
             OSError: no such checkpoint, or one without a tokenizer.
         """
-        name, load_kwargs = os.fspath(pretrained), load_kwargs or {}
-        video = {key: options.pop(key) for key in ZSARVideoProcessor.OPTIONS if key in options}
-        images = part("checkpoint_images")
-        if images is None:
+        if (images := part("checkpoint_images")) is None:
             raise OSError("The code beside this model makes no processors of other checkpoints: pip install hf-zsar.")
-        video_processor = ZSARVideoProcessor(**{**images.image_options(name, **load_kwargs), **video})
-        processor = cls(video_processor, AutoTokenizer.from_pretrained(name, **load_kwargs), **options)
-        text_config = AutoConfig.from_pretrained(name, **load_kwargs).get_text_config()
-        return processor.limited_to(text_config.max_position_embeddings)
+        return images.processor_of(cls, os.fspath(pretrained), load_kwargs or {}, options)
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
         # transformers' own check wants a torchvision-based video processor.

@@ -84,6 +84,8 @@ class MediaFile:
         self.header_size = self.codec.height, self.codec.width
         try:
             check_size(self.name, self.codec.width, self.codec.height)
+            if 0 < self.container.size < len(self.index):  # a few bytes can claim millions, each of which costs memory
+                raise VideoReadError(f"{self.name}: damaged, its index lists more frames than it has bytes.")
         except VideoReadError:
             self.container.close()
             raise

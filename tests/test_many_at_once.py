@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import gc
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -78,6 +80,24 @@ def test_eight_threads_share_a_pipeline(method: str, clip: str, monkeypatch: pyt
     finally:
         sys.setswitchinterval(interval)
     assert len(pipe._banks) <= 2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda pipe: pickle.loads(pickle.dumps(pipe))])
+def test_a_copy_of_a_pipeline_gives_the_same_answers(copied: Any, precision: str, clip: str) -> None:
+    """As spawned processes get it, also where it holds a copy of its model and one compiled already."""
+    pipe = hf_zsar.pipeline(
+        tiny_model("actionclip"),
+        processor=tiny_processor("actionclip"),
+        device="cpu",
+        precision=precision,
+        compile=True,
+    )
+    pipe._compiled = (pipe._computing()[0], lambda pixel_values_videos: None)
+    twin = copied(pipe)
+    twin._compile = pipe._compile = False
+    assert ask(twin, clip, LABELS) == ask(pipe, clip, LABELS)
+    assert twin.model is not pipe.model and twin._copying is not pipe._copying
 
 
 def child(pipe: Any, clip: str, answers: Any) -> None:

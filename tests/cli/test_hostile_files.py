@@ -108,7 +108,7 @@ def described(tmp_path_factory) -> str:
 
 
 LABELS = ["--labels", "cooking", "surfing"]
-# name of the file -> the command; VIDEO, MODEL, DESCRIBED and OUT are filled in
+# name of the file -> the command; words in capitals are filled in
 COMMANDS: dict[str, list[str]] = {
     "labels.json": ["classify", "VIDEO", "--model", "MODEL", "--labels-file"],
     "labels.csv": ["classify", "VIDEO", "--model", "MODEL", "--labels-file"],
@@ -120,6 +120,8 @@ COMMANDS: dict[str, list[str]] = {
     "manifest.jsonl": ["evaluate", "--model", "MODEL", "--manifest"],
     "manifest.txt": ["evaluate", "--model", "MODEL", "--manifest"],
     "store": ["search", "--model", "MODEL", "--", "FILE", "words"],
+    "examples.safetensors": ["classify", "VIDEO", "--model", "MODEL", "--bank"],
+    "examples.json": ["adapt", "FILE", "--model", "MODEL", "--out", "BANK"],
     "recipe.yaml": ["train"],
     "recipe.json": ["train", "--dry-run"],
     "source.json": ["cache", "FILE", "OUT"],
@@ -168,11 +170,12 @@ def test_every_command_says_in_a_line_what_it_cannot_read(
     for number, (kind, content) in enumerate(FILES.items()):
         file = put(tmp_path / str(number) / name, content)
         words = {"VIDEO": video, "MODEL": tiny_model_folder, "DESCRIBED": described, "OUT": str(tmp_path / "out")}
+        words["BANK"] = str(tmp_path / "out.safetensors")
         argv = [words.get(word, word).replace("FILE", file) for word in COMMANDS[name]]
         argv += [file] if file not in argv or "compare" in argv or "filter-overlap" in argv else []
         if found := complaint(argv, capsys):
             faults[kind] = found
-        assert not (tmp_path / "out").exists(), kind
+        assert not list(tmp_path.glob("out*")), kind
     assert faults == {}
 
 

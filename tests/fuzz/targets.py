@@ -35,6 +35,7 @@ from hf_zsar.descriptions.stdd_yaml import import_stdd_yaml
 from hf_zsar.evaluation.manifest import MANIFEST_PROTOCOLS, manifest_protocol
 from hf_zsar.evaluation.records import load_record
 from hf_zsar.features.store import FeatureStore, Header, VideoFile
+from hf_zsar.modeling.examples import METHODS as EXAMPLES
 from hf_zsar.modeling.label_bank import LabelBank
 from hf_zsar.modeling.outputs import VideoFeatures
 from hf_zsar.processing.descriptions import DescriptionError, Descriptions
@@ -183,6 +184,10 @@ def _banks(paths: list[Path]) -> None:
         if bank is not None:
             bank.save(path.with_name("again.safetensors"))
             bank.select(list(bank.labels)[:1])
+            if bank.examples is not None:
+                examples = bank.examples
+                found = examples.add_to(torch.zeros(1, int(examples.named.sum())), examples.embeds[:1])
+                assert found.shape == (1, len(bank))
             assert str(LabelBank.load(path.with_name("again.safetensors")).identity) == str(bank.identity)
 
 
@@ -191,7 +196,8 @@ def _bank_seeds() -> list[bytes]:
 
     tensors = {"text_embeds": torch.eye(2, 3), "word_mask": torch.ones(2, 2, dtype=torch.bool)}
     bank = LabelBank(("a", "b c"), tensors, "f" * 64, {"prompt": "a {}"}, tiny_model("rest").identity())
-    return [pack({"bank.safetensors": _saved(bank.save)})]
+    banks = [bank, *(bank.with_examples(torch.eye(3)[[0, 1, 0]], ["a", "b c", "d"], method=each) for each in EXAMPLES)]
+    return [pack({"bank.safetensors": _saved(each.save)}) for each in banks]
 
 
 def _stores(paths: list[Path]) -> None:

@@ -189,6 +189,16 @@ def test_what_examples_cannot_be(change, words):
         lambda tensors, header: tensors.update({"examples.named": torch.ones(3, dtype=torch.bool)}),
         lambda tensors, header: tensors.update({"examples.embeds": torch.full((4, 16), float("nan"))}),
         lambda tensors, header: header.update(examples='{"method": "magic", "asked": [], "chosen": []}'),
+        lambda tensors, header: tensors.update({"examples.embeds": torch.ones(4)}),
+        lambda tensors, header: tensors.update({"examples.weights": torch.ones(4, 4, dtype=torch.int8)}),
+        lambda tensors, header: tensors.update({"examples.named": torch.zeros(4, dtype=torch.bool)}),
+        lambda tensors, header: header.update(examples='{"method": "ridge", "asked": [1, 1, 1], "chosen": [1, 1]}'),
+        lambda tensors, header: header.update(
+            examples='{"method": "ridge", "asked": [1, 1, 1], "chosen": [null, null, null]}'
+        ),
+        lambda tensors, header: header.update(
+            examples='{"method": "ridge", "asked": [1, 1, 1], "chosen": [%s, 1, 1]}' % ("9" * 300)
+        ),
         lambda tensors, header: header.update(examples="[]"),
         lambda tensors, header: header.update(examples='{"method": "ridge", "asked": [1, 1, 1], "chosen": null}'),
     ],

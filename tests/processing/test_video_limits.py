@@ -19,6 +19,7 @@ from PIL import Image
 from hf_zsar.processing import video_transforms
 from hf_zsar.processing.frame_sampling import SAMPLERS
 from hf_zsar.processing.limits import limits, set_limits
+from hf_zsar.processing.video_container import MediaFile
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
 from hf_zsar.processing.video_reading import VideoReadError, open_video
 from tests.videos import frame_picture, write_video
@@ -242,3 +243,10 @@ def test_lengths_and_times_are_numbers(synthetic, bad):
             reader.windows(1.0, bad)
         with pytest.raises(VideoReadError, match="is not a time"):
             reader.read_at([bad])
+
+
+def test_an_index_of_more_frames_than_bytes_is_refused(synthetic, monkeypatch):
+    """A few bytes can claim millions of frames, which would be looked at one by one."""
+    monkeypatch.setattr(MediaFile, "index", range(10**9))
+    with pytest.raises(VideoReadError, match="its index lists more frames than it has bytes"):
+        open_video(synthetic("h264.mp4"))
