@@ -1,8 +1,5 @@
-"""`pipeline("zero-shot-video-classification")`.
-
-Stands alone (it travels as remote code with exported models): it knows nothing but the public methods of the model
-and the processor.
-"""
+"""`pipeline("zero-shot-video-classification")`. It stands alone, since it travels as remote code with exported models,
+and knows nothing but the public methods of the model and the processor."""
 
 from __future__ import annotations
 
@@ -34,8 +31,7 @@ POSTPROCESS = ("top_k", "function_to_apply", "multi_label", "coverage", "false_a
 IDLE = ("sampling", "num_views")  # with windows, whose frames are taken at segment centers
 COUNTS = ("num_frames", "num_views", "num_crops", "top_k")
 
-# What a single label is weighed against with `multi_label`.
-NEUTRAL_LABEL = "something else"
+NEUTRAL_LABEL = "something else"  # what a single label is weighed against with `multi_label`
 
 
 class ZeroShotVideoClassificationPipeline(Pipeline):
@@ -81,8 +77,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             args, kwargs: as any pipeline's, and defaults of the options of a call.
         """
         asked_for = kwargs.get("dtype") not in (None, "auto")
-        if self.take_over is not None:
-            kwargs = self.take_over(kwargs)
+        kwargs = self.take_over(kwargs) if self.take_over is not None else kwargs
         super().__init__(*args, **kwargs)
         if precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"precision must be 'auto', 'fp32' or 'bf16', got {precision!r}.")
@@ -565,20 +560,13 @@ def bf16_copy(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def count_of(name: str, value: Any) -> int | None:
-    """An option that counts something, as a plain `int`; None stays.
-
-    Raises:
-        ValueError: no whole number, or one below 1.
-    """
+    """An option that counts something, as a plain `int` (a ValueError below 1); None stays."""
     if value is None:
         return None
-    try:
-        count = 0 if isinstance(value, bool) else operator.index(value)  # also numpy's integers
-    except TypeError:
-        count = 0
-    if count < 1:
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)  # also numpy's integers
+    if not whole or operator.index(value) < 1:
         raise ValueError(f"{name} must be a whole number above zero, got {value!r}.")
-    return count
+    return operator.index(value)
 
 
 def split_labels(labels: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import CLIPModel, PreTrainedConfig, PreTrainedModel
+from transformers import CLIPModel, MetaClip2Model, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import logging
 
@@ -44,7 +44,8 @@ class CLIPDualEncoder(nn.Module):
         config ([`CLIPConfig`]): sizes of the towers; image size and patch size are the checkpoint's.
     """
 
-    model_class = CLIPModel
+    model_class: type[PreTrainedModel] = CLIPModel
+    model: Any  # of that class
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__()
@@ -75,7 +76,8 @@ class CLIPDualEncoder(nn.Module):
 
     def similarity_scale(self, like: torch.Tensor) -> torch.Tensor:
         """The learned temperature factor itself, a float32 scalar on the device of `like`."""
-        scale, hook = self.logit_scale, getattr(self.model, "_hf_hook", None)
+        scale: torch.Tensor = self.logit_scale
+        hook = getattr(self.model, "_hf_hook", None)
         if scale.is_meta and hook is not None:
             # accelerate brings offloaded weights for a call of the model as a whole, which never happens here.
             hook.pre_forward(self.model)
@@ -201,26 +203,29 @@ class CLIPDualEncoder(nn.Module):
             pooled, tokens = self._encode_text(input_ids)
             return self.model.text_projection(pooled), self.model.text_projection(tokens) if return_tokens else None
         if return_tokens:  # not trimmed: tokens past the end may be asked for
-            pooled, tokens = zip(*map(self._encode_text, input_ids.split(batch_size)), strict=True)
-            return self.model.text_projection(torch.cat(pooled)), self.model.text_projection(torch.cat(tokens))
+            each, every = zip(*map(self._encode_text, input_ids.split(batch_size)), strict=True)
+            return self.model.text_projection(torch.cat(each)), self.model.text_projection(torch.cat(every))
         positions = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)
         lengths = (attention_mask * positions).amax(dim=1)
         order = lengths.argsort()
-        pooled = [
-            self._encode_text(input_ids[rows, : int(lengths[rows].max())])[0] for rows in order.split(batch_size)
-        ]
-        projected = self.model.text_projection(torch.cat(pooled))
+        parts = [self._encode_text(input_ids[rows, : int(lengths[rows].max())])[0] for rows in order.split(batch_size)]
+        projected = self.model.text_projection(torch.cat(parts))
         return projected[order.argsort().to(projected.device)], None
 
 
+class MetaCLIP2DualEncoder(CLIPDualEncoder):
+    """MetaCLIP 2: CLIP's towers under other names, with a vocabulary of many languages."""
+
+    model_class = MetaClip2Model
+
+
 # model_type of the backbone's config -> adapter
-DUAL_ENCODERS: dict[str, type[nn.Module]] = {"clip": CLIPDualEncoder}
+DUAL_ENCODERS: dict[str, type[CLIPDualEncoder]] = {"clip": CLIPDualEncoder, "metaclip_2": MetaCLIP2DualEncoder}
 
 
 class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
     """Base class of the methods that stand on a dual encoder: `self.backbone` is the adapter."""
 
-    _no_split_modules = ["CLIPTextEmbeddings", "CLIPEncoderLayer", "CLIPVisionEmbeddings"]
     parameter_roles = {
         "vision": ("backbone.model.vision_model.", "backbone.model.visual_projection."),
         "text": ("backbone.model.text_model.", "backbone.model.text_projection."),
@@ -228,6 +233,8 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
     }
     lora_targets = ("q_proj", "k_proj", "v_proj", "out_proj")
     text_is_causal = True
+    config_class: Any
+    backbone: Any  # the adapter
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
@@ -235,6 +242,7 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
         if backbone_type not in DUAL_ENCODERS:
             raise ValueError(f"No adapter for a {backbone_type!r} backbone; there are: {sorted(DUAL_ENCODERS)}.")
         self.backbone = DUAL_ENCODERS[backbone_type](config.backbone_config)
+        self._no_split_modules = self.backbone.model._no_split_modules
 
     def get_input_embeddings(self) -> nn.Module:
         return self.backbone.model.text_model.get_input_embeddings()

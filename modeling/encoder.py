@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig
 from transformers import initialization as init
 
 from .guards import is_recorded
@@ -54,7 +54,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__()
-        self.model: PreTrainedModel = AutoModel.from_config(config)
+        self.model: Any = AutoModel.from_config(config)
 
     @property
     def text_model(self) -> nn.Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import initialization as init
@@ -74,7 +76,7 @@ def build(config: OpenCLIPConfig) -> nn.Module:
     return with_config(model, config)
 
 
-def with_config(model: nn.Module, config: OpenCLIPConfig) -> nn.Module:
+def with_config(model: Any, config: OpenCLIPConfig) -> Any:
     """A model of open_clip with what the rest of this package asks a model of transformers for."""
     model.config, model._no_split_modules = config, ["ResidualAttentionBlock", "Block"]
     return model

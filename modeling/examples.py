@@ -131,8 +131,8 @@ class Examples:
             ValueError: they are not parts of examples.
         """
         try:
-            asked, chosen = asked_term(*settings["asked"]), Term(*asked_term(*settings["chosen"]))  # type: ignore[arg-type]
-            found = cls(**tensors, method=settings["method"], asked=asked, chosen=chosen)  # type: ignore[arg-type]
+            asked, chosen = asked_term(*settings["asked"]), Term(*asked_term(*settings["chosen"]))
+            found = cls(**tensors, method=settings["method"], asked=asked, chosen=chosen)
             rows = len(found.embeds) if found._has_kernel else found.embeds.shape[1]
             fits = found.weights is not None and found.weights.shape == (rows, len(found.named))
             fits = fits and int(found.targets.min()) >= 0 and int(found.targets.max()) < len(found.named)

@@ -44,7 +44,7 @@ def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
     """Whether no tensor holds NaN or infinity. Reads each once and waits for the device once."""
     # A sum is not finite where a term is not, and one pass is all that it takes.
     sums = [each.sum(dtype=torch.float32) for each in tensors if each.is_floating_point() and not each.is_meta]
-    return not sums or torch.stack([each.to(sums[0].device) for each in sums]).isfinite().all().item()
+    return not sums or bool(torch.stack([each.to(sums[0].device) for each in sums]).isfinite().all())
 
 
 def broken_rows(tensor: torch.Tensor) -> list[int]:

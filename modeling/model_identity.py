@@ -81,7 +81,7 @@ class ModelIdentity:
         parts = text.split("/") if isinstance(text, str) else []
         if len(parts) != 4 + len(ROUNDED) or not all(parts):
             raise ValueError(f"{text!r} is not the identity of a model.")
-        return cls(*parts[:4], tuple(parts[4:]))
+        return cls(parts[0], parts[1], parts[2], parts[3], tuple(parts[4:]))
 
     def difference(self, other: ModelIdentity) -> str | None:
         """In words what the other model has that this one has not; `None` for the same model.
@@ -217,6 +217,8 @@ def _children_in_use(layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     model whose adapters are switched off is the model that it was."""
     active = _active(layer)
     for name, child in layer._modules.items():
+        if child is None:
+            continue
         if name in ("base_layer", "original_module"):
             yield "", child
         elif not active:

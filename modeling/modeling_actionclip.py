@@ -47,7 +47,7 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
             add_stochastic_depth(layers, self.config.drop_path_rate)
 
     @classmethod
-    def from_clip(cls, pretrained: str | PreTrainedModel, **kwargs: Any) -> ActionCLIPModel:
+    def from_clip(cls, pretrained: str | PreTrainedModel, **kwargs: Any) -> Any:
         """As [`DualEncoderPreTrainedModel.from_clip`], with `sim_header="meanP"` unless another is asked for: an
         untrained temporal head would destroy what CLIP knows."""
         return super().from_clip(pretrained, **{"sim_header": "meanP", **kwargs})

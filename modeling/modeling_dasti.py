@@ -250,7 +250,8 @@ class DASTIModel(DualEncoderPreTrainedModel):
     ) -> torch.Tensor:
         """Loss of the class branch plus `attribute_loss_weight` times that of the attribute branch."""
         config, parts = self.config, parts or self.compute_scores(features, bank)
-        scale, total = self.backbone.similarity_scale(parts["class_scores"]), 0.0
+        scale = self.backbone.similarity_scale(parts["class_scores"])
+        total: Any = 0.0
         for name, weight in (("class_scores", 1.0), ("attribute_scores", config.attribute_loss_weight)):
             if weight == 0:
                 continue
@@ -261,7 +262,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
                 config.loss_target_gain,
                 config.loss_target,
             )
-            total = total + weight * (losses[0] if config.loss_mode == "all_classes" else sum(losses) / 2)
+            total = total + weight * (losses[0] if config.loss_mode == "all_classes" else (losses[0] + losses[1]) / 2)
         return total
 
     def compute_explanation(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
@@ -271,7 +272,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
         chunks = [self._saliencies(features, frames, part) for part in self._chunks(features, bank)]
         saliency, result = {"temporal_saliency": torch.cat([temporal for temporal, _ in chunks], dim=1)}, {}
         if self.config.use_spatial_interaction:
-            result["patches"] = torch.cat([patches for _, patches in chunks], dim=1)
+            result["patches"] = torch.cat([patches for _, patches in chunks if patches is not None], dim=1)
             saliency["spatial_saliency"] = result["patches"].amax(dim=-1)
         gate = self._gate(saliency)
         result |= {"frames": gate / gate.sum(-1, keepdim=True), "words": self._relevance(frames, bank)}

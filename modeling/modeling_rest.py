@@ -55,7 +55,7 @@ class ResTVideoFeatures(VideoFeatures):
 
     def gathered(self) -> ResTVideoFeatures:
         # The matching loss is computed where the videos are; their tokens need not travel.
-        return super(ResTVideoFeatures, replace(self, visual_tokens=None)).gathered()
+        return super(ResTVideoFeatures, replace(self, visual_tokens=None)).gathered()  # type: ignore[return-value]
 
 
 class VisualEmbedding(nn.Module):
@@ -121,6 +121,7 @@ class ResTModel(ZSARPreTrainedModel):
                 self.class_head = nn.Linear(config.projection_dim, seen, bias=False)
                 self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init))
         video_dim, text_dim = (config.projection_dim,) * 2 if config.cross_modal else (channels, width)
+        self.seen_prototypes: torch.Tensor
         self.register_buffer("seen_prototypes", torch.zeros(seen, video_dim))
         self.register_buffer("seen_text_embeds", torch.zeros(seen, text_dim))
         self.register_buffer("seen_counts", torch.zeros(seen, dtype=torch.long))
@@ -376,7 +377,7 @@ class ResTModel(ZSARPreTrainedModel):
         if not (self.config.cross_modal and self.training):
             parts = parts or self.compute_scores(features, bank)
             return nn.functional.cross_entropy(parts["logits_per_video"], targets.float().argmax(1))
-        return sum(self.training_losses(features, bank, targets, label_ids, local_features, local_rows).values())
+        return sum(self.training_losses(features, bank, targets, label_ids, local_features, local_rows).values())  # type: ignore[return-value]
 
     def training_losses(
         self,
@@ -402,7 +403,7 @@ class ResTModel(ZSARPreTrainedModel):
         if "align" in weights:
             losses["align"] = alignment_loss(similarity, targets)
         if "match" in weights:
-            local = local_features or features
+            local: Any = local_features or features
             negatives = hard_negatives(similarity.detach(), targets)
             rows = [targets.float().argmax(1)[local_rows]]
             rows += [negatives[local_rows]] if negatives is not None else []

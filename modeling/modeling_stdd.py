@@ -93,7 +93,7 @@ class STDDModel(DualEncoderPreTrainedModel):
 
     def __init__(self, config: STDDConfig) -> None:
         super().__init__(config)
-        self.distill_projector = None
+        self.distill_projector: Any = None
         if config.distill_weight:
             self.distill_projector = DistillProjector(self.backbone.dim)
         self._teacher: nn.Module | None = None

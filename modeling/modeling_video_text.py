@@ -126,7 +126,8 @@ class VideoTextModel(ZSARPreTrainedModel):
         logits = inputs["parts"]["logits_per_video"]
         if self.scores_each_label:
             return -nn.functional.logsigmoid(torch.where(targets, logits, -logits)).sum(dim=1).mean()
-        return sum(contrastive_losses(logits, targets, "ce")) / 2
+        there, back = contrastive_losses(logits, targets, "ce")
+        return (there + back) / 2
 
 
 __all__ = ["VideoTextModel"]

@@ -58,7 +58,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
 
     base_model_prefix = "model"
     main_input_name = "pixel_values_videos"
-    input_modalities = ("video", "text")
+    input_modalities = ["video", "text"]
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -93,7 +93,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any
-    ) -> ZSARPreTrainedModel:
+    ) -> Any:
         """As the base class; weights are safetensors, and a pickle is not opened unless `use_safetensors=False`.
 
         Raises:
@@ -104,10 +104,11 @@ class ZSARPreTrainedModel(PreTrainedModel):
         kwargs.setdefault("use_safetensors", True)
         wants_info, kwargs["output_loading_info"] = kwargs.get("output_loading_info", False), True
         try:
-            model, info = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         except SafetensorError as error:
             name = pretrained_model_name_or_path
             raise OSError(f"{name}: its weights cannot be read as safetensors: {error}.") from error
+        model, info = loaded
         model.missing_weights = tuple(sorted(info["missing_keys"]))
         model.freeze_roles(*model.frozen_roles)  # loading has replaced the parameters
         return (model, info) if wants_info else model
@@ -380,16 +381,17 @@ class ZSARPreTrainedModel(PreTrainedModel):
         """
         if pixel_values_videos is None:
             raise ValueError("pixel_values_videos is missing: pass the frames, e.g. processor(videos=...).")
-        label_bank, label_ids = kwargs.pop("label_bank", None), kwargs.pop("label_ids", None)
-        text = dict(input_ids=input_ids, attention_mask=attention_mask, prompt_index=prompt_index)
-        text.update({name: kwargs.pop(name) for name in self.text_input_names if name in kwargs})
+        given: dict[str, Any] = dict(kwargs)
+        label_bank, label_ids = given.pop("label_bank", None), given.pop("label_ids", None)
+        text: dict[str, Any] = dict(input_ids=input_ids, attention_mask=attention_mask, prompt_index=prompt_index)
+        text.update({name: given.pop(name) for name in self.text_input_names if name in given})
         if label_bank is not None:
             self.check_bank(label_bank)
-        features = self.encode_videos(pixel_values_videos, **kwargs)
+        features = self.encode_videos(pixel_values_videos, **given)
         device = features.video_embeds.device
         if candidates is not None:
             candidates = candidates.to(device)
-            text, label_ids = candidates.text, candidates.label_ids
+            text, label_ids = dict(candidates.text), candidates.label_ids
             label_bank = self.bank_of(candidates)
         if input_ids is None and label_bank is None:
             raise ValueError("Pass input_ids (see processor.prepare_labels) or a label_bank (see encode_labels).")

@@ -84,7 +84,7 @@ class ClassTokenLayer(GradientCheckpointingLayer):
         super().__init__()
         sizes = CLIPTextConfig(hidden_size=dim, num_attention_heads=num_heads, attention_dropout=dropout)
         self.self_attn = CLIPAttention(sizes)
-        self.self_attn.config = config  # so that `set_attn_implementation` of the model reaches it
+        self.self_attn.config = config  # type: ignore[assignment]  # so that `set_attn_implementation` of the model reaches it
         self.linear1 = nn.Linear(dim, hidden_units)
         self.linear2 = nn.Linear(hidden_units, dim)
         self.norm1 = nn.LayerNorm(dim)

@@ -83,11 +83,11 @@ def header_value(metadata: Mapping[str, str], key: str, kind: type, path: str | 
         ValueError: it is not there, or something else.
     """
     try:
-        value = json.loads(metadata[key])
+        value: Any = json.loads(metadata[key])
         json.dumps(value, ensure_ascii=False).encode()
     except (KeyError, ValueError, RecursionError):
         value = None
-    if not isinstance(value, kind) or (kind is list and not all(isinstance(item, str) for item in value)):
+    if not isinstance(value, kind) or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
         raise ValueError(f"{os.fspath(path)}: its header has no {key!r} as a {kind.__name__}: write the file again.")
     return value
 

@@ -287,7 +287,7 @@ def test_embed_windows_and_search_in_them(hf_zsar_command, clips, tmp_path):
         (["--out", "x"], "--out FOLDER belong together"),
         ([], "nothing to do"),
         (["--labels", "a"], "nothing to do"),
-        (["v.mp4", "--out", "x", "--stride", "1"], "give --window too"),
+        (["v.mp4", "--out", "x", "--stride", "1"], "--stride needs --window"),
         (["v.mp4", "--out", "x", "--window", "1", "--num-views", "2"], "--num-views"),
         (["v.mp4", "--out", "file"], "file is not a folder"),
         (["v.mp4", "--out", "file/x"], "file is not a folder"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel
+from transformers import AutoModel, BertConfig, BertModel, CLIPConfig, CLIPModel, MetaClip2Config, MetaClip2Model
 
 from hf_zsar import METHODS
 from hf_zsar.modeling.dual_encoder import CLIPDualEncoder, DualEncoderPreTrainedModel
@@ -14,6 +14,7 @@ from tests.tiny_models import (
     parameters_of,
     tiny_clip_config,
     tiny_config,
+    tiny_inputs,
     tiny_model,
     tiny_videos,
 )
@@ -195,6 +196,24 @@ def test_from_a_loaded_clip_its_modules_are_shared(method):
     assert all(p.isfinite().all() and p.device.type == "cpu" for p in model.parameters())
     features = model.encode_videos(tiny_videos())
     assert features.video_embeds.isfinite().all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method", DUAL_ENCODER_METHODS)
+def test_on_the_weights_of_a_clip_metaclip_2_scores_as_it_does(method, tmp_path):
+    clip, inputs = tiny_clip(seed=3), tiny_inputs(method)
+    metaclip = MetaClip2Model(MetaClip2Config(**{**clip.config.to_dict(), "model_type": "metaclip_2"}))
+    metaclip.load_state_dict(clip.state_dict())
+    models = []
+    for backbone in (clip, metaclip.eval()):
+        torch.manual_seed(0)
+        models.append(METHODS[method].model_class.from_clip(backbone, **method_fields(method)))
+    logits = [model(**inputs).logits_per_video for model in models]
+    torch.testing.assert_close(logits[1], logits[0], atol=1e-5, rtol=0)
+    assert "MetaClip2EncoderLayer" in models[1]._no_split_modules and "CLIPEncoderLayer" in models[0]._no_split_modules
+    models[1].save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path)
+    assert torch.equal(loaded(**inputs).logits_per_video, logits[1])
 
 
 @pytest.mark.parametrize("method", DUAL_ENCODER_METHODS)
