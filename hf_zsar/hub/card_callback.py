@@ -54,7 +54,7 @@ class ModelCardCallback(TrainerCallback):
             self.hub_model_id = trainer.hub_model_id
             if trainer.is_world_process_zero():
                 finished = trainer.state.global_step >= trainer.state.max_steps
-                self._write(trainer.args.output_dir, trainer.args, trainer.state, writer.model, finished, trainer)
+                self.write(trainer.args.output_dir, trainer.args, trainer.state, writer.model, finished, trainer)
 
         trainer.create_model_card = create_model_card
         return self
@@ -75,7 +75,7 @@ class ModelCardCallback(TrainerCallback):
     ) -> None:
         if state.is_world_process_zero:
             folder = Path(args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
-            self._write(folder, args, state, model, finished=False, source=kwargs)
+            self.write(folder, args, state, model, finished=False, source=kwargs)
 
     def on_push_begin(
         self,
@@ -87,11 +87,11 @@ class ModelCardCallback(TrainerCallback):
     ) -> None:
         if state.is_world_process_zero:
             finished = state.global_step >= state.max_steps
-            self._write(args.output_dir, args, state, model, finished, source=kwargs)
+            self.write(args.output_dir, args, state, model, finished, source=kwargs)
 
     on_train_end = on_push_begin
 
-    def _write(
+    def write(
         self,
         folder: str | Path,
         args: TrainingArguments,
@@ -100,6 +100,8 @@ class ModelCardCallback(TrainerCallback):
         finished: bool,
         source: Any,
     ) -> None:
+        """Write the card as things stand into a folder. `source`, a `Trainer` or what a callback is given, has the
+        processor."""
         processor = source.get("processing_class") if isinstance(source, Mapping) else source.processing_class
         model = model.get_base_model() if hasattr(model, "get_base_model") else model  # of peft
         facts = self.facts.completed_from(model, processor if hasattr(processor, "video_processor") else None)

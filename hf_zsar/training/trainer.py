@@ -15,6 +15,7 @@ from transformers import Trainer
 from transformers.trainer_utils import has_length, rotate_checkpoints
 
 from hf_zsar.files import put_folder
+from hf_zsar.hub.card_callback import ModelCardCallback
 from hf_zsar.processing.text_files import TextFileError, read_json
 
 from .optimization import parameter_groups
@@ -92,6 +93,9 @@ class ZSARTrainer(Trainer):
             if best is not None:
                 self.state.best_model_checkpoint = str(output / Path(best).name)
                 self.state.save_to_json(str(staged / "trainer_state.json"))
+            for callback in self.callback_handler.callbacks:
+                if isinstance(callback, ModelCardCallback):  # a part of the checkpoint: `on_save` may come too late
+                    callback.write(staged, self.args, self.state, self.model, finished=False, source=self)
             put_folder(staged, output / staged.name)
             shutil.rmtree(staged.parent, ignore_errors=True)
             rotate_checkpoints(
