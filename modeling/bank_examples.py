@@ -26,6 +26,10 @@ def with_examples(
     if len(labels) != len(embeds):
         raise ValueError(f"{len(embeds)} examples need as many labels, got {len(labels)}.")
     plain, asked = bank.without_examples, asked_term(*asked)
+    if logits is None and embeds.shape[1] != plain["text_embeds"].shape[1]:
+        raise ValueError(
+            "This model compares videos and texts in another way: pass logits=model.score(features, bank)."
+        )
     if logits is None:
         logits = 100 * embeds @ plain["text_embeds"].float().cpu().T
     logits = logits.detach().float().cpu()

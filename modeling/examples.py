@@ -26,8 +26,10 @@ METHODS = ("ridge", "cache", "prototypes", "linear")
 STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 SHARPNESSES = (1.0, 2.5, 5.5, 10.0, 20.0)
 RIDGES = (0.01, 0.1, 1.0)
-# Sharpness and strength of Tip-Adapter; a strength that changes the answer only where the text hesitates.
+# Sharpness and strength of Tip-Adapter. What ridge regression adds is at most about 1; four times that changes the
+# answer only where the text hesitates.
 FIXED = {"strength": 1.0, "sharpness": 5.5, "ridge": 0.1}
+FIXED_RIDGE = {**FIXED, "strength": 4.0}
 # Strength and sharpness are chosen on no more, as that takes time with their third power.
 CHOSEN_ON = 1000
 
@@ -187,11 +189,8 @@ class Examples:
     def _choose(self) -> Term:
         """The term with the least cross-entropy of the examples, each scored by all the others."""
         strength, sharpness, ridge = self.asked
-        fixed = Term(
-            FIXED["strength"] if strength is None else strength,
-            FIXED["sharpness"] if sharpness is None else sharpness,
-            FIXED["ridge"] if ridge is None else ridge,
-        )
+        asked = {name: value for name, value in zip(FIXED, self.asked, strict=True) if value is not None}
+        fixed = Term(**{**(FIXED_RIDGE if self.method == "ridge" else FIXED), **asked})
         some = self._few()
         repeated = torch.bincount(some.targets, minlength=len(self.named))[some.targets] > 1
         if 2 * repeated.sum() < len(repeated) or self.method == "linear":

@@ -99,7 +99,7 @@ def test_examples_and_windows(classifier, video):
         (dict(unknown=True, false_alarms=0.1), "label_bank"),
         (dict(false_alarms=0.1), "unknown=True"),
         (dict(coverage=0.9, multi_label=True), "leave out multi_label"),
-        (dict(unknown=True, background_labels=["cooking"]), "no candidate labels"),
+        (dict(unknown=True, background_labels=["cooking"]), "not candidate labels"),
     ],
 )
 def test_what_does_not_go_together(classifier, video, options, words):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from hf_zsar import METHODS, LabelBank
-from hf_zsar.modeling.examples import FIXED, RIDGES, SHARPNESSES, Examples, Term, kernel
+from hf_zsar.modeling.examples import FIXED, FIXED_RIDGE, RIDGES, SHARPNESSES, Examples, Term, kernel
 from hf_zsar.modeling.examples import METHODS as TERMS
 from tests.tiny_models import tiny_model, tiny_processor, tiny_videos
 
@@ -144,10 +144,12 @@ def test_examples_that_mislead_get_no_weight_and_good_ones_help(term):
 def test_the_choice_looks_at_labels_with_two_examples_only():
     videos, targets = clusters(4, 1, 0.5)
     single = bank_of().with_examples(videos, LABELS)
-    assert single.examples.chosen == Term(**FIXED)
-    assert bank_of().with_examples(videos, LABELS, strength=3.0).examples.chosen == Term(**{**FIXED, "strength": 3.0})
+    assert single.examples.chosen == Term(**FIXED_RIDGE)
+    assert bank_of().with_examples(videos, LABELS, strength=3.0).examples.chosen == Term(
+        **{**FIXED_RIDGE, "strength": 3.0}
+    )
     few = bank_of().with_examples(torch.cat([videos, videos[:1]]), [*LABELS, LABELS[0]])
-    assert few.examples.chosen == Term(**FIXED)  # two of five say too little of the others
+    assert few.examples.chosen == Term(**FIXED_RIDGE)  # two of five say too little of the others
     more = bank_of().with_examples(torch.cat([videos, videos[:2]]), [*LABELS, *LABELS[:2]], ridge=0.03)
     assert more.examples.chosen.sharpness in SHARPNESSES and more.examples.chosen.ridge == 0.03
 
@@ -178,6 +180,13 @@ def test_what_examples_cannot_be(change, words):
     given = {"features": spread(4), "labels": LABELS, **change}
     with pytest.raises(ValueError, match=words):
         bank_of().with_examples(given.pop("features"), given.pop("labels"), **given)
+
+
+def test_a_model_without_a_common_space_needs_scores():
+    bank = LabelBank(tuple(LABELS), {"text_embeds": spread(4, 1, 8)})
+    with pytest.raises(ValueError, match="pass logits"):
+        bank.with_examples(spread(4), LABELS)
+    assert bank.with_examples(spread(4), LABELS, logits=torch.zeros(4, 4)).examples is not None
 
 
 @pytest.mark.parametrize(
