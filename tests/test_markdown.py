@@ -210,7 +210,10 @@ def test_the_title_of_a_page():
     pytest.importorskip("gradio", reason="the demo needs Gradio (pip install 'hf-zsar[demo]')")
     from hf_zsar.demo.app import build_app
 
-    pipe = SimpleNamespace(model=SimpleNamespace(config=SimpleNamespace(model_type="rest")))
+    pipe = SimpleNamespace(
+        model=SimpleNamespace(config=SimpleNamespace(model_type="rest")),
+        processor=SimpleNamespace(descriptions_kind=None),
+    )
     title = " ".join(HOSTILE)
     parts = [part["props"].get("value") for part in build_app(pipe, title).get_config_file()["components"]]
     pages = [Page(value) for value in parts if isinstance(value, str) and "alert" in value]

@@ -109,7 +109,7 @@ class Faulty:
     class Uninitialized:
         def __init__(self, config):
             super().__init__(config)
-            self.forgotten = nn.Parameter(torch.zeros(3))
+            self.forgotten = nn.Parameter(torch.full((3,), 7.0))  # memory may hold zeros by chance
             self.post_init()
 
     class Remembering:
