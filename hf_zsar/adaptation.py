@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from hf_zsar.processing.processing_zsar import ZSARProcessor
 
 
+# Threads that decode while the model encodes.
+READERS = 2
+
+
 @torch.no_grad()
 def bank_with_examples(
     model: PreTrainedModel,
@@ -57,9 +61,7 @@ def bank_with_examples(
     named = [label for label in candidates if label not in unnamed]
     if not named:
         raise ValueError("at least one label must have a name: the examples add to what the text says.")
-    training = model.training
-    model.eval()
-    try:
+    with model.evaluating():
         bank = model.build_label_bank(processor, named, templates=templates, descriptions=descriptions)
         options = dict(video_options or {})
         parts = list(_encoded(model, processor, examples, options, on_error, progress))
@@ -67,8 +69,6 @@ def bank_with_examples(
             raise ValueError(f"none of the {len(examples)} examples can be read.")
         features = VideoFeatures.cat([features for features, _ in parts])
         logits = model.score(features.to(model.device), bank)
-    finally:
-        model.train(training)
     bank = bank.with_examples(features, [label for _, label in parts], logits=logits, **term)
     kept = [label for label in candidates if label in bank.labels]  # all examples of an unnamed one may be broken
     return bank if list(bank.labels) == kept else bank.select(kept)
@@ -84,9 +84,19 @@ def _encoded(
 ) -> Iterator[tuple[VideoFeatures, str]]:
     from tqdm import tqdm
 
-    for video, label in tqdm(examples, unit="example", disable=None if progress else True, leave=False):
+    def read(example: tuple[Any, str]) -> tuple[Any, str]:
         try:
-            pixels = processor.video_processor(video, return_tensors="pt", **options)["pixel_values_videos"]
+            inputs = processor.video_processor(example[0], return_tensors="pt", **options)
+        except VideoReadError as error:
+            return error, example[1]
+        return inputs["pixel_values_videos"], example[1]
+
+    ahead = processor.video_processor.prefetch(read, examples, READERS)
+    bar = tqdm(ahead, total=len(examples), unit="example", disable=None if progress else True, leave=False)
+    for pixels, label in bar:
+        try:
+            if isinstance(pixels, VideoReadError):
+                raise pixels
             features = encode_batch(model, [pixels])
         except (VideoReadError, FloatingPointError) as error:
             if on_error is None:

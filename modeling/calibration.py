@@ -1,10 +1,10 @@
 """What labeled clips say about how far the scores of a label bank can be trusted.
 
-- A temperature by which logits are divided (Guo et al., arXiv 1706.04599, section 4.2).
+- A temperature by which logits are divided (Guo et al., arXiv 1706.04599).
 - Sets of labels of which one is right with a chosen probability: split conformal prediction with one minus the
   probability of the right label as the score (Sadinle et al., arXiv 1609.00451).
 - A threshold of the score "none of these", by the same quantile.
-- For several labels at once a scale and a bias for each (Platt, as in arXiv 1706.04599, section 4).
+- For several labels at once a scale and a bias for each (Platt, 1999).
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 The terms are functions of the pooled, L2-normalized `video_embeds` alone, so that they serve every model:
 
-- `"ridge"`: kernel ridge regression with the text as prior (kernel and prior as in ReHARK, arXiv 2603.11542). What is
-  learned is by how much the model's own probabilities of the examples are wrong.
-- `"cache"`: Tip-Adapter (arXiv 2111.03930, section 3): each example votes for its label, the nearer the more.
+- `"ridge"`: kernel ridge regression with the text as prior (the idea is that of ReHARK, arXiv 2603.11542; the formulas
+  are ours). What is learned is by how much the model's own probabilities of the examples are wrong.
+- `"cache"`: Tip-Adapter (arXiv 2111.03930): each example votes for its label, the nearer the more.
 - `"prototypes"`: cosine with the mean of a label's examples.
 - `"linear"`: a linear head on the frozen features (scikit-learn).
 
@@ -26,8 +26,8 @@ METHODS = ("ridge", "cache", "prototypes", "linear")
 STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 SHARPNESSES = (1.0, 2.5, 5.5, 10.0, 20.0)
 RIDGES = (0.01, 0.1, 1.0)
-# Sharpness and strength of Tip-Adapter. What ridge regression adds is at most about 1; four times that changes the
-# answer only where the text hesitates.
+# Our choice where nothing can be chosen: of the order that Tip-Adapter is used with; ridge regression adds about 1 at
+# most, so its strength is larger (`bench_examples`).
 FIXED = {"strength": 1.0, "sharpness": 5.5, "ridge": 0.1}
 FIXED_RIDGE = {**FIXED, "strength": 4.0}
 # Strength and sharpness are chosen on no more, as that takes time with their third power.

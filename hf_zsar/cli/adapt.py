@@ -64,12 +64,7 @@ def run(args: argparse.Namespace) -> int:
     unknown = sorted(set(args.no_name) - {label for _, label in examples})
     if unknown:
         raise common.CommandError(f"--no-name {unknown[0]!r}: no example has this label")
-    broken: list[str] = []
-
-    def tell(reason: str) -> None:
-        broken.append(reason)
-        common.say(f"error: {reason}")
-
+    broken = common.Told()
     pipe = common.load_pipeline(args)
     bank = bank_with_examples(
         pipe.model,
@@ -80,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         templates=args.template,
         descriptions=args.descriptions,
         video_options=common.sampling_options(args),
-        on_error=tell,
+        on_error=broken.tell,
         progress=True,
         method=args.method,
         strength=args.strength,
@@ -89,4 +84,4 @@ def run(args: argparse.Namespace) -> int:
     known, term = bank.examples, bank.examples.chosen
     print(f"{len(known.targets)} examples of {len(known.targets.unique())} of {len(bank)} labels: {args.out}")
     print(f"{args.method}, strength {term.strength:g}" + (", which is none" if not term.strength else ""))
-    return int(bool(broken))
+    return int(broken.any)

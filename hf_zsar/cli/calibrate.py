@@ -51,15 +51,10 @@ def run(args: argparse.Namespace) -> int:
     examples = labeled_videos(args.source)
     pipe = common.load_pipeline(args)
     pipe.model.check_bank(bank)
-    broken: list[str] = []
-
-    def tell(reason: str) -> None:
-        broken.append(reason)
-        common.say(f"error: {reason}")
-
+    broken = common.Told()
     bank, clips = calibrated_bank(
-        pipe, bank, examples, unknown=args.unknown, multi_label=args.multi_label, seed=args.seed, on_error=tell
+        pipe, bank, examples, unknown=args.unknown, multi_label=args.multi_label, seed=args.seed, on_error=broken.tell
     )
     bank.save(out)
     print(f"temperature {bank.calibration.temperature:.3g}, from {clips} clips: {out}")
-    return int(bool(broken))
+    return int(broken.any)

@@ -346,6 +346,16 @@ def say(message: str, file: TextIO | None = None) -> None:
     tqdm.write(printable(message, encoding_of(stream)), file=stream)
 
 
+class Told:
+    """Says what is wrong with single inputs, and remembers that there was something."""
+
+    any = False
+
+    def tell(self, reason: str) -> None:
+        self.any = True
+        say(f"error: {reason}")
+
+
 def encoding_of(stream: TextIO) -> str:
     """The encoding of a stream."""
     return getattr(stream, "encoding", None) or "utf-8"

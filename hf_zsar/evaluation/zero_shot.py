@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel
 
 from hf_zsar.clips.layouts import FoundClips, dataset_info, find_clips
@@ -98,7 +97,9 @@ def evaluate_zero_shot(
     _check_choices(protocol)
     workers = num_workers or _default_workers()
     options = EncodingOptions(dict(video_options or {}), batch_size=batch_size, num_workers=workers, progress=progress)
-    with _evaluation_mode(model, processes.device), ExitStack() as stack:
+    if processes.device is not None:
+        model.to(processes.device)
+    with model.evaluating(), ExitStack() as stack:
         root = store if store is not None else stack.enter_context(_temporary_store(processes))
         facts = facts or ModelFacts()
         header = feature_header(model, processor, options, facts.id, facts.revision)
@@ -133,19 +134,6 @@ def _check_choices(protocol: Protocol) -> None:
                 f"{protocol.id}, {split.name}: {list(split.candidates)} is no choice, every clip would count as "
                 "right: at least two classes are needed."
             )
-
-
-@contextmanager
-def _evaluation_mode(model: PreTrainedModel, device: torch.device | None) -> Iterator[None]:
-    """The model in evaluation mode, on this rank's device; its mode is given back."""
-    was_training = model.training
-    model.eval()
-    if device is not None:
-        model.to(device)
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 def encode_candidates(

@@ -77,15 +77,10 @@ def scores_of(
     """Probabilities `[videos, labels]` of the model as it stands, float32 on its device."""
     import torch
 
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            pixels = {name: value.to(model.device) for name, value in processor(videos=list(videos)).items()}
-            bank = model.build_label_bank(processor, labels)
-            return model.score(model.encode_videos(**pixels), bank).float().softmax(-1).cpu().numpy()
-    finally:
-        model.train(training)
+    with model.evaluating(), torch.inference_mode():
+        pixels = {name: value.to(model.device) for name, value in processor(videos=list(videos)).items()}
+        bank = model.build_label_bank(processor, labels)
+        return model.score(model.encode_videos(**pixels), bank).float().softmax(-1).cpu().numpy()
 
 
 def verify_export(
