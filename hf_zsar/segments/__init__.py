@@ -5,7 +5,16 @@ from __future__ import annotations
 from hf_zsar.lazy import lazy_names
 
 
-_NAMES = {"SegmentOptions": "finding", "find_segments": "finding"}
+_NAMES = {
+    "LiveSource": "sources",
+    "Search": "finding",
+    "SegmentOptions": "finding",
+    "VideoSegments": "annotations",
+    "find_segments": "finding",
+    "live_source": "sources",
+    "read_segments": "formats",
+    "write_segments": "formats",
+}
 
 __all__ = sorted(_NAMES)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any
@@ -18,6 +18,7 @@ from .shots import ShotDetector
 
 # A label is as likely as half, or a quarter, of the likeliest one, those of the background among them.
 HIGH, LOW = 0.5, 0.25
+Encoded = tuple[list[Stretch], Any]
 LABEL_OPTIONS = ("hypothesis_template", "descriptions", "label_bank", "background_labels", "multi_label")
 
 
@@ -113,58 +114,74 @@ def find_segments(
         ValueError: no labels, a bad option.
         VideoReadError: a video that cannot be read; of an iterator, while iterating.
     """
-    names = [field.name for field in fields(SegmentOptions)]
-    if wrong := [name for name in options if name not in (*names, *LABEL_OPTIONS)]:
-        near = get_close_matches(wrong[0], (*names, *LABEL_OPTIONS), 1, cutoff=0)[0]
-        raise ValueError(f"{wrong[0]!r} is not an option of segments; did you mean {near!r}?")
-    if options.get("background_labels") is not None and not unknown:
-        raise ValueError("background_labels change nothing with unknown=False: leave one of them out.")
-    chosen = SegmentOptions(**{name: options.pop(name) for name in names if name in options})
-    asked = options if candidate_labels is None else {**options, "candidate_labels": candidate_labels}
-    finder = _Finder(pipe, chosen, asked, unknown, batch_size, live)
-    count = num_frames or pipe.processor.video_processor.num_frames
+    search = Search(pipe, candidate_labels, live=live, unknown=unknown, batch_size=batch_size, **options)
     if live and callable(getattr(video, "pieces", None)):
-        return finder.watch(video, count)
-    found = finder.run(video, count)
+        return search.watch(video, num_frames)
+    found = search.segments(search.encoded(video, num_frames))
     return found if live else sorted(found, key=lambda each: (each["start"], each["end"]))
 
 
-class _Finder:
-    """One call of [`find_segments`]."""
+class Search:
+    """What [`find_segments`] looks for and how; errors as there. One search serves many videos."""
 
     def __init__(
-        self, pipe: Any, options: SegmentOptions, asked: dict, unknown: bool, batch_size: int, live: bool
+        self,
+        pipe: Any,
+        candidate_labels: Sequence[str] | None = None,
+        *,
+        live: bool = False,
+        unknown: bool = True,
+        batch_size: int = 1,
+        **options: Any,
     ) -> None:
-        self.pipe, self.options, self.live = pipe, options, live
-        self.batch = 1 if live else batch_size * options.steps
-        _, self.forward, self.say = pipe._options_of(asked)
-        self.background = self.forward.pop("background_labels", None)
-        bank = self.forward.get("label_bank")
-        self.labels = self.forward["candidate_labels"] if bank is None else bank.without_examples.labels
-        self.joint = self._joint() if unknown else None
-        self.answered: Callable[[float], None] = lambda seconds: None
+        names = [field.name for field in fields(SegmentOptions)]
+        if wrong := [name for name in options if name not in (*names, *LABEL_OPTIONS)]:
+            near = get_close_matches(wrong[0], (*names, *LABEL_OPTIONS), 1, cutoff=0)[0]
+            raise ValueError(f"{wrong[0]!r} is not an option of segments; did you mean {near!r}?")
+        if options.get("background_labels") is not None and not unknown:
+            raise ValueError("background_labels change nothing with unknown=False: leave one of them out.")
+        self.options = SegmentOptions(**{name: options.pop(name) for name in names if name in options})
+        self.pipe, self.live = pipe, live
+        self.batch = 1 if live else batch_size * self.options.steps
+        asked = options if candidate_labels is None else {**options, "candidate_labels": candidate_labels}
+        _, forward, say = pipe._options_of(asked)
+        self.multi_label = say.get("multi_label", False)
+        texts = [forward.get(name) for name in ("hypothesis_template", "descriptions")]
+        bank = forward.get("label_bank")
+        self.bank = pipe.label_bank(forward["candidate_labels"], *texts) if bank is None else bank
+        self.against = {"against": forward["against"]} if "against" in forward else {}
+        self.labels = list(self.bank.without_examples.labels)
+        self.joint = None
+        if unknown:  # the labels and, behind them, those of the background
+            background = forward.get("background_labels")
+            self.joint = pipe._with_background(*pipe._computing(), self.labels, *texts, background)
 
-    def _joint(self) -> Any:
-        """The bank of the labels and, behind them, those of the background."""
-        texts = [self.forward.get(name) for name in ("hypothesis_template", "descriptions")]
-        return self.pipe._with_background(*self.pipe._computing(), self.labels, *texts, self.background)
-
-    def watch(self, source: Any, num_frames: int) -> Iterator[dict[str, Any]]:
+    def watch(self, source: Any, num_frames: int | None = None) -> Iterator[dict[str, Any]]:
         """The segments of a [`LiveSource`]: each piece by itself, so that nothing lasts through a gap."""
         for begun, pictures in source.pieces():
-            self.answered = lambda seconds, begun=begun: source.answered(begun + seconds)
-            for each in self.run(pictures, num_frames):
+            encoded = self._noted(self.encoded(pictures, num_frames), source, begun)
+            for each in self.segments(encoded):
                 yield {**each, "start": begun + each["start"], "end": begun + each["end"]}
 
-    def run(self, video: Any, num_frames: int) -> Iterator[dict[str, Any]]:
+    def _noted(self, encoded: Iterable[Encoded], source: Any, begun: float) -> Iterator[Encoded]:
+        for parts, features in encoded:
+            yield parts, features
+            source.answered(begun + parts[-1].end)
+
+    def segments(self, encoded: Iterable[Encoded]) -> Iterator[dict[str, Any]]:
+        """What [`encoded`] gives -> the segments, each when it closes."""
         options = self.options
-        moments = smoothed(self.moments(video, num_frames), options.width)
-        for label, extent, score in decided(moments, options.high, options.low, options.sigma):
+        moments = (moment for each in encoded for moment in self._scored(*each))
+        for label, extent, score in decided(
+            smoothed(moments, options.width), options.high, options.low, options.sigma
+        ):
             if extent.end - extent.start >= options.min_length:
                 yield {"label": self.labels[label], "start": extent.start, "end": extent.end, "score": score}
 
-    def moments(self, video: Any, num_frames: int) -> Iterator[Moment]:
+    def encoded(self, video: Any, num_frames: int | None = None) -> Iterator[Encoded]:
+        """The stretches of a video, some at a time, with the features of their windows, one scale after the other."""
         options, steps = self.options, self.options.steps
+        num_frames = num_frames or self.pipe.processor.video_processor.num_frames
         per_cell = -(-num_frames // steps)  # so that a window has num_frames or a few more
         cells = self.pipe.processor.video_processor.iter_windows(
             video, options.step, num_frames=per_cell, live=self.live, num_crops=1
@@ -172,12 +189,12 @@ class _Finder:
         first = next(cells, None)
         if first is None:
             return
-        use = frame_use(self.pipe, num_frames, first[2], lambda features: self.outputs(features)["logits"])
-        frames = self.frames(itertools.chain([first], cells), use)
-        for group in batches(stretches(frames, per_cell * steps, options.scales), self.batch):
-            yield from self.scored(use, group)
+        use = frame_use(self.pipe, num_frames, first[2], lambda features: self._outputs(features)["logits"])
+        frames = self._frames(itertools.chain([first], cells), use)
+        for parts in batches(stretches(frames, per_cell * steps, options.scales), self.batch):
+            yield parts, use.features([window for part in parts for window in part.windows])
 
-    def frames(self, cells: Iterator[tuple[float, float, torch.Tensor]], use: FrameUse) -> Iterator[list[Frame]]:
+    def _frames(self, cells: Iterator[tuple[float, float, torch.Tensor]], use: FrameUse) -> Iterator[list[Frame]]:
         """The frames of each cell; some cells are encoded together."""
         shots = ShotDetector()
         for group in batches(cells, self.batch):
@@ -187,25 +204,24 @@ class _Finder:
                 times = [start + place * length for place in range(len(pixels))] + [end]
                 yield [Frame(times[i], times[i + 1], shot, next(kept)) for i, shot in enumerate(numbers)]
 
-    def outputs(self, features: Any) -> dict:
-        return self.pipe.score_features(features, **self.forward)
+    def _outputs(self, features: Any) -> dict:
+        return self.pipe.score_features(features, label_bank=self.bank, **self.against)
 
-    def scored(self, use: FrameUse, group: Sequence[Stretch]) -> Iterator[Moment]:
-        """The stretches with the scores of the labels at each scale."""
-        features = use.features([window for part in group for window in part.windows])
-        outputs = self.outputs(features)
-        if self.say.get("multi_label"):
-            scores = self.pipe.label_scores(outputs, multi_label=True)
-        else:
-            scores = self.pipe.label_scores(outputs)
+    def scores(self, features: Any) -> torch.Tensor:
+        """The score of each label, see [`find_segments`]: features of N windows -> `[N, K]`."""
+        outputs = self._outputs(features)
+        scores = self.pipe.label_scores(outputs, multi_label=self.multi_label)
+        if not self.multi_label:
             scores = scores / scores.amax(dim=-1, keepdim=True)
         if self.joint is not None:
             rivals = self.pipe.score_features(features, label_bank=self.joint)["logits"].float()
             known = rivals[:, : len(self.labels)].amax(dim=-1, keepdim=True)
             scores = scores * (known - rivals.amax(dim=-1, keepdim=True)).exp()
-        rows = scores.unflatten(0, (len(group), -1)).double().cpu().numpy()
-        for part, row in zip(group, rows, strict=True):
-            self.answered(part.end)
+        return scores
+
+    def _scored(self, parts: Sequence[Stretch], features: Any) -> Iterator[Moment]:
+        rows = self.scores(features).unflatten(0, (len(parts), -1)).double().cpu().numpy()
+        for part, row in zip(parts, rows, strict=True):
             yield Moment(part.start, part.end, part.shot, row)
 
 
