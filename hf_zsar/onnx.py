@@ -186,8 +186,6 @@ def _text_inputs(model: PreTrainedModel, graph: nn.Module, processor: Any) -> Te
     """Three labels of up to two prompts, in four rows."""
     inputs = processor.tokenize(["a first text", "another, longer text, to export with", "a third", "fourth"])
     mask = inputs["attention_mask"]
-    if model.text_is_causal:
-        del inputs["attention_mask"]
     for name in model.text_input_names:
         if name.endswith("_index"):
             inputs[name] = torch.tensor([[0, 1], [2, 3], [3, -1]])

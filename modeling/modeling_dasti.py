@@ -145,7 +145,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
             word_index: `[K, A]`, rows whose words look at the video; default `attribute_index`.
             word_groups: `[R, L]`, attribute of each token, -1 where it is not a word. Without it all tokens are.
         """
-        pooled, tokens = self.backbone.encode_text(input_ids, attention_mask, return_tokens=True)
+        pooled, tokens = self.backbone.encode_words(input_ids, attention_mask, self.text_limit)
         attribute_index = prompt_index if attribute_index is None else attribute_index
         groups = torch.zeros_like(input_ids) if word_groups is None else word_groups
         words, ids, groups = gather_words(
@@ -231,7 +231,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
         score = weight * parts["class_scores"] + (1 - weight) * parts["attribute_scores"]
         if self.config.bike_compat and score.shape[-1] > 1:  # the share of a single label says nothing
             return score.softmax(dim=-1).mean(dim=1)
-        return self.backbone.similarity_scale(score) * score.mean(dim=1)
+        return self.backbone.logits_of(score.mean(dim=1))
 
     def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
         """Mixture of the class and the attribute branch, mean over views, times the learned scale: `[B, K]`; and the
@@ -250,13 +250,12 @@ class DASTIModel(DualEncoderPreTrainedModel):
     ) -> torch.Tensor:
         """Loss of the class branch plus `attribute_loss_weight` times that of the attribute branch."""
         config, parts = self.config, parts or self.compute_scores(features, bank)
-        scale = self.backbone.similarity_scale(parts["class_scores"])
         total: Any = 0.0
         for name, weight in (("class_scores", 1.0), ("attribute_scores", config.attribute_loss_weight)):
             if weight == 0:
                 continue
             losses = contrastive_losses(
-                scale * parts[name],
+                self.backbone.logits_of(parts[name]),
                 targets,
                 config.loss_divergence,
                 config.loss_target_gain,

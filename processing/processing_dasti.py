@@ -65,11 +65,11 @@ class DASTIProcessor(ZSARProcessor):
         text_pad_token_id: int | None = None,
         on_missing: str = "fallback",
         max_text_length: int | None = None,
+        text_padding: str = "longest",
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            video_processor, tokenizer, prompt_templates, clean_labels, descriptions, max_text_length, **kwargs
-        )
+        given = (video_processor, tokenizer, prompt_templates, clean_labels, descriptions, max_text_length)
+        super().__init__(*given, text_padding, **kwargs)
         self.attribute_encoding = _choice("attribute_encoding", attribute_encoding, ("sentence", "per_attribute"))
         self.attribute_template = check_template(attribute_template)
         self.attribute_joiner = attribute_joiner
@@ -170,7 +170,7 @@ class DASTIProcessor(ZSARProcessor):
 
     def word_options(self) -> dict[str, Any]:
         padding: dict[str, int | None] = {} if self.text_pad_token_id is None else {"pad_id": self.text_pad_token_id}
-        if self.word_mask_mode == "all":
+        if self.word_mask_mode == "all" or self.text_padding == "max_length":
             padding["length"] = self.text_limit
         side = "prompt_index" if self.word_source == "class" else "attribute_index"
         return {"word_index": side, "word_mask_mode": self.word_mask_mode, "padding": padding}
@@ -195,22 +195,16 @@ class DASTIProcessor(ZSARProcessor):
         return found
 
     def _tokenize_rows(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        whole, limit = self.word_mask_mode == "all", self.text_limit
-        if whole and limit is None:
+        whole = self.word_mask_mode == "all"
+        if whole and self.text_limit is None:
             raise ValueError(
                 'word_mask_mode="all" takes every position of the text tower, and the tokenizer does not say how many '
                 "there are: set max_text_length."
             )
         for text, _ in rows:
             check_text(text, "the text")
-        encoded = self.tokenizer(
-            [text for text, _ in rows],
-            padding="max_length" if whole else True,
-            truncation=limit is not None,
-            max_length=limit,
-            return_tensors="pt",
-            return_offsets_mapping=True,
-        )
+        padding = "max_length" if whole else self.text_padding
+        encoded = self.encode([text for text, _ in rows], padding=padding, return_offsets_mapping=True)
         input_ids, mask = encoded["input_ids"], encoded["attention_mask"]
         groups = torch.full_like(input_ids, NO_WORD)
         if self.word_mask_mode != "words":

@@ -60,7 +60,8 @@ class STDDProcessor(ZSARProcessor):
             `"xaa"` of sub-actions, `"a"` none.
         prompt_padding: `"mask"` keeps ragged lists, so that every distinct prompt weighs the same; `"cycle"` repeats a
             label's list up to the longest, as in the released feature files.
-        video_processor, tokenizer, prompt_templates, clean_labels, max_text_length: see [`ZSARProcessor`].
+        video_processor, tokenizer, prompt_templates, clean_labels, max_text_length, text_padding: see
+            [`ZSARProcessor`].
     """
 
     default_templates = AUGMENTED_TEMPLATES
@@ -76,15 +77,15 @@ class STDDProcessor(ZSARProcessor):
         prompt_group: str = "xmix",
         prompt_padding: str = "mask",
         max_text_length: int | None = None,
+        text_padding: str = "longest",
         **kwargs: Any,
     ) -> None:
         if prompt_group not in PROMPT_GROUPS:
             raise ValueError(f"prompt_group must be one of {', '.join(PROMPT_GROUPS)}, got {prompt_group!r}.")
         if prompt_padding not in PROMPT_PADDINGS:
             raise ValueError(f"prompt_padding must be one of {', '.join(PROMPT_PADDINGS)}, got {prompt_padding!r}.")
-        super().__init__(
-            video_processor, tokenizer, prompt_templates, clean_labels, descriptions, max_text_length, **kwargs
-        )
+        given = (video_processor, tokenizer, prompt_templates, clean_labels, descriptions, max_text_length)
+        super().__init__(*given, text_padding, **kwargs)
         self.prompt_group = prompt_group
         self.prompt_padding = prompt_padding
 
