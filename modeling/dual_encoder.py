@@ -7,7 +7,6 @@ MetaCLIP, ...) is a new adapter in `DUAL_ENCODERS`; no method changes.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,7 @@ from transformers import initialization as init
 from transformers.utils import logging
 
 from .modeling_zsar import ZSARPreTrainedModel, check_length
-from .parts import part
+from .parts import needed
 
 
 logger = logging.get_logger(__name__)
@@ -58,12 +57,6 @@ class CLIPDualEncoder(nn.Module):
         nn.Module.__init__(adapter)
         adapter.model = model
         return adapter
-
-    def frozen_image_side(self) -> CLIPDualEncoder:
-        """An independent copy without the text tower, in evaluation mode and without gradients (a teacher)."""
-        text_side = (self.model.text_model, self.model.text_projection)
-        image_side = copy.deepcopy(self, {id(module): None for module in text_side})  # the memo leaves these out
-        return image_side.requires_grad_(False).eval()
 
     def init_weights(self, std: float) -> None:
         """The one parameter that [`CLIPModel`] leaves out when it initializes itself."""
@@ -282,8 +275,7 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
         Raises:
             ValueError: no such field, or options of loading with a loaded model.
         """
-        if (starting := part("starting")) is None:
-            raise ValueError("The code beside this model starts from no other checkpoint: pip install hf-zsar.")
+        starting = needed("starting", "other checkpoints")
         return starting.start_from_clip(cls, pretrained, dtype, load_kwargs or {}, config)
 
 

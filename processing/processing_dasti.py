@@ -10,7 +10,7 @@ import torch
 from transformers import BatchFeature
 
 from .descriptions import Descriptions
-from .label_checks import as_labels, check_prompts, check_text, shown
+from .label_checks import as_labels, check_choice, check_prompts, check_text, shown
 from .label_losses import Prompt
 from .processing_zsar import ZSARProcessor
 from .prompts import check_template, fill_templates
@@ -70,14 +70,14 @@ class DASTIProcessor(ZSARProcessor):
         super().__init__(
             video_processor, tokenizer, prompt_templates, clean_labels, descriptions, max_text_length, **kwargs
         )
-        self.attribute_encoding = _choice("attribute_encoding", attribute_encoding, ("sentence", "per_attribute"))
+        self.attribute_encoding = check_choice("attribute_encoding", attribute_encoding, ("sentence", "per_attribute"))
         self.attribute_template = check_template(attribute_template)
         self.attribute_joiner = attribute_joiner
         self.num_attributes = num_attributes
-        self.word_source = _choice("word_source", word_source, ("attributes", "class"))
-        self.word_mask_mode = _choice("word_mask_mode", word_mask_mode, ("words", "valid", "all"))
+        self.word_source = check_choice("word_source", word_source, ("attributes", "class"))
+        self.word_mask_mode = check_choice("word_mask_mode", word_mask_mode, ("words", "valid", "all"))
         self.text_pad_token_id = text_pad_token_id
-        self.on_missing = _choice("on_missing", on_missing, ("fallback", "error"))
+        self.on_missing = check_choice("on_missing", on_missing, ("fallback", "error"))
         self._missing: set[str] = set()
 
     @classmethod
@@ -237,12 +237,6 @@ def _index(rows_of_labels: Sequence[Sequence[Row]], rows: dict[Row, int]) -> tor
     width = max(len(of_label) for of_label in rows_of_labels)
     index = [[rows.setdefault(row, len(rows)) for row in of_label] for of_label in rows_of_labels]
     return torch.tensor([of_label + [-1] * (width - len(of_label)) for of_label in index])
-
-
-def _choice(name: str, value: str, allowed: Sequence[str]) -> str:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}.")
-    return value
 
 
 __all__ = ["BIKE_TEXT", "DASTIProcessor"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,8 +20,8 @@ from transformers.utils import cached_file
 
 from .descriptions import Descriptions
 from .label_checks import as_labels, check_candidates, check_prompts, check_text, is_visible, listed
-from .label_losses import Prompt, find_losses
-from .optional_parts import part
+from .label_losses import LabelWarning, Prompt, find_losses
+from .optional_parts import needed
 from .prompts import as_templates, clean_label, describe, normalize_text
 from .video_processing_zsar import READ_OPTIONS, Generator, ZSARVideoProcessor
 
@@ -87,8 +88,7 @@ class ZSARProcessor(ProcessorMixin):
         Raises:
             OSError: no such checkpoint, or one without a tokenizer.
         """
-        if (images := part("checkpoint_images")) is None:
-            raise OSError("The code beside this model makes no processors of other checkpoints: pip install hf-zsar.")
+        images = needed("checkpoint_images", "other checkpoints", OSError)
         return images.processor_of(cls, os.fspath(pretrained), load_kwargs or {}, options)
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
@@ -198,16 +198,11 @@ class ZSARProcessor(ProcessorMixin):
         """transformers only warns of an option that it does not know; a misspelled one must not pass unnoticed."""
         known = {"common_kwargs", *self.valid_processor_kwargs.__annotations__}
         known |= set(self.video_processor.valid_kwargs.__annotations__)
-        others = sorted(set(kwargs) - known)
-        unknown = [name for name in others if name not in TextKwargs.__annotations__]
-        if unknown:
+        known |= set(TextKwargs.__annotations__) if with_text else set()
+        if unknown := sorted(set(kwargs) - known):
             raise ValueError(
-                f"Unknown option {', '.join(unknown)}: neither the video processor nor the tokenizer has it."
-            )
-        if others and not with_text:
-            raise ValueError(
-                f"{', '.join(others)} is for the tokenizer and goes with text=...; the prompts of labels are always "
-                "padded to the longest."
+                f"Unknown option {', '.join(unknown)}: not of the video processor, and those of the tokenizer go with "
+                "text=... only, as the prompts of labels are always padded to the longest."
             )
 
     @property
@@ -345,13 +340,14 @@ class ZSARProcessor(ProcessorMixin):
 
     def _tell_losses(self, labels: Sequence[str], *args: Any) -> None:
         """One warning for a label set, once; raises where a template leaves no room for labels. See `find_losses`."""
-        losses = find_losses(self, labels, *args)
-        key = hash((tuple(labels), str(losses)))
-        if str(losses) and key not in self._warned_labels:
+        lost = find_losses(self, labels, *args)
+        key = hash((tuple(labels), lost))
+        if lost and key not in self._warned_labels:
             if len(self._warned_labels) >= MOST_TOLD:
                 self._warned_labels.clear()
             self._warned_labels.add(key)
-            losses.warn(stacklevel=3)
+            message = f"Not everything of these labels reaches the model: {lost}."
+            warnings.warn(message, LabelWarning, stacklevel=3)
 
     def _templates(self, templates: str | Sequence[str] | None) -> list[str]:
         return self.prompt_templates if templates is None else self.as_templates(templates)

@@ -22,7 +22,9 @@ from .code import ExportError, collect_code
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, ProcessorMixin
+    from transformers import ProcessorMixin
+
+    from hf_zsar.modeling.modeling_zsar import ZSARPreTrainedModel
 
     from .facts import CardFacts
 
@@ -57,7 +59,7 @@ class {model}(Model):
 
 
 def export(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ProcessorMixin,
     folder: str | os.PathLike,
     *,
@@ -114,9 +116,9 @@ def is_export(folder: Path) -> bool:
     return isinstance(config, dict) and "auto_map" in config
 
 
-def add_code(folder: Path, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+def add_code(folder: Path, model: ZSARPreTrainedModel, processor: ProcessorMixin) -> None:
     """Copy the code of a model, its configuration, its processor and the pipeline; point the JSON files at it."""
-    from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
+    from hf_zsar.video_scoring import VideoScoringPipeline
 
     classes = {"AutoConfig": type(model.config), "AutoModel": type(model), "AutoProcessor": type(processor)}
     parts = (type(model.encoder),) if hasattr(model, "encoder") else ()
@@ -125,7 +127,7 @@ def add_code(folder: Path, model: PreTrainedModel, processor: ProcessorMixin) ->
             f"{parts[0].__name__} needs a package of its own, which an export cannot bring along: push the original "
             "checkpoint, which hf_zsar.pipeline takes as it is."
         )
-    code = collect_code((*classes.values(), *parts, ZeroShotVideoClassificationPipeline))
+    code = collect_code((*classes.values(), *parts, VideoScoringPipeline))
     if get_sampler(processor.video_processor.sampling).unit == "seconds":
         code["official_samplers.py"] = NO_SAMPLERS
     for name, source in code.items():
@@ -133,12 +135,12 @@ def add_code(folder: Path, model: PreTrainedModel, processor: ProcessorMixin) ->
     pointers = {auto: _pointer(cls) for auto, cls in classes.items()}
     if hasattr(model, "encoder"):
         pointers["AutoModel"] = _add_adapter(folder, model)
-    impl = {"impl": _pointer(ZeroShotVideoClassificationPipeline), "pt": ["AutoModel"], "type": "multimodal"}
+    impl = {"impl": _pointer(VideoScoringPipeline), "pt": ["AutoModel"], "type": "multimodal"}
     _update_json(folder / "config.json", auto_map=pointers, custom_pipelines={TASK: impl})
     _update_json(folder / "processor_config.json", auto_map={"AutoProcessor": pointers["AutoProcessor"]})
 
 
-def _add_adapter(folder: Path, model: PreTrainedModel) -> str:
+def _add_adapter(folder: Path, model: ZSARPreTrainedModel) -> str:
     """A file that joins a model with the adapter of its encoder; the pointer to what it defines."""
     adapter, name = type(model.encoder), type(model).__name__
     (folder / JOINED).write_text(
@@ -165,7 +167,7 @@ def _update_json(path: Path, **fields: Any) -> None:
 
 
 def _write_readme(
-    folder: Path, model: PreTrainedModel, processor: ProcessorMixin, card: CardFacts | str | None
+    folder: Path, model: ZSARPreTrainedModel, processor: ProcessorMixin, card: CardFacts | str | None
 ) -> None:
     from .cards import write_card
     from .facts import CardFacts
