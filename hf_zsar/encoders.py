@@ -403,7 +403,8 @@ def take_over(options: dict[str, Any]) -> dict[str, Any]:
     """
     from transformers import AutoProcessor
 
-    model, processor = options.get("model"), options.get("processor")
+    model: Any = options.get("model")
+    processor: Any = options.get("processor")
     if not hasattr(model, "config") or (hasattr(model, "encode_videos") and processor is not None):
         return options
     name = model.config._name_or_path

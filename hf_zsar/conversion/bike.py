@@ -20,6 +20,7 @@ from .checkpoint_files import (
     Conversion,
     ConversionError,
     as_float32,
+    image_side,
     load_exactly,
     read_checkpoint,
     require,
@@ -45,7 +46,7 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
     """
     source = os.fspath(path)
     content = read_checkpoint(path)
-    parts = [content.get(name) for name in ("model_state_dict", "fusion_model_state_dict")]
+    parts: list[Any] = [content.get(name) for name in ("model_state_dict", "fusion_model_state_dict")]
     if not all(isinstance(part, Mapping) for part in parts):
         raise ConversionError(
             f"{source} has no 'model_state_dict' and 'fusion_model_state_dict': it is not a checkpoint of BIKE. "
@@ -77,8 +78,8 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
         weights |= convert_temporal_transformer(head, "temporal_transformer.")
     load_exactly(model, weights | rest | head, source)
     options = official_video_options(clip_config, model.config.num_frames) | {"sampling": "bike"}
-    if clip_config.vision_config.image_size > 256:
-        options["size"] = {"shortest_edge": clip_config.vision_config.image_size}
+    if (size := image_side(clip_config)) > 256:
+        options["size"] = {"shortest_edge": size}
     return Conversion(
         model=model,
         source=source,
