@@ -143,11 +143,17 @@ OWN = (
         example="facebook/metaclip-2-worldwide-huge-quickgelu",
         good_for="frames; labels in many languages",
     ),
-    _own("altclip", "AltCLIP", "clip:MaskedCLIPEncoder", example="BAAI/AltCLIP", good_for="frames; nine languages"),
+    _own(
+        "altclip",
+        "AltCLIP",
+        "masked_clip:MaskedCLIPEncoder",
+        example="BAAI/AltCLIP",
+        good_for="frames; nine languages",
+    ),
     _own(
         "chinese_clip",
         "ChineseCLIP",
-        "clip:MaskedCLIPEncoder",
+        "masked_clip:MaskedCLIPEncoder",
         example="OFA-Sys/chinese-clip-vit-base-patch16",
         good_for="frames; Chinese labels",
     ),
@@ -265,18 +271,19 @@ def load_encoder(
         return _load_open_clip(os.fspath(source))
     source, place = os.fspath(source), {name: options[name] for name in SOURCE if name in options}
     config = AutoConfig.from_pretrained(source, **place)
-    spec, cls, video = spec_of(config.model_type, source), None, dict(video_processor or {})
-    known = method.config_class.__dataclass_fields__ if method is not None else ()
-    fields = {name: options.pop(name) for name in list(options) if name in known}
-    if method is not None:
-        cls = method.processor_class
-        video = {"num_frames": method.config_class(backbone_config=config, **fields).num_frames, **video}
-    made = {"cls": cls, "processor": processor, "video_processor": video}
-    its_processor = load_processor(spec, config, source, encoder=encoder, **place, **made)
-    loaded, info = AutoModel.from_pretrained(
-        source, **{"use_safetensors": True, **options, "output_loading_info": True}
-    )
-    model = wrap(spec, loaded, its_processor) if method is None else method.model_class.from_encoder(loaded, **fields)
+    spec, video = spec_of(config.model_type, source), dict(video_processor or {})
+    of_method: Any = method.config_class if method is not None else None
+    fields = {
+        name: options.pop(name) for name in list(options) if name in getattr(of_method, "__dataclass_fields__", ())
+    }
+    if of_method is not None:
+        video = {"num_frames": of_method(backbone_config=config, **fields).num_frames, **video}
+    sides: Any = {"processor": processor, "video_processor": video, "cls": method and method.processor_class}
+    its_processor = load_processor(spec, config, source, encoder=encoder, **place, **sides)
+    options = {"use_safetensors": True, **options, "output_loading_info": True}
+    loaded, info = AutoModel.from_pretrained(source, **options)
+    model_class: Any = method.model_class if method is not None else None
+    model = model_class.from_encoder(loaded, **fields) if method is not None else wrap(spec, loaded, its_processor)
     model.missing_weights = tuple(sorted(info["missing_keys"]))
     return model, its_processor
 
@@ -449,7 +456,8 @@ def take_over(options: dict[str, Any]) -> dict[str, Any]:
     """
     from transformers import AutoProcessor
 
-    model, processor = options.get("model"), options.get("processor")
+    model: Any = options.get("model")
+    processor: Any = options.get("processor")
     if not hasattr(model, "config") or (hasattr(model, "encode_videos") and processor is not None):
         return options
     name = model.config._name_or_path

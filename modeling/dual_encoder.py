@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from .encoder import ADAPTERS
 from .modeling_zsar import ZSARPreTrainedModel
-from .parts import part
+from .parts import needed
 
 
 class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
@@ -60,14 +60,7 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
         """Change the backbone as the configuration says. Called again when a loaded backbone takes its place."""
 
     @classmethod
-    def from_encoder(
-        cls,
-        pretrained: str | PreTrainedModel,
-        *,
-        dtype: torch.dtype | str | None = None,
-        load_kwargs: dict[str, Any] | None = None,
-        **config: Any,
-    ) -> Any:
+    def from_encoder(cls, pretrained: Any, *, dtype: Any = None, load_kwargs: Any = None, **config: Any) -> Any:
         """Stand on a published model. [`hf_zsar.load`] with `method=` gives the processor that goes with it, too.
 
         Args:
@@ -82,9 +75,7 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
             ValueError: a model that there is no fitting adapter for, no such field, or options of loading with a
                 loaded model.
         """
-        if (starting := part("starting")) is None:
-            raise ValueError("The code beside this model starts from no other checkpoint: pip install hf-zsar.")
-        return starting.start_from(cls, pretrained, dtype, load_kwargs or {}, config)
+        return needed("starting", "other checkpoints").start_from(cls, pretrained, dtype, load_kwargs or {}, config)
 
 
 __all__ = ["DualEncoderPreTrainedModel"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig
 from transformers import initialization as init
 
 from .guards import is_recorded
@@ -59,14 +59,6 @@ class Encoder(nn.Module):
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__()
         self.model: Any = AutoModel.from_config(config)
-
-    @classmethod
-    def wrap(cls, model: PreTrainedModel) -> Encoder:
-        """The adapter around a loaded model, whose modules are shared."""
-        adapter = cls.__new__(cls)
-        nn.Module.__init__(adapter)
-        adapter.model = model
-        return adapter
 
     @property
     def text_model(self) -> nn.Module:

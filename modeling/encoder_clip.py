@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from .encoder import FrameEncoder
 from .encoder_towers import TowerEncoder
 
 
@@ -34,10 +33,4 @@ class CLIPEncoder(TowerEncoder):
         return self.model.text_projection(hidden)
 
 
-class MaskedCLIPEncoder(FrameEncoder):
-    """AltCLIP and ChineseCLIP, whose text tower looks both ways, heeds the mask and pools at the first token."""
-
-    lora_targets = ("q_proj", "k_proj", "v_proj", "out_proj", "query", "key", "value")
-
-
-__all__ = ["CLIPEncoder", "MaskedCLIPEncoder"]
+__all__ = ["CLIPEncoder"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -40,12 +39,6 @@ class TowerEncoder(FrameEncoder):
 
     shows_blocks = True
     num_prefix_tokens = 1
-
-    def frozen_image_side(self) -> TowerEncoder:
-        """An independent copy without the text tower, in evaluation mode and without gradients (a teacher)."""
-        text_side = [getattr(self.model, prefix.removesuffix(".")) for prefix in self.roles["text"]]
-        image_side = copy.deepcopy(self, {id(module): None for module in text_side})  # the memo leaves these out
-        return image_side.requires_grad_(False).eval()
 
     @property
     def vision_layers(self) -> nn.ModuleList:
@@ -92,36 +85,25 @@ class TowerEncoder(FrameEncoder):
 
     def embed_patches(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames `[N, 3, H, W]` -> tokens with positions, before the first block."""
-        options = self.size_options(frames)
-        if options:
-            logger.warning_once(
-                f"Frames of {tuple(frames.shape[-2:])} are not of the size of the image tower: its positions are "
-                "interpolated. hf_zsar.load makes a processor of the tower's own size."
-            )
+        if options := self.size_options(frames):
+            size = tuple(frames.shape[-2:])
+            logger.warning_once(f"Frames of {size} are not of the image tower's size: its positions are interpolated.")
         return self.model.vision_model.embeddings(frames, **options)
 
     def before_layers(self, hidden: torch.Tensor) -> torch.Tensor:
         """What stands between the embeddings and the first block."""
         return hidden
 
-    def run_vision_layers(
-        self,
-        hidden: torch.Tensor,
-        layer_function: LayerFunction | None = None,
-        before_layer: TokenFunction | None = None,
-    ) -> torch.Tensor:
+    def run_vision_layers(self, hidden: torch.Tensor, layer_function: LayerFunction | None = None) -> torch.Tensor:
         """All blocks, and what stands before them.
 
         Args:
             hidden: tokens of [`embed_patches`].
             layer_function: `layer_function(layer, hidden, index)` replaces the call of a block. It calls the parts of
                 the block, not the block itself, which gradient checkpointing would then recompute twice.
-            before_layer: changes the tokens before each block.
         """
         hidden = self.before_layers(hidden)
         for index, layer in enumerate(self.vision_layers):
-            if before_layer is not None:
-                hidden = before_layer(hidden)
             if layer_function is None:
                 hidden = layer(hidden, None)
             elif layer.gradient_checkpointing and self.training:
@@ -143,14 +125,10 @@ class TowerEncoder(FrameEncoder):
         return hidden
 
     def encode_frames(
-        self,
-        frames: torch.Tensor,
-        layer_function: LayerFunction | None = None,
-        return_patches: bool = False,
-        before_layer: TokenFunction | None = None,
+        self, frames: torch.Tensor, layer_function: LayerFunction | None = None, return_patches: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Frames `[N, 3, H, W]` -> pooled `[N, dim]` and, if asked, patches `[N, P, dim]`; none normalized."""
-        hidden = self.run_vision_layers(self.embed_patches(frames), layer_function, before_layer)
+        hidden = self.run_vision_layers(self.embed_patches(frames), layer_function)
         return self.pool(hidden), self.project_patches(hidden) if return_patches else None
 
     def encode_words(

@@ -79,13 +79,14 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
     def _encode_frames(self, clips: torch.Tensor) -> torch.Tensor:
         batch, frames = clips.shape[:2]
 
-        def shift(hidden: torch.Tensor) -> torch.Tensor:
-            tokens = hidden.unflatten(0, (batch, frames))
-            prefix = self.backbone.num_prefix_tokens
-            return shift_channels(tokens, self.config.temporal_shift_div, prefix).flatten(0, 1)
+        def shifted(layer: nn.Module, hidden: torch.Tensor, index: int) -> torch.Tensor:
+            settings = self.config.temporal_shift_div, self.backbone.num_prefix_tokens
+            hidden = shift_channels(hidden.unflatten(0, (batch, frames)), *settings).flatten(0, 1)
+            for branch in self.backbone.branches(layer):
+                hidden = hidden + branch(hidden)
+            return hidden
 
-        before_layer = shift if self.config.temporal_shift else None
-        pooled, _ = self.backbone.encode_frames(clips.flatten(0, 1), before_layer=before_layer)
+        pooled, _ = self.backbone.encode_frames(clips.flatten(0, 1), shifted if self.config.temporal_shift else None)
         return pooled.view(batch, frames, -1)
 
     def _encode_jointly(self, clips: torch.Tensor) -> torch.Tensor:

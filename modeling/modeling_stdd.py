@@ -13,14 +13,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import logging
 
 from .configuration_stdd import STDDConfig
-from .distributed import gather_with_grad
 from .dual_encoder import DualEncoderPreTrainedModel
-from .encoder import ADAPTERS
 from .encoder_towers import LayerFunction
 from .guards import is_exported
 from .losses import cross_entropy_to_targets
@@ -32,6 +30,7 @@ from .modeling_zsar import (
     normalize,
     split_views,
 )
+from .parts import needed
 from .space_time_attention import (
     check_grid,
     kept_count,
@@ -74,11 +73,6 @@ def bidirectional_match(frames: torch.Tensor, prompts: torch.Tensor, mask: torch
     best_frame = masked_mean(similarity.amax(dim=2), mask, dim=-1)
     best_prompt = similarity.masked_fill(~mask, -torch.inf).amax(dim=-1).mean(dim=2)
     return (0.5 * (best_frame + best_prompt)).mean(dim=1)
-
-
-def distillation_loss(student: torch.Tensor, correction: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """1 - the mean cosine of corrected student and teacher embeddings `[..., D]`; a scalar, float32."""
-    return 1 - nn.functional.cosine_similarity(student.float() + correction.float(), teacher.float(), dim=-1).mean()
 
 
 class STDDModel(DualEncoderPreTrainedModel):
@@ -247,25 +241,11 @@ class STDDModel(DualEncoderPreTrainedModel):
 
         Raises:
             ValueError: the teacher's embeddings have another size than the student's.
+            RuntimeError: the code that an export carries does without.
         """
-        if isinstance(encoder, str):
-            encoder = AutoModel.from_pretrained(encoder, **load_kwargs)
-        adapter = self.backbone
-        if encoder is not None:
-            adapter = ADAPTERS[encoder.config.model_type]().wrap(encoder)
-        if adapter.dim != self.backbone.dim:
-            raise ValueError(
-                f"The teacher embeds frames in {adapter.dim} dimensions, the student in {self.backbone.dim}."
-            )
+        teacher = needed("distillation", "a teacher").make_teacher(self.backbone, encoder, load_kwargs)
         # Past nn.Module's own __setattr__, which would register it.
-        object.__setattr__(self, "_teacher", adapter.frozen_image_side())
-
-    @torch.no_grad()
-    def teacher_frame_embeds(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
-        """The teacher's embeddings of every frame by itself, `[B, V, T, D]`, unit norm, float32."""
-        clips, batch, views = split_views(pixel_values_videos)
-        embeds, _ = self.teacher.to(clips.device).encode_frames(clips.flatten(0, 1))
-        return normalize(embeds.float()).view(batch, views, clips.shape[1], -1)
+        object.__setattr__(self, "_teacher", teacher)
 
     def compute_loss(
         self,
@@ -296,14 +276,8 @@ class STDDModel(DualEncoderPreTrainedModel):
             return loss
         if pixel_values_videos is None:
             raise ValueError("The distillation loss needs pixel_values_videos, for the teacher.")
-        return loss + self.config.distill_weight * self._distillation(features, pixel_values_videos)
-
-    def _distillation(self, features: VideoFeatures, pixel_values_videos: torch.Tensor) -> torch.Tensor:
-        teacher = self.teacher_frame_embeds(pixel_values_videos)
-        if self.gathers_loss:
-            teacher = gather_with_grad(teacher)  # the features are gathered already
-        student = normalize(features.frame_embeds.float()).to(self.distill_projector[0].weight.dtype)
-        return distillation_loss(student, self.config.distill_alpha * self.distill_projector(student), teacher)
+        distillation = needed("distillation", "a teacher").distillation(self, features, pixel_values_videos)
+        return loss + self.config.distill_weight * distillation
 
 
 def text_tensors(prompt_embeds: torch.Tensor, prompt_mask: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -312,4 +286,4 @@ def text_tensors(prompt_embeds: torch.Tensor, prompt_mask: torch.Tensor) -> dict
     return {"prompt_embeds": prompt_embeds, "prompt_mask": prompt_mask, "text_embeds": pooled}
 
 
-__all__ = ["STDDModel", "bidirectional_match", "distillation_loss", "text_tensors"]
+__all__ = ["STDDModel", "bidirectional_match", "text_tensors"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +19,8 @@ from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
 from transformers.utils import cached_file
 
 from .descriptions import Descriptions
-from .label_checks import as_labels, check_candidates, check_prompts, check_text, is_visible, listed
-from .label_losses import Prompt, find_losses
+from .label_checks import as_labels, check_candidates, check_choice, check_prompts, check_text, is_visible, listed
+from .label_losses import LabelWarning, Prompt, find_losses
 from .prompts import as_templates, clean_label, describe, normalize_text
 from .video_processing_zsar import READ_OPTIONS, Generator, ZSARVideoProcessor
 
@@ -75,11 +76,9 @@ class ZSARProcessor(ProcessorMixin):
         self.clean_labels = clean_labels
         self.descriptions = self.read_descriptions(descriptions)
         self.max_text_length = max_text_length
-        if text_padding not in ("longest", "max_length"):
-            raise ValueError(f"text_padding must be 'longest' or 'max_length', got {text_padding!r}.")
+        self.text_padding = check_choice("text_padding", text_padding, ("longest", "max_length"))
         if text_padding == "max_length" and self.text_limit is None:
             raise ValueError("text_padding='max_length' needs a length: pass max_text_length.")
-        self.text_padding = text_padding
         self._warned_labels: set[int] = set()
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
@@ -189,16 +188,11 @@ class ZSARProcessor(ProcessorMixin):
         """transformers only warns of an option that it does not know; a misspelled one must not pass unnoticed."""
         known = {"common_kwargs", *self.valid_processor_kwargs.__annotations__}
         known |= set(self.video_processor.valid_kwargs.__annotations__)
-        others = sorted(set(kwargs) - known)
-        unknown = [name for name in others if name not in TextKwargs.__annotations__]
-        if unknown:
+        known |= set(TextKwargs.__annotations__) if with_text else set()
+        if unknown := sorted(set(kwargs) - known):
             raise ValueError(
-                f"Unknown option {', '.join(unknown)}: neither the video processor nor the tokenizer has it."
-            )
-        if others and not with_text:
-            raise ValueError(
-                f"{', '.join(others)} is for the tokenizer and goes with text=...; the prompts of labels are always "
-                "padded as the text tower needs it."
+                f"Unknown option {', '.join(unknown)}: not of the video processor, and those of the tokenizer go with "
+                "text=... only, as the prompts of labels are always padded as the text tower needs it."
             )
 
     @property
@@ -309,10 +303,6 @@ class ZSARProcessor(ProcessorMixin):
             ValueError: prompts of a label depend on other labels, so that an export (ONNX) cannot list them.
         """
 
-    def word_options(self) -> dict[str, Any]:
-        """For an export (ONNX): how words are marked among the tokens, and how rows are padded, where that matters."""
-        return {"padding": {"length": self.text_limit}} if self.text_padding == "max_length" else {}
-
     def index_prompts(self, prompts: Sequence[Sequence[str]]) -> BatchFeature:
         """Tokenize each distinct prompt once and say which label uses which row."""
         rows: dict[str, int] = {}
@@ -341,13 +331,14 @@ class ZSARProcessor(ProcessorMixin):
 
     def _tell_losses(self, labels: Sequence[str], *args: Any) -> None:
         """One warning for a label set, once; raises where a template leaves no room for labels. See `find_losses`."""
-        losses = find_losses(self, labels, *args)
-        key = hash((tuple(labels), str(losses)))
-        if str(losses) and key not in self._warned_labels:
+        lost = find_losses(self, labels, *args)
+        key = hash((tuple(labels), lost))
+        if lost and key not in self._warned_labels:
             if len(self._warned_labels) >= MOST_TOLD:
                 self._warned_labels.clear()
             self._warned_labels.add(key)
-            losses.warn(stacklevel=3)
+            message = f"Not everything of these labels reaches the model: {lost}."
+            warnings.warn(message, LabelWarning, stacklevel=3)
 
     def _templates(self, templates: str | Sequence[str] | None) -> list[str]:
         return self.prompt_templates if templates is None else self.as_templates(templates)

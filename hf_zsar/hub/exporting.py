@@ -23,7 +23,9 @@ from .code import ExportError, collect_code
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, ProcessorMixin
+    from transformers import ProcessorMixin
+
+    from hf_zsar.modeling.modeling_zsar import ZSARPreTrainedModel
 
     from .facts import CardFacts
 
@@ -58,7 +60,7 @@ class {model}(Model):
 
 
 def export(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ProcessorMixin,
     folder: str | os.PathLike,
     *,
@@ -115,9 +117,9 @@ def is_export(folder: Path) -> bool:
     return isinstance(config, dict) and "auto_map" in config
 
 
-def add_code(folder: Path, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+def add_code(folder: Path, model: ZSARPreTrainedModel, processor: ProcessorMixin) -> None:
     """Copy the code of a model, its configuration, its processor and the pipeline; point the JSON files at it."""
-    from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
+    from hf_zsar.video_scoring import VideoScoringPipeline
 
     classes = {"AutoConfig": type(model.config), "AutoModel": type(model), "AutoProcessor": type(processor)}
     adapters = [type(each) for each in model.children() if isinstance(each, Encoder)]
@@ -126,7 +128,7 @@ def add_code(folder: Path, model: PreTrainedModel, processor: ProcessorMixin) ->
             f"{adapters[0].__name__} needs a package of its own, which an export cannot bring along: push the "
             "original checkpoint, which hf_zsar.pipeline takes as it is."
         )
-    code = collect_code((*classes.values(), *adapters, ZeroShotVideoClassificationPipeline))
+    code = collect_code((*classes.values(), *adapters, VideoScoringPipeline))
     if get_sampler(processor.video_processor.sampling).unit == "seconds":
         code["official_samplers.py"] = NO_SAMPLERS
     for name, source in code.items():
@@ -134,12 +136,12 @@ def add_code(folder: Path, model: PreTrainedModel, processor: ProcessorMixin) ->
     pointers = {auto: _pointer(cls) for auto, cls in classes.items()}
     if adapters:
         pointers["AutoModel"] = _add_adapter(folder, model, adapters[0])
-    impl = {"impl": _pointer(ZeroShotVideoClassificationPipeline), "pt": ["AutoModel"], "type": "multimodal"}
+    impl = {"impl": _pointer(VideoScoringPipeline), "pt": ["AutoModel"], "type": "multimodal"}
     _update_json(folder / "config.json", auto_map=pointers, custom_pipelines={TASK: impl})
     _update_json(folder / "processor_config.json", auto_map={"AutoProcessor": pointers["AutoProcessor"]})
 
 
-def _add_adapter(folder: Path, model: PreTrainedModel, adapter: type) -> str:
+def _add_adapter(folder: Path, model: ZSARPreTrainedModel, adapter: type) -> str:
     """A file that joins a model with the adapter of its encoder; the pointer to what it defines."""
     name = type(model).__name__
     (folder / JOINED).write_text(
@@ -166,7 +168,7 @@ def _update_json(path: Path, **fields: Any) -> None:
 
 
 def _write_readme(
-    folder: Path, model: PreTrainedModel, processor: ProcessorMixin, card: CardFacts | str | None
+    folder: Path, model: ZSARPreTrainedModel, processor: ProcessorMixin, card: CardFacts | str | None
 ) -> None:
     from .cards import write_card
     from .facts import CardFacts

@@ -18,6 +18,7 @@ from hf_zsar.registration import TASK
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
+    from hf_zsar.modeling.modeling_zsar import ZSARPreTrainedModel
     from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
 
 # Not of the model, or read with bounds of their own.
@@ -52,13 +53,14 @@ def pipeline(
         if isinstance(model, str) and not _is_own(model, **_subset(kwargs, SOURCE)):
             model, processor = load_encoder(model, **_subset(kwargs, (*SOURCE, "encoder", "dtype", "device_map")))
             kwargs = {"processor": processor, **_subset(kwargs, kwargs.keys() - {*SOURCE, "encoder"})}
-        options = {"model": model, "pipeline_class": ZeroShotVideoClassificationPipeline, **kwargs}
-        return complete(transformers.pipeline(TASK, **options))
+        options: dict[str, Any] = {"model": model, "pipeline_class": ZeroShotVideoClassificationPipeline, **kwargs}
+        task: Any = TASK  # the types of `transformers.pipeline` know its own tasks only
+        return complete(transformers.pipeline(task, **options))
 
 
 def load(
     source: str | os.PathLike | None = None, *, method: str | None = None, **kwargs: Any
-) -> tuple[PreTrainedModel, ProcessorMixin]:
+) -> tuple[ZSARPreTrainedModel, ProcessorMixin]:
     """A model in evaluation mode and its processor.
 
     Args:
@@ -98,7 +100,7 @@ def _subset(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: options[name] for name in names if name in options}
 
 
-def _is_own(source: str, **load_kwargs: Any) -> bool:
+def _is_own(source: Any, **load_kwargs: Any) -> bool:
     """Whether a repository or folder holds a model of a method or an adapter for one, not a published model."""
     from transformers import PreTrainedConfig
     from transformers.utils import find_adapter_config_file

@@ -8,6 +8,7 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 
+from hf_zsar.conversion.bike import BIKE_TEXT
 from hf_zsar.modeling.configuration_dasti import DASTIConfig
 from hf_zsar.modeling.losses import contrastive_losses
 from hf_zsar.modeling.modeling_dasti import NO_WORD, gather_words
@@ -384,7 +385,7 @@ def test_all_positions_need_a_limit_of_the_text():
 
 
 def test_bike_preset_pads_with_zeros_and_takes_all_positions():
-    processor = type(tiny_processor("dasti")).bike(tiny_processor("dasti").video_processor, tiny_clip_tokenizer())
+    processor = tiny_processor("dasti", descriptions=None, **BIKE_TEXT)
     inputs = processor.prepare_labels(["ApplyEyeMakeup"])
     assert inputs["input_ids"].shape == (1, 77)
     assert (inputs["input_ids"][inputs["attention_mask"] == 0] == 0).all()

@@ -14,7 +14,8 @@ from transformers import CLIPConfig, CLIPModel
 
 from hf_zsar import LabelBank, STDDConfig, STDDModel
 from hf_zsar.modeling import modeling_stdd
-from hf_zsar.modeling.modeling_stdd import bidirectional_match, distillation_loss, text_tensors
+from hf_zsar.modeling.distillation import distillation, distillation_loss, teacher_frame_embeds
+from hf_zsar.modeling.modeling_stdd import bidirectional_match, text_tensors
 from hf_zsar.modeling.modeling_zsar import VideoFeatures, normalize
 from tests.tiny_models import (
     LABELS,
@@ -438,7 +439,7 @@ def test_the_projector_starts_at_zero():
     assert model.distill_projector[0].weight.std() > 0.1  # Kaiming-normal: sqrt(2 / 64) = 0.18
     videos = tiny_videos()
     features = model.encode_videos(videos)
-    student, teacher = normalize(features.frame_embeds), model.teacher_frame_embeds(videos)
+    student, teacher = normalize(features.frame_embeds), teacher_frame_embeds(model.teacher, videos)
     expected = 1 - (student * teacher).sum(-1).mean()
     found = distillation_loss(student, 0.1 * model.distill_projector(student), teacher)
     torch.testing.assert_close(found, expected)
@@ -455,13 +456,13 @@ def test_a_student_without_space_time_attention_has_nothing_to_learn_from_itself
 def test_distillation_reaches_student_and_projector_but_not_the_teacher():
     model, videos = distilled().train(), tiny_videos()
     features = model.encode_videos(videos, generator=seeded())
-    loss = model._distillation(features, videos)
+    loss = distillation(model, features, videos)
     loss.backward()
     tower = model.backbone.model.vision_model
     for parameter in (tower.embeddings.patch_embedding.weight, model.distill_projector[2].weight):
         assert parameter.grad.abs().max() > 0
     assert all(p.grad is None and not p.requires_grad for p in model.teacher.parameters())
-    assert model.teacher_frame_embeds(videos).grad_fn is None
+    assert teacher_frame_embeds(model.teacher, videos).grad_fn is None
     # The first weight has a gradient as soon as the second is not zero any more.
     assert model.distill_projector[0].weight.grad.count_nonzero() == 0
 
@@ -480,11 +481,11 @@ def test_the_teacher_stays_as_it_was_and_keeps_no_text_tower():
     model = distilled().train()
     assert not model.teacher.training
     assert model.teacher.model.text_model is None
-    before = model.teacher_frame_embeds(tiny_videos())
+    before = teacher_frame_embeds(model.teacher, tiny_videos())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model(**training_inputs()).loss.backward()
     optimizer.step()
-    assert torch.equal(model.teacher_frame_embeds(tiny_videos()), before)
+    assert torch.equal(teacher_frame_embeds(model.teacher, tiny_videos()), before)
     assert not torch.equal(normalize(frame_embeds(model.eval(), tiny_videos())), before)
 
 
@@ -497,10 +498,10 @@ def test_a_clip_that_shares_its_modules_with_the_student_is_copied(tmp_path):
     assert all(parameter.requires_grad for parameter in clip.parameters())
     frames = tiny_videos().flatten(0, 1)
     expected = normalize(clip.get_image_features(frames).pooler_output)
-    torch.testing.assert_close(model.teacher_frame_embeds(tiny_videos()).view_as(expected), expected)
+    torch.testing.assert_close(teacher_frame_embeds(model.teacher, tiny_videos()).view_as(expected), expected)
     clip.save_pretrained(tmp_path)
     model.set_teacher(str(tmp_path))
-    torch.testing.assert_close(model.teacher_frame_embeds(tiny_videos()).view_as(expected), expected)
+    torch.testing.assert_close(teacher_frame_embeds(model.teacher, tiny_videos()).view_as(expected), expected)
 
 
 def test_a_teacher_of_another_size_is_refused():
@@ -535,11 +536,12 @@ def test_what_distillation_misses_is_said(caplog):
 
 def test_the_teacher_follows_features_gathered_from_all_processes(monkeypatch):
     """Two processes with equal batches: the loss over both is the loss of one."""
-    from hf_zsar.modeling import modeling_zsar, outputs
+    from hf_zsar.modeling import distillation as of_teacher
+    from hf_zsar.modeling import distributed
 
     model = distilled().train()
     single = model(**training_inputs()).loss
-    for module in (modeling_zsar, modeling_stdd, outputs):
+    for module in (distributed, of_teacher):
         monkeypatch.setattr(module, "gather_with_grad", lambda tensor: torch.cat([tensor, tensor]))
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)

@@ -110,4 +110,4 @@ def test_frames_of_another_size_than_the_towers_are_said(checkpoint, caplog):
     model.encode_videos(**processor(videos=frames))
     assert "image tower" not in caplog.text
     model.encode_videos(**processor(videos=frames, size=40, crop_size=40))
-    assert "Frames of (40, 40) are not of the size of the image tower" in caplog.text
+    assert "Frames of (40, 40) are not of the image tower's size" in caplog.text
