@@ -14,9 +14,8 @@ from hf_zsar.processing.video_sources import VideoReadError
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from hf_zsar.modeling.label_bank import LabelBank
+    from hf_zsar.modeling.modeling_zsar import ZSARPreTrainedModel
     from hf_zsar.processing.processing_zsar import ZSARProcessor
 
 
@@ -26,7 +25,7 @@ READERS = 2
 
 @torch.no_grad()
 def bank_with_examples(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     examples: Sequence[tuple[Any, str]],
     labels: Sequence[str] = (),
@@ -75,7 +74,7 @@ def bank_with_examples(
 
 
 def _encoded(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     examples: Sequence[tuple[Any, str]],
     options: dict[str, Any],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from .action_graph import Triple
+
+Triple = tuple[str, str, str]
 
 
 def _words(text: str) -> frozenset[str]:

@@ -35,6 +35,17 @@ def as_labels(labels: Any) -> list[str]:
     return [str(label) for label in found]  # those of numpy become plain
 
 
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> Any:
+    """The value of an option, if it is one of a few.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {shown(value)}.")
+    return value
+
+
 def check_text(text: str, what: str) -> None:
     """
     Raises:
@@ -100,4 +111,5 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:50]}...{text[-25:]}"
 
 
-__all__ = ["as_labels", "check_candidates", "check_prompts", "check_text", "is_visible", "listed", "shown"]
+__all__ = ["as_labels", "check_candidates", "check_choice", "check_prompts", "check_text"]
+__all__ += ["is_visible", "listed", "shown"]

@@ -118,7 +118,8 @@ def _end_with_parent() -> None:
     """A worker whose parent is killed would wait for work for ever."""
 
     def wait() -> None:
-        multiprocessing.parent_process().join()
+        if parent := multiprocessing.parent_process():
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

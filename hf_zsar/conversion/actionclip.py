@@ -22,6 +22,7 @@ from .checkpoint_files import (
     ConversionError,
     StateDict,
     as_float32,
+    image_side,
     load_exactly,
     read_checkpoint,
     require,
@@ -52,7 +53,7 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
     """
     source = os.fspath(path)
     content = read_checkpoint(path)
-    parts = [content.get(name) for name in ("model_state_dict", "fusion_model_state_dict")]
+    parts: list[Any] = [content.get(name) for name in ("model_state_dict", "fusion_model_state_dict")]
     if not all(isinstance(part, Mapping) for part in parts):
         raise ConversionError(
             f"{source} has no 'model_state_dict' and 'fusion_model_state_dict': it is not a checkpoint of the "
@@ -203,7 +204,7 @@ def _build(
 
 def official_video_options(clip: CLIPConfig, num_frames: int) -> dict[str, Any]:
     """How the official code samples and resizes, as options of the video processor."""
-    size = clip.vision_config.image_size
+    size = image_side(clip)
     return {
         "num_frames": num_frames,
         "sampling": "actionclip",

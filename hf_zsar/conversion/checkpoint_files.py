@@ -235,6 +235,11 @@ class Conversion:
             extra.save_pretrained(folder)
 
 
+def image_side(clip: Any) -> int:
+    """Height and width of the frames of a CLIP with this configuration."""
+    return int(clip.vision_config.image_size)
+
+
 def check_target(folder: str | os.PathLike) -> Path:
     """
     Raises:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from hf_zsar.processing.descriptions import canonical_key
+from hf_zsar.processing.action_graph import canonical_key
 
 from .journal import Journal, cache_key
 from .keywords import KeywordExtractor, keep_distinct

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
-
 from hf_zsar.clips.layouts import FoundClips, dataset_info, find_clips
 from hf_zsar.clips.manifests import find_manifest_clips
 from hf_zsar.features.encoding import EncodingOptions, encode_videos, feature_header, open_store
 from hf_zsar.features.processes import Processes
 from hf_zsar.features.store import FeatureStore, Header, VideoFile, file_signature
 from hf_zsar.files import scratch_folder
-from hf_zsar.modeling.modeling_zsar import LabelBank
+from hf_zsar.modeling.modeling_zsar import LabelBank, ZSARPreTrainedModel
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 
 from .manifest import manifest_protocol
@@ -45,7 +43,7 @@ class ModelFacts:
 
 
 def evaluate_zero_shot(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     protocol: str | Protocol = "full",
     *,
@@ -137,7 +135,7 @@ def _check_choices(protocol: Protocol) -> None:
 
 
 def encode_candidates(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     protocol: Protocol,
     templates: str | Sequence[str] | None = None,
@@ -201,7 +199,7 @@ def _default_workers() -> int:
     return min(4, os.cpu_count() or 1)
 
 
-def _model_section(model: PreTrainedModel, facts: ModelFacts) -> dict[str, Any]:
+def _model_section(model: ZSARPreTrainedModel, facts: ModelFacts) -> dict[str, Any]:
     config = model.config
     name = facts.id or getattr(config, "_name_or_path", "") or type(model).__name__
     return {

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
-from hf_zsar.modeling.modeling_zsar import VideoFeatures
+from hf_zsar.modeling.modeling_zsar import VideoFeatures, ZSARPreTrainedModel
 from hf_zsar.processing.frame_sampling import get_sampler
 from hf_zsar.processing.prefetching import prefetch
 from hf_zsar.processing.processing_zsar import ZSARProcessor
@@ -60,7 +59,7 @@ class EncodingOptions:
 
 
 def feature_header(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     options: EncodingOptions,
     name: str | None = None,
@@ -107,7 +106,7 @@ def batches_of(videos: Sequence[VideoFile], batch_size: int) -> list[Sequence[Vi
 
 
 def encode_videos(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     videos: Sequence[VideoFile],
     store: FeatureStore,
@@ -144,7 +143,7 @@ class _Encoder:
     """One process's share: reads, encodes, and writes shards as they fill."""
 
     def __init__(
-        self, model: PreTrainedModel, processor: ZSARProcessor, store: FeatureStore, options: EncodingOptions
+        self, model: ZSARPreTrainedModel, processor: ZSARProcessor, store: FeatureStore, options: EncodingOptions
     ) -> None:
         self.model, self.read, self.store, self.options = model, processor.video_processor, store, options
         self.broken: list[tuple[str, str]] = []
@@ -284,7 +283,7 @@ class _Encoder:
 
 
 @torch.inference_mode()
-def encode_batch(model: PreTrainedModel, pixel_values: Sequence[torch.Tensor]) -> VideoFeatures:
+def encode_batch(model: ZSARPreTrainedModel, pixel_values: Sequence[torch.Tensor]) -> VideoFeatures:
     """Features of one batch, on the CPU, in the number type that the model gives.
 
     Raises:

@@ -94,7 +94,8 @@ def read_rows(path: Path) -> tuple[list[Row], dict[str, Any]]:
         with pq.ParquetFile(path) as file:
             about = _about(file, path)
             columns = file.read(list(_MINE)).to_pydict()
-        rows = [Row(*values[:-1], tuple(values[-1])) for values in zip(*(columns[n] for n in _MINE), strict=True)]
+        values = zip(*(columns[name] for name in _MINE), strict=True)
+        rows = [Row(*(*most, tuple(last))) for *most, last in values]
         _check_texts(columns["id"], columns["source"], columns["signature"])
         return rows, {**about, "shapes": _shapes(file.schema_arrow, about["dtypes"])}
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:  # Arrow's errors are among them
