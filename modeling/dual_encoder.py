@@ -277,6 +277,3 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
         """
         starting = needed("starting", "other checkpoints")
         return starting.start_from_clip(cls, pretrained, dtype, load_kwargs or {}, config)
-
-
-__all__ = ["CLIPDualEncoder", "DualEncoderPreTrainedModel"]

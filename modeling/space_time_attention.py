@@ -180,16 +180,3 @@ def space_time_block(
     index = torch.cat([torch.zeros_like(index[:, :1]), index], dim=1)
     padded = spatial.scatter(1, index, temporal)
     return padded + layer.mlp(layer.layer_norm2(spatial))
-
-
-__all__ = [
-    "check_grid",
-    "kept_count",
-    "kept_patches",
-    "masked_slots",
-    "mix_channels",
-    "random_window_mask",
-    "space_time_block",
-    "window_mask",
-    "window_order",
-]

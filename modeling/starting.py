@@ -39,6 +39,3 @@ def start_from_clip(
     model.prepare_backbone()
     model.freeze_roles(*model.frozen_roles)
     return model.eval()
-
-
-__all__ = ["start_from_clip"]

@@ -37,6 +37,3 @@ def add_stochastic_depth(layers: Sequence[nn.Module], max_rate: float) -> None:
         layer.self_attn.dropout = rate
         for branch in (layer.self_attn, layer.mlp):
             branch.register_forward_hook(partial(_drop_branch, rate=rate))
-
-
-__all__ = ["add_stochastic_depth", "drop_path"]

@@ -88,6 +88,3 @@ def processor_of(cls: Any, name: str, load_kwargs: dict[str, Any], options: dict
     processor = cls(video_processor, AutoTokenizer.from_pretrained(name, **load_kwargs), **options)
     text_config = AutoConfig.from_pretrained(name, **load_kwargs).get_text_config()
     return processor.limited_to(text_config.max_position_embeddings)
-
-
-__all__ = ["frame_settings", "image_options", "image_size", "options_of", "processor_of"]
