@@ -312,6 +312,3 @@ def _described(processor: Any) -> Mapping[str, Any]:
     """Label -> its prompts, or rows with the places of words in them, where there is more than the templates."""
     found = processor.described_rows()
     return found | {processor.check_labels([name])[0]: value for name, value in found.items()}
-
-
-__all__ = ["OnnxExportError", "export_onnx"]

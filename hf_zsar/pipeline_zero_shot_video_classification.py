@@ -24,11 +24,7 @@ class ZeroShotVideoClassificationPipeline(VideoScoringPipeline):
     [{'score': 0.93, 'label': 'riding a bike'}, {'score': 0.07, 'label': 'cooking'}]
     ```
 
-    A label set is encoded once and kept (least recently used out first), so that further videos cost only their own
-    frames. Many videos are decoded by threads while the model works. The model stays as it was given: in its types, in
-    its mode, and for `save_pretrained`.
-
-    Options of a call besides those of [`VideoScoringPipeline.__call__`]:
+    See [`VideoScoringPipeline`]. Options of a call besides those of [`VideoScoringPipeline.__call__`]:
 
     Args:
         window, stride (`float`, seconds, *optional*): score windows of a long video; memory does not grow with its

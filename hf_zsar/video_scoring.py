@@ -443,6 +443,3 @@ def count_of(name: str, value: Any) -> int | None:
 def split_labels(labels: Any) -> Any:
     """`"a, b, c"` -> its parts; anything else as it is."""
     return [part for part in map(str.strip, labels.split(",")) if part] if isinstance(labels, str) else labels
-
-
-__all__ = ["VideoScoringPipeline"]

@@ -40,6 +40,3 @@ def settings(layer: Any) -> list[str]:
 def _active(layer: Any) -> list[str]:
     """The adapters that are applied on top of a layer's weights; none where they are merged into them."""
     return [] if layer.disable_adapters or layer.merged_adapters else list(layer.active_adapters)
-
-
-__all__ = ["children_in_use", "settings"]

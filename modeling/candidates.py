@@ -71,6 +71,3 @@ class Candidates:
 def same_tensor(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether two tensors are equal in device and content."""
     return one is other or (one.device == other.device and torch.equal(one, other))
-
-
-__all__ = ["Candidates"]

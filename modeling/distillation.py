@@ -56,6 +56,3 @@ def distillation(model: Any, features: VideoFeatures, pixel_values_videos: torch
         teacher = gather_with_grad(teacher)  # the features are gathered already
     student = normalize(features.frame_embeds.float()).to(projector[0].weight.dtype)
     return distillation_loss(student, model.config.distill_alpha * projector(student), teacher)
-
-
-__all__ = ["distillation", "distillation_loss", "make_teacher", "teacher_frame_embeds"]

@@ -66,6 +66,3 @@ def gather_batch(
         places = [seen[label] for label in sorted(seen)]  # the same order on any number of processes
         bank, label_ids = bank.select(places), label_ids[places]
     return features, bank, gather_with_grad(labels), label_ids, slice(first, first + batch)
-
-
-__all__ = ["gather_batch", "gather_with_grad"]

@@ -76,6 +76,3 @@ class DualEncoderPreTrainedModel(ZSARPreTrainedModel):
                 loaded model.
         """
         return needed("starting", "other checkpoints").start_from(cls, pretrained, dtype, load_kwargs or {}, config)
-
-
-__all__ = ["DualEncoderPreTrainedModel"]

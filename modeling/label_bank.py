@@ -186,6 +186,3 @@ class LabelBank:
             RuntimeError: the code that an export carries does without.
         """
         return needed("bank_files", "files of banks").load_bank(path, device)
-
-
-__all__ = ["LabelBank"]

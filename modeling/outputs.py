@@ -95,6 +95,3 @@ class Explanation(ModelOutput):
     words: torch.FloatTensor | None = None
     classes: torch.FloatTensor | None = None
     prompts: torch.FloatTensor | None = None
-
-
-__all__ = ["Explanation", "VideoFeatures", "ZSAROutput"]

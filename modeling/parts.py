@@ -22,6 +22,3 @@ def needed(name: str, what: str) -> Any:
     if (found := part(name)) is None:
         raise RuntimeError(f"The code beside this model does without {what}: pip install hf-zsar.")
     return found
-
-
-__all__ = ["needed", "part"]

@@ -186,16 +186,3 @@ def space_time_block(
     first = torch.arange(prefix, device=index.device)[:, None].expand(frames, prefix, width)
     padded = spatial.scatter(1, torch.cat([first, index], dim=1), temporal)
     return padded + transform(spatial)
-
-
-__all__ = [
-    "check_grid",
-    "kept_count",
-    "kept_patches",
-    "masked_slots",
-    "mix_channels",
-    "random_window_mask",
-    "space_time_block",
-    "window_mask",
-    "window_order",
-]

@@ -42,6 +42,3 @@ def start_from(
     model.prepare_backbone()
     model.freeze_roles(*model.frozen_roles)
     return model.eval()
-
-
-__all__ = ["start_from"]

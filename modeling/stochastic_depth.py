@@ -40,6 +40,3 @@ def add_stochastic_depth(
         setattr(attention, "dropout" if hasattr(attention, "dropout") else "attention_dropout", rate)
         for branch in (attention, layer.mlp):
             branch.register_forward_hook(partial(_drop_branch, rate=rate))
-
-
-__all__ = ["add_stochastic_depth", "drop_path"]

@@ -73,6 +73,3 @@ class TemporalTransformer(nn.Module):
         """What differs from the base class's linear and embedding initialization."""
         for layer in self.layers:
             init_packed_attention(layer.self_attn)
-
-
-__all__ = ["TemporalTransformer", "init_packed_attention"]

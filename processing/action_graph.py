@@ -150,6 +150,3 @@ def tidy_clause(text: str) -> str:
 def unique(items: Iterable[Any]) -> tuple[Any, ...]:
     """The items without empty ones and repetitions, first occurrence wins."""
     return tuple(dict.fromkeys(item for item in items if item and (not isinstance(item, tuple) or all(item))))
-
-
-__all__ = ["RELATIONS", "ActionGraph", "Triple", "canonical_key", "sub_action_chain"]

@@ -53,6 +53,3 @@ def image_size(config: PreTrainedConfig, name: str) -> tuple[int, int]:
     if size is None:
         raise ValueError(f"{name}: its configuration has no vision tower with an image_size.")
     return (size, size) if isinstance(size, int) else tuple(size)
-
-
-__all__ = ["frame_settings", "image_size", "options_of"]

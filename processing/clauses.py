@@ -23,6 +23,3 @@ class Clauses(dict[str, tuple[str, ...]]):
     def to_dict(self) -> dict[str, dict[str, list[str]]]:
         """The entry of a graph file."""
         return {"clauses": {kind: list(texts) for kind, texts in self.items()}}
-
-
-__all__ = ["PROMPT_GROUPS", "Clauses"]

@@ -257,6 +257,3 @@ def _read(path: str | os.PathLike) -> Any:
             return json.load(file)
     except (OSError, ValueError, RecursionError) as error:
         raise DescriptionError(f"{path}: cannot be read ({error}).") from error
-
-
-__all__ = ["KINDS", "SCHEMA_IDS", "ClassDescription", "DescriptionError", "Descriptions"]

@@ -109,7 +109,3 @@ def shown(value: Any) -> str:
     """A value as a message shows it: printable, and both ends of a long one."""
     text = repr(value[:100] + value[-100:] if isinstance(value, str) and len(value) > 200 else value)
     return text if len(text) <= 80 else f"{text[:50]}...{text[-25:]}"
-
-
-__all__ = ["as_labels", "check_candidates", "check_choice", "check_prompts", "check_text"]
-__all__ += ["is_visible", "listed", "shown"]

@@ -98,6 +98,3 @@ def _same(labels: Sequence[str], ids: torch.Tensor, indices: torch.Tensor) -> li
     for label, key in zip(labels, keys.tolist(), strict=True):
         groups.setdefault(tuple(key), {})[label] = None
     return [list(group) for group in groups.values() if len(group) > 1]
-
-
-__all__ = ["LabelWarning", "Prompt", "find_losses"]

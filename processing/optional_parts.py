@@ -25,6 +25,3 @@ def needed(name: str, what: str, error: type[Exception]) -> Any:
     if (found := part(name)) is None:
         raise error(f"The code beside this model does without {what}: pip install hf-zsar.")
     return found
-
-
-__all__ = ["needed", "part"]

@@ -38,6 +38,3 @@ def _read_at(file: Any, place: int, size: int) -> bytes:
     end = file.seek(0, os.SEEK_END)
     file.seek(max(0, end + place) if place < 0 else place)
     return file.read(size)
-
-
-__all__ = ["again", "read_bytes"]

@@ -29,6 +29,3 @@ def codec_name(container: str, source: MediaSource) -> str | None:
         if found := pattern.search(part):
             return "".join(chr(byte) if 32 < byte < 127 else f"\\x{byte:02x}" for byte in found[1])
     return None
-
-
-__all__ = ["codec_name"]

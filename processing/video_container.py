@@ -384,6 +384,3 @@ def drain(codec: Any) -> None:
         with suppress(*READ_ERRORS):
             codec.decode(None)
         codec.flush_buffers()
-
-
-__all__ = ["MediaFile", "default_threads"]

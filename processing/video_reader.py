@@ -244,6 +244,3 @@ class ArrayReader(VideoReader):
         for time in times:
             index = self._number(time)
             yield TimedFrame(index / self._rate, index, self._frames[index].numpy())
-
-
-__all__ = ["ArrayReader", "VideoClip", "VideoInfo", "VideoReader", "VideoWindow"]

@@ -286,6 +286,3 @@ def open_file(source: MediaSource, thread_count: int | None = None, as_stored: b
             media.close()
         source.close()
         raise
-
-
-__all__ = ["FileReader", "MediaReader", "open_file"]

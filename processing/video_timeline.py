@@ -279,6 +279,3 @@ def _seek_near_end(media: MediaFile) -> bool:
     second = round(1 / stream.time_base)
     # Audio may go on after the last picture; an index gives the last key frame whatever the time.
     return media.seek(end if media.format == "matroska" else end - 5 * second)
-
-
-__all__ = ["JOIN_MARKS", "Timeline", "read_through", "read_timeline"]

@@ -143,6 +143,3 @@ def _pixel_windows(
     with open_video(source, live=live, **read_options(options)) as reader:
         for part in reader.windows(window, stride, options["num_frames"]):
             yield part.start, part.end, processor.pixels(part.clip, options)
-
-
-__all__ = ["pixel_windows", "sampling_order", "sliding_windows", "window_bounds", "windows_of"]

@@ -180,6 +180,3 @@ def load_frame_cache(folder: Path, streaming: bool = False) -> Any:
         )
     data_files = {"train": [glob.escape(shard) for shard in shards]}  # `datasets` takes names for patterns
     return load_dataset("parquet", data_files=data_files, split="train", streaming=streaming)
-
-
-__all__ = ["build_frame_cache", "load_frame_cache"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from hf_zsar.modeling.configuration_dasti import DASTIConfig
@@ -18,13 +17,10 @@ from .actionclip import POSITIONS, convert_temporal_transformer, official_video_
 from .checkpoint_files import (
     Conversion,
     ConversionError,
-    as_float32,
     image_side,
     load_exactly,
-    read_checkpoint,
+    read_two_parts,
     require,
-    tensors_of,
-    without_common_prefix,
 )
 from .openai_clip import convert_openai_clip, count_blocks
 
@@ -55,15 +51,7 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
         ConversionError: not such a file, the attribute branch, joint space-time, or weights missing or left over.
     """
     source = os.fspath(path)
-    content = read_checkpoint(path)
-    parts: list[Any] = [content.get(name) for name in ("model_state_dict", "fusion_model_state_dict")]
-    if not all(isinstance(part, Mapping) for part in parts):
-        raise ConversionError(
-            f"{source} has no 'model_state_dict' and 'fusion_model_state_dict': it is not a checkpoint of BIKE. "
-            f"It has {sorted(content)[:10]}."
-        )
-    clip = without_common_prefix(tensors_of(parts[0], source), "module.")
-    head = without_common_prefix(as_float32(parts[1]), "module.")
+    clip, head = read_two_parts(path, "BIKE")
     if any(name.startswith(("query_fc.", "sentence_fc.")) for name in head):
         raise ConversionError(
             f"{source} is BIKE's attribute branch, which compares texts with texts; convert the video branch instead."
@@ -103,6 +91,3 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
 def _frames_in_name(source: str) -> int | None:
     match = _FRAMES_IN_NAME.search(source)
     return int(match[1]) if match else None
-
-
-__all__ = ["convert"]

@@ -86,6 +86,3 @@ def check_vocabulary(tokenizer: Any, config: PreTrainedConfig) -> None:
             f"the tokenizer has {found[0]} entries and end token {found[1]}, but the checkpoint was trained with "
             f"{expected[0]} entries and end token {expected[1]}."
         )
-
-
-__all__ = ["attach_processor"]

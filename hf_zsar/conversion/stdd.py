@@ -180,6 +180,3 @@ def load_teacher(path: str | os.PathLike) -> CLIPModel | None:
     model = CLIPModel(config).eval()
     load_exactly(model, weights | rest, source)
     return model
-
-
-__all__ = ["convert", "load_teacher"]

@@ -158,6 +158,3 @@ class _Reader(pickle._Unpickler):
 
 def _tensor(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
     return storage.as_strided(size, stride, offset)
-
-
-__all__ = ["check_stored", "is_torchscript", "read_torchscript"]

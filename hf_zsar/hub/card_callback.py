@@ -91,9 +91,14 @@ class ModelCardCallback(TrainerCallback):
             self.write(_folder(args), args, state, model, finished, source=kwargs)
 
     def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: PreTrainedModel,
+        **kwargs: Any,
     ) -> None:
-        self.on_push_begin(args, state, control, **kwargs)
+        self.on_push_begin(args, state, control, model, **kwargs)
 
     def write(
         self,
