@@ -236,6 +236,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         labels = self.processor.check_candidates(labels if bank is None else bank.labels, shares)
         if bank is None:
             forward["candidate_labels"] = labels
+        if forward.get("unknown"):
+            forward["background_labels"] = self._background(labels, forward.get("background_labels"))
         coverage, false_alarms = postprocess.get("coverage"), postprocess.get("false_alarms")
         if false_alarms is not None and not forward.get("unknown"):
             raise ValueError("false_alarms is about unknown=True: pass it, too.")
@@ -349,12 +351,11 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             if "calibration" in bank.metadata:
                 outputs |= {"calibration": bank.calibration, "platt": bank.tensors.get("platt")}
             if unknown:
-                labels = bank.without_examples.labels
-                joint = self._with_background(
-                    model, identity, labels, hypothesis_template, descriptions, background_labels
-                )
+                named = bank.without_examples.labels
+                labels = [*named, *(background_labels or ())]
+                joint = self._bank_of(model, identity, labels, hypothesis_template, descriptions, len(named))
                 shares = model.score(features, joint.to(self.device), identity).softmax(dim=-1)
-                outputs["unknown"] = shares[:, len(labels) :].sum(dim=-1)
+                outputs["unknown"] = shares[:, len(named) :].sum(dim=-1)
             if return_saliency:
                 outputs["saliency"] = model.explain(features, bank)
             if against is not None:
@@ -362,10 +363,9 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
                 outputs["others"] = model.score(features, other.to(self.device), identity)
         return outputs
 
-    def _with_background(
-        self, model: Any, identity: Any, labels: Sequence[str], template: Any, descriptions: Any, background: Any
-    ) -> Any:
-        """The bank of the labels and, behind them, of background labels."""
+    @staticmethod
+    def _background(labels: Sequence[str], background: Any) -> list[str]:
+        """The background labels that are not candidate labels."""
         if background is None:
             try:  # beside an export there may be no package
                 background = importlib.import_module("hf_zsar.data").load_class_names("kinetics400")
@@ -374,8 +374,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         others = [label for label in split_labels(background) if label not in labels]
         if not others:
             raise ValueError("background_labels must hold some that are not candidate labels.")
-        joint = self._bank_of(model, identity, [*labels, *others], template, descriptions)
-        return joint.with_background(len(labels))
+        return others
 
     def _computing(self) -> tuple[Any, Any]:
         """The model that computes, which is the pipeline's own or its copy in bfloat16, and the former's identity."""
@@ -422,7 +421,9 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         candidate_labels: Sequence[str],
         hypothesis_template: str | Sequence[str] | None,
         descriptions: Any,
+        before_background: int = 0,
     ) -> Any:
+        """Kept; of labels of which, behind the first `before_background`, all are background labels."""
         templates = (hypothesis_template,) if isinstance(hypothesis_template, str) else hypothesis_template
         descriptions = self.processor.read_descriptions(descriptions)
         candidate_labels = self.processor.check_candidates(split_labels(candidate_labels), shares=False)
@@ -431,10 +432,12 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             tuple(candidate_labels),
             tuple(templates or self.processor.prompt_templates),
             descriptions.fingerprint if descriptions is not None else None,
+            before_background,
         )
         bank = self._banks.pop(key, None)  # one step, since other threads may take and put at the same time
         if bank is None:
             bank = self._encode_labels(model, candidate_labels, templates, descriptions)
+            bank = bank.with_background(before_background) if before_background else bank
         self._banks[key] = bank
         while len(self._banks) > self.max_label_banks:
             self._banks.popitem(last=False)
