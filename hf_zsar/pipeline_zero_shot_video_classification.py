@@ -130,6 +130,10 @@ class ZeroShotVideoClassificationPipeline(VideoScoringPipeline):
             raise ValueError("stride is the step between windows: pass window too.")
         if preprocess.get("window") is not None and (idle := [name for name in IDLE if kwargs.get(name) is not None]):
             raise ValueError(f"{idle[0]} changes nothing with window: leave one of them out.")
+        if forward.get("unknown"):
+            bank = forward.get("label_bank")
+            labels = forward["candidate_labels"] if bank is None else bank.labels
+            forward["background_labels"] = _others(forward.get("background_labels"), labels)
         coverage, false_alarms = postprocess.get("coverage"), postprocess.get("false_alarms")
         if false_alarms is not None and not forward.get("unknown"):
             raise ValueError("false_alarms is about unknown=True: pass it, too.")
@@ -150,16 +154,15 @@ class ZeroShotVideoClassificationPipeline(VideoScoringPipeline):
         texts: tuple[Any, Any],
         against: str | None = None,
         unknown: bool = False,
-        background_labels: Sequence[str] | None = None,
+        background_labels: Sequence[str] = (),
     ) -> dict:
         outputs = super()._outputs(model, identity, features, bank, texts, against)
         if "calibration" in bank.metadata:
             outputs |= {"calibration": bank.calibration, "platt": bank.tensors.get("platt")}
         if unknown:
             labels = bank.without_examples.labels
-            joint = self._bank_of(model, identity, [*labels, *_others(background_labels, labels)], *texts)
-            joint = joint.with_background(len(labels)).to(self.device)
-            shares = model.score(features, joint, identity).softmax(dim=-1)
+            joint = self._bank_of(model, identity, [*labels, *background_labels], *texts, len(labels))
+            shares = model.score(features, joint.to(self.device), identity).softmax(dim=-1)
             outputs["unknown"] = shares[:, len(labels) :].sum(dim=-1)
         return outputs
 

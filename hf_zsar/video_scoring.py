@@ -330,7 +330,9 @@ class VideoScoringPipeline(Pipeline):
         candidate_labels: Sequence[str],
         hypothesis_template: str | Sequence[str] | None,
         descriptions: Any,
+        before_background: int = 0,
     ) -> Any:
+        """Kept; of labels of which, behind the first `before_background`, all are background labels."""
         templates = (hypothesis_template,) if isinstance(hypothesis_template, str) else hypothesis_template
         descriptions = self.processor.read_descriptions(descriptions)
         candidate_labels = self.processor.check_candidates(split_labels(candidate_labels), shares=False)
@@ -339,10 +341,12 @@ class VideoScoringPipeline(Pipeline):
             tuple(candidate_labels),
             tuple(templates or self.processor.prompt_templates),
             descriptions.fingerprint if descriptions is not None else None,
+            before_background,
         )
         bank = self._banks.pop(key, None)  # one step, since other threads may take and put at the same time
         if bank is None:
             bank = self._encode_labels(model, candidate_labels, templates, descriptions)
+            bank = bank.with_background(before_background) if before_background else bank
         self._banks[key] = bank
         while len(self._banks) > self.max_label_banks:
             self._banks.popitem(last=False)
