@@ -99,6 +99,6 @@ def _logits(model: ZSARPreTrainedModel, bank: LabelBank, batches: Iterable[Video
     texts = [bank.select([row]).to(model.device) for row in range(len(bank))]
     identity, parts = model.identity(), []
     for features in batches:
-        features = features.to(model.device)
+        features = features.to(model.device, model.dtype)
         parts.append(torch.cat([model.score(features, text, identity).float().cpu() for text in texts], dim=1))
     return torch.cat(parts).T if parts else torch.zeros(len(bank), 0)

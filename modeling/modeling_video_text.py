@@ -62,6 +62,10 @@ class VideoTextModel(ZSARPreTrainedModel):
         return {role: tuple(f"encoder.model.{prefix}" for prefix in prefixes) for role, prefixes in roles}
 
     @property
+    def score_inputs(self) -> tuple[str, ...]:
+        return self.encoder.score_inputs
+
+    @property
     def lora_targets(self) -> tuple[str, ...]:
         return self.encoder.lora_targets
 

@@ -81,6 +81,8 @@ class ZSARPreTrainedModel(PreTrainedModel):
     lora_targets: tuple[str, ...] = ()
     # Whether what follows the end of a text changes nothing of it, so that no mask is needed.
     text_is_causal: bool = False
+    # The tensors of [`VideoFeatures`] that [`score`] reads besides `video_embeds`; None: all that there are.
+    score_inputs: tuple[str, ...] | None = None
     # What [`explain`] gives: names of the tensors of [`Explanation`].
     explains: tuple[str, ...] = ()
     # Whether the loss sees the videos and texts of all processes; None: in training.

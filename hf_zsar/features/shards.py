@@ -57,6 +57,11 @@ class Row:
         """The id of the video that this is a stretch of."""
         return self.id if self.start is None else self.id.rpartition(_STRETCH)[0]
 
+    @property
+    def key(self) -> str:
+        """What the store knows the video by."""
+        return f"{self.video}\t{self.signature}"
+
     def stretch(self, start: float, end: float) -> Row:
         """The row of a part of this video, named by a media fragment."""
         return replace(self, id=f"{self.id}{_STRETCH}{start:.3f},{end:.3f}", start=start, end=end)
@@ -68,18 +73,37 @@ def write_shard(path: Path, rows: Sequence[Row], features: VideoFeatures, about:
     Args:
         about: JSON values that `read_rows` gives back.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    dtypes = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in features.items()}
+    table = as_table(rows, features)
+    table = table.replace_schema_metadata({_ABOUT: json.dumps({**about, "dtypes": dtypes})})
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, use_dictionary=["source", "signature"], compression="zstd")
+
+
+def as_table(rows: Sequence[Row], features: VideoFeatures) -> pa.Table:
+    """Rows and their features as columns."""
+    import pyarrow as pa
 
     types = {"start": pa.float64(), "end": pa.float64(), "warnings": pa.list_(pa.string())}
     columns = {name: pa.array([getattr(row, name) for row in rows], types.get(name, pa.string())) for name in _MINE}
-    dtypes = {}
-    for name, tensor in features.items():
-        columns[name] = _column(tensor)
-        dtypes[name] = str(tensor.dtype).removeprefix("torch.")
-    table = pa.table(columns).replace_schema_metadata({_ABOUT: json.dumps({**about, "dtypes": dtypes})})
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, use_dictionary=["source", "signature"], compression="zstd")
+    return pa.table({**columns, **{name: _column(tensor) for name, tensor in features.items()}})
+
+
+def rows_of(table: pa.Table) -> list[Row]:
+    """The rows of a table; its tensors stay where they are."""
+    columns = table.select(_MINE).to_pydict()
+    return [Row(*values[:-1], tuple(values[-1])) for values in zip(*(columns[n] for n in _MINE), strict=True)]
+
+
+def features_of(table: pa.Table, dtypes: Mapping[str, str]) -> VideoFeatures:
+    """The tensors of a table, by name and type.
+
+    Raises:
+        KeyError, TypeError, AttributeError: no such column, or a type that is none.
+    """
+    return VideoFeatures(**{name: _tensor(table[name], _dtype(kind)) for name, kind in dtypes.items()})
 
 
 def read_rows(path: Path) -> tuple[list[Row], dict[str, Any]]:
@@ -93,9 +117,8 @@ def read_rows(path: Path) -> tuple[list[Row], dict[str, Any]]:
     try:
         with pq.ParquetFile(path) as file:
             about = _about(file, path)
-            columns = file.read(list(_MINE)).to_pydict()
-        rows = [Row(*values[:-1], tuple(values[-1])) for values in zip(*(columns[n] for n in _MINE), strict=True)]
-        _check_texts(columns["id"], columns["source"], columns["signature"])
+            rows = rows_of(file.read(list(_MINE)))
+        _check_texts(*((row.id, row.source, row.signature) for row in rows))
         return rows, {**about, "shapes": _shapes(file.schema_arrow, about["dtypes"])}
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:  # Arrow's errors are among them
         raise ShardError(f"{path} cannot be read as features of videos: {_first_line(error)}") from error
@@ -112,8 +135,7 @@ def read_features(path: Path) -> VideoFeatures:
     try:
         with pq.ParquetFile(path) as file:
             dtypes = _about(file, path)["dtypes"]
-            table = file.read(list(dtypes))
-        return VideoFeatures(**{name: _tensor(table[name], _dtype(dtypes[name])) for name in dtypes})
+            return features_of(file.read(list(dtypes)), dtypes)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError) as error:
         raise ShardError(f"{path} cannot be read as features of videos: {_first_line(error)}") from error
 

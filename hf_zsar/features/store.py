@@ -66,16 +66,23 @@ def shown(text: str) -> str:
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A video to encode: its name in the store, its path or URL, and the signature of the file."""
+    """A video to encode: its name in the store, its path or URL, and the signature of the file, which begins with its
+    size; `span` is where it lies in an archive, first byte and size."""
 
     id: str
     source: str
     signature: str = ""
+    span: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes; 0 where that is not known."""
+        return int(size) if (size := self.signature.partition("-")[0]).isdigit() else 0
 
     @property
     def key(self) -> str:
         """What the store knows the video by."""
-        return f"{self.row.id}\t{self.signature}"
+        return self.row.key
 
     @property
     def row(self) -> Row:
@@ -270,8 +277,14 @@ class FeatureStore:
     def check_model(self, model: ZSARPreTrainedModel) -> None:
         """
         Raises:
-            ValueError: the features come from another model.
+            ValueError: the features come from another model, or what it scores with was not kept.
         """
+        kept = self.header.encoding.get("keeps")
+        if kept is not None and (missing := set(model.score_inputs or ()) - set(kept)):
+            raise StoreError(
+                f"{self.folder} keeps {', '.join(kept)} alone, and {type(model).__name__} scores with "
+                f"{', '.join(sorted(missing))}, too: embed the videos again without --pooled."
+            )
         check_identity(model, self.header.model["identity"], f"The store {self.folder} (of {_name(self.header)})")
 
 
