@@ -106,6 +106,7 @@ class ResTModel(ZSARPreTrainedModel):
     lora_targets = ("query", "key", "value")
     explains = ("classes",)
     score_inputs = ()
+    query_embeds = "prototypes"
 
     def __init__(self, config: ResTConfig) -> None:
         super().__init__(config)

@@ -83,6 +83,8 @@ class ZSARPreTrainedModel(PreTrainedModel):
     text_is_causal: bool = False
     # The tensors of [`VideoFeatures`] that [`score`] reads besides `video_embeds`; None: all that there are.
     score_inputs: tuple[str, ...] | None = None
+    # The tensor of a label bank that lies in the space of `video_embeds`, for a search of candidates.
+    query_embeds: str = "text_embeds"
     # What [`explain`] gives: names of the tensors of [`Explanation`].
     explains: tuple[str, ...] = ()
     # Whether the loss sees the videos and texts of all processes; None: in training.

@@ -31,6 +31,7 @@ COMMANDS = (
     "calibrate",
     "embed",
     "search",
+    "label",
     "models",
     "evaluate",
     "train",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from collections.abc import Sequence
@@ -56,8 +55,6 @@ def plan_for(encoder: VideoEncoder, videos: Sequence[VideoFile]) -> Plan:
     Raises:
         ValueError: none of them can be read.
     """
-    import pyarrow.parquet as pq
-
     count = min(SAMPLE, len(videos))
     sample = [videos[(2 * number + 1) * len(videos) // (2 * count)] for number in range(count)]
     started, rows, size, broken = time.monotonic(), 0, 0, 0
@@ -65,9 +62,7 @@ def plan_for(encoder: VideoEncoder, videos: Sequence[VideoFile]) -> Plan:
         for step in encoder.steps(batches_of(sample, encoder.options.batch_size), notes):
             broken += len(step.failed)
             if step.features is not None:
-                buffer = io.BytesIO()
-                pq.write_table(as_table(step.rows, step.features), buffer, compression="zstd")
-                rows, size = rows + len(step.rows), size + len(buffer.getvalue())
+                rows, size = rows + len(step.rows), size + as_table(step.rows, step.features).nbytes
     if broken == count:
         raise ValueError(f"none of the {count} videos that were tried can be read, {sample[0].row.source} for one.")
     sizes = [video.size for video in videos]

@@ -28,6 +28,7 @@ from hf_zsar.clips.tables import read_lines
 from hf_zsar.errors import sentence
 from hf_zsar.modeling.modeling_zsar import fingerprint_of
 from hf_zsar.processing.urls import is_url, redacted
+from hf_zsar.processing.video_archives import ARCHIVES, SCHEME, STORES
 from hf_zsar.processing.video_sources import VideoReadError
 
 from .store import VideoFile, file_signature
@@ -87,7 +88,8 @@ def _named(argument: str, kind: Callable[[str], Iterator[VideoFile]]) -> list[Vi
     try:
         videos = list(kind(argument))
     except Exception as error:  # of file systems, `datasets` and Arrow, which have no base in common
-        raise SourceError(f"{redacted(argument)} cannot be read as a source of videos: {sentence(error)}") from error
+        reason = redacted(sentence(error))
+        raise SourceError(f"{redacted(argument)} cannot be read as a source of videos: {reason}") from error
     if not videos:
         raise SourceError(f"{redacted(argument)} names no video.")
     return videos
@@ -134,22 +136,25 @@ def _of_tar(path: str) -> Iterator[VideoFile]:
 
 
 def _of_store(url: str) -> Iterator[VideoFile]:
-    """What fsspec finds behind a URL."""
+    """What fsspec finds behind a URL. One that names a single file is a video whether or not it is there now."""
     import fsspec
 
+    if not url.endswith("/") and "*" not in url:
+        yield VideoFile(url, url, _signature_there(url))
+        return
     files, path = fsspec.core.url_to_fs(url)
-    if url.endswith("/") or files.isdir(path):
-        found = files.find(path, detail=True)
-    elif any(mark in path for mark in "*?["):
-        found = files.glob(path, detail=True)
-    else:
-        found = {path: files.info(path)}
-    for name, info in sorted(found.items()):
-        parts = name.removeprefix(path).split("/") if len(found) > 1 else ()
-        if len(found) > 1 and (not has_video_suffix(name) or any(is_junk(part) for part in parts if part)):
-            continue
-        address = files.unstrip_protocol(name)
-        yield VideoFile(address, address, f"{info.get('size') or 0}-{files.ukey(name)[:16]}")
+    for name, info in sorted((files.find if url.endswith("/") else files.glob)(path, detail=True).items()):
+        inside = name.removeprefix(path.partition("*")[0]).split("/")
+        if has_video_suffix(name) and not any(is_junk(part) for part in inside if part):
+            address = files.unstrip_protocol(name)
+            yield VideoFile(address, address, f"{info.get('size') or 0}-{files.ukey(name)[:16]}")
+
+
+def _signature_there(url: str) -> str:
+    try:
+        return _signature(url)
+    except Exception:  # noqa: BLE001 - said when the video is read
+        return ""
 
 
 def _of_dataset(url: str) -> Iterator[VideoFile]:
@@ -182,7 +187,8 @@ def _dataset(name: str) -> tuple[Any, str]:
 
 def _is_remote(source: str) -> bool:
     """Whether fsspec opens it."""
-    return is_url(source) and not source.lower().startswith(("http://", "https://"))
+    scheme = SCHEME.match(source)
+    return scheme is not None and scheme[1].lower() in {*ARCHIVES, *STORES}
 
 
 def _opened(path: str) -> Any:
@@ -197,7 +203,7 @@ def _signature(path: str) -> str:
     if not is_url(path):
         return file_signature(path)
     files, inner = fsspec.core.url_to_fs(path)
-    return files.ukey(inner)
+    return f"{files.info(inner).get('size') or 0}-{files.ukey(inner)[:16]}"
 
 
 def _slice(path: str, start: int, size: int) -> bytes:
