@@ -44,6 +44,8 @@ class Encoder(nn.Module):
     shows_blocks = False
     # Whether the score needs every prompt as it comes out of the tower; else one normalized mean stands for a label.
     keeps_prompts = False
+    # The tensors of [`VideoFeatures`] that [`compare`] reads besides `video_embeds`.
+    score_inputs: tuple[str, ...] = ()
     # Whether its code can stand beside the weights, without other packages than the remote code of an export may need.
     travels = True
     # role of parameters -> prefixes of their names in the model

@@ -32,6 +32,7 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
     config: ActionCLIPConfig
     text_candidates = "per_sample"
     explains = ("prompts",)
+    score_inputs = ("view_embeds",)
 
     def __init__(self, config: ActionCLIPConfig) -> None:
         super().__init__(config)

@@ -81,6 +81,10 @@ class DASTIModel(DualEncoderPreTrainedModel):
         self.post_init()
 
     @property
+    def score_inputs(self) -> tuple[str, ...]:
+        return ("frame_embeds", "patch_embeds") if self.config.use_spatial_interaction else ("frame_embeds",)
+
+    @property
     def text_candidates(self) -> str:
         return "per_sample" if self.config.loss_mode == "in_batch" else "all"
 

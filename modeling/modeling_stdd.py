@@ -87,6 +87,7 @@ class STDDModel(DualEncoderPreTrainedModel):
     config: STDDConfig
     text_candidates = "all"
     explains = ("prompts",)
+    score_inputs = ("frame_embeds",)
 
     def __init__(self, config: STDDConfig) -> None:
         super().__init__(config)

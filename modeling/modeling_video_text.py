@@ -32,6 +32,10 @@ class VideoTextModel(DualEncoderPreTrainedModel):
         self.post_init()
 
     @property
+    def score_inputs(self) -> tuple[str, ...]:
+        return self.backbone.score_inputs
+
+    @property
     def scores_each_label(self) -> bool:
         """Whether the sigmoid of a logit is the model's own probability of that label, whatever the others are."""
         return self.backbone.bias() is not None

@@ -32,6 +32,7 @@ COMMANDS = (
     "calibrate",
     "embed",
     "search",
+    "label",
     "models",
     "evaluate",
     "train",
