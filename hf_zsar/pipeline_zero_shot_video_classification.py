@@ -86,9 +86,14 @@ class ZeroShotVideoClassificationPipeline(VideoScoringPipeline):
         preprocess, forward, postprocess = self._options_of(kwargs)
         if preprocess.pop("on_error", "raise") != "raise":
             raise ValueError("timeline has no on_error: what was scored was given already when a source breaks off.")
-        preprocess = {**preprocess, "live": live}
         batch_size = count_of("batch_size", batch_size) or self._batch_size or 1
-        return self._timeline(video, batch_size, preprocess, forward, postprocess)
+        return self._timeline(video, batch_size, {**preprocess, "live": live}, forward, postprocess)
+
+    def segments(self, video: Any, candidate_labels: Sequence[str] | None = None, **options: Any) -> Any:
+        """When which label happens: `[{"label", "start", "end", "score"}]`; see `hf_zsar.segments.find_segments`."""
+        from .segments import find_segments
+
+        return find_segments(self, video, candidate_labels, **options)
 
     def _stream(
         self, videos: Any, batch_size: int, workers: int, preprocess: dict, forward: dict, postprocess: dict
@@ -171,6 +176,15 @@ class ZeroShotVideoClassificationPipeline(VideoScoringPipeline):
         further |= {"unknown": outputs["unknown"][row]} if "unknown" in outputs else {}
         return {**super()._row(outputs, row), **further}
 
+    def label_scores(self, outputs: dict, function_to_apply: str | None = None, multi_label: bool = False) -> Any:
+        logits, platt, calibration = outputs["logits"].float(), outputs.get("platt"), outputs.get("calibration")
+        if multi_label and platt is not None:  # such logits say yes or no by themselves
+            logits, multi_label = platt[:, 0] * logits + platt[:, 1], False
+            function_to_apply = function_to_apply or "sigmoid"
+        elif calibration is not None:
+            logits = logits / calibration.temperature
+        return super().label_scores({**outputs, "logits": logits}, function_to_apply, multi_label)
+
     def postprocess(
         self,
         model_outputs: dict,
@@ -180,14 +194,8 @@ class ZeroShotVideoClassificationPipeline(VideoScoringPipeline):
         coverage: float | None = None,
         false_alarms: float | None = None,
     ) -> Any:
-        logits, platt = model_outputs["logits"].float(), model_outputs.get("platt")
+        results = super().postprocess(model_outputs, top_k, function_to_apply, multi_label)
         calibration: Any = model_outputs.get("calibration")
-        if multi_label and platt is not None:  # such logits say yes or no by themselves
-            logits, multi_label = platt[:, 0] * logits + platt[:, 1], False
-            function_to_apply = function_to_apply or "sigmoid"
-        elif calibration is not None:
-            logits = logits / calibration.temperature
-        results = super().postprocess({**model_outputs, "logits": logits}, top_k, function_to_apply, multi_label)
         if coverage is not None:
             least = calibration.least_probability(coverage)
             results = results[:1] + [result for result in results[1:] if result["score"] >= least]
