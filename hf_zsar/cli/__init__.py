@@ -32,6 +32,8 @@ COMMANDS = (
     "embed",
     "search",
     "label",
+    "dedup",
+    "sample",
     "models",
     "evaluate",
     "train",
