@@ -125,9 +125,9 @@ def search_store(
     if shortlist is not None:
         for number in range(len(bank)):
             text = bank.select([number])
-            numbers, features = shortlist.candidates(text[model.query_embeds])
+            candidates, features = shortlist.candidates(text[model.query_embeds])
             logits = _logits(model, text, [features])
-            found.append(_best(logits, torch.from_numpy(numbers)[None], top_k))
+            found.append(_best(logits, torch.from_numpy(candidates)[None], top_k))
     else:
         best = torch.full((len(bank), 0), 0.0), torch.zeros(len(bank), 0, dtype=torch.long)
         for part in store.parts(needed_tensors(store, model)):

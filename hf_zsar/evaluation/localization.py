@@ -292,7 +292,8 @@ class Finder:
 
     def _labeled(self, path: str, proposals: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
         """The likeliest labels of each proposal, the score being the label's times the proposal's."""
-        processor, answers = self.pipe.processor.video_processor, [[] for _ in self.searches]
+        processor = self.pipe.processor.video_processor
+        answers: list[list[dict[str, Any]]] = [[] for _ in self.searches]
         with open_video(path) as reader:
             for each in proposals:
                 start, end = each["start"], min(each["end"], reader.duration)

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
-from hf_zsar.modeling.modeling_zsar import VideoFeatures
+from hf_zsar.modeling.modeling_zsar import VideoFeatures, ZSARPreTrainedModel
 from hf_zsar.processing.frame_sampling import get_sampler
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 from hf_zsar.processing.video_sources import VideoReadError, VideoReadWarning
@@ -60,7 +59,7 @@ class EncodingOptions:
 
 
 def feature_header(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     options: EncodingOptions,
     name: str | None = None,
@@ -118,7 +117,7 @@ def missing_batches(videos: Sequence[VideoFile], store: FeatureStore, batch_size
 
 
 def encode_videos(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     videos: Sequence[VideoFile],
     store: FeatureStore,
@@ -187,7 +186,7 @@ class VideoEncoder:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: ZSARPreTrainedModel,
         processor: ZSARProcessor,
         options: EncodingOptions,
         holds: Callable[[Row], bool] | None = None,
@@ -290,7 +289,7 @@ def told(video: VideoFile, error: Exception) -> str:
 
 
 @torch.inference_mode()
-def encode_batch(model: PreTrainedModel, pixel_values: Sequence[torch.Tensor]) -> VideoFeatures:
+def encode_batch(model: ZSARPreTrainedModel, pixel_values: Sequence[torch.Tensor]) -> VideoFeatures:
     """Features of one batch, on the CPU, in the number type that the model gives.
 
     Raises:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from hf_zsar.processing.video_sources import VideoReadError
@@ -44,7 +45,7 @@ class ReadAhead(Generic[V, T]):
         self._todo: queue.SimpleQueue[tuple[V, _Parts] | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
 
-    def __call__(self, videos: Iterable[V]) -> Iterator[tuple[V, Iterator[T]]]:
+    def __call__(self, videos: Iterable[V]) -> Generator[tuple[V, Iterator[T]], None, None]:
         """Each video and its parts, which are to be taken to the end. Errors of `read` are raised there, and
         [`VideoReadError`] where a part takes too long."""
         waiting: deque[tuple[V, _Parts]] = deque()
@@ -53,7 +54,7 @@ class ReadAhead(Generic[V, T]):
             self._start()
         try:
             while True:
-                while len(waiting) < self._ahead and (video := next(videos, _END)) is not _END:
+                for video in islice(videos, self._ahead - len(waiting)):
                     waiting.append((video, _Parts()))
                     self._todo.put(waiting[-1])
                 if not waiting:

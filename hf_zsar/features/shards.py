@@ -100,7 +100,7 @@ def as_table(rows: Sequence[Row], features: VideoFeatures) -> pa.Table:
 def rows_of(table: pa.Table) -> list[Row]:
     """The rows of a table; its tensors stay where they are."""
     columns = table.select(_MINE).to_pydict()
-    return [Row(*values[:-1], tuple(values[-1])) for values in zip(*(columns[n] for n in _MINE), strict=True)]
+    return [Row(*(*most, tuple(last))) for *most, last in zip(*(columns[name] for name in _MINE), strict=True)]
 
 
 def features_of(table: pa.Table, dtypes: Mapping[str, str]) -> VideoFeatures:

@@ -55,7 +55,7 @@ def video_files(arguments: Sequence[str], plain: Callable[[Sequence[str]], list[
     for argument in arguments:
         kind = next((kind for kind, is_one in _KINDS.items() if is_one(argument)), None)
         if kind is None:
-            videos = (VideoFile(path, path, file_signature(path)) for path in plain([argument]))
+            videos = [VideoFile(path, path, file_signature(path)) for path in plain([argument])]
         else:
             videos = _named(argument, kind)
         for video in videos:

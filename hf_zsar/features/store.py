@@ -210,7 +210,7 @@ class FeatureStore:
         newest = {row.video: row.signature for row in rows}
         return [row for row in rows if newest[row.video] == row.signature]
 
-    def write(self, rows: Sequence[Row], features: VideoFeatures, complete: Sequence[VideoFile]) -> None:
+    def write(self, rows: Sequence[Row], features: VideoFeatures, complete: Sequence[Row | VideoFile]) -> None:
         """Add rows and their features (leading axis: the rows in order) as one shard.
 
         Args:
