@@ -41,7 +41,7 @@ class SegmentOptions:
 
     window: float = 2.0
     stride: float | None = None
-    scales: tuple[int, ...] = (1, 2, 4)
+    scales: tuple[int, ...] = (1, 2)
     smooth: float | None = None
     high: float = HIGH
     low: float = LOW
