@@ -382,10 +382,9 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
                 background = importlib.import_module("hf_zsar.data").load_class_names("kinetics400")
             except ImportError:
                 raise ValueError("unknown=True needs background_labels where hf_zsar is not installed.") from None
-        others = [label for label in split_labels(background) if label not in labels]
-        if not others:
-            raise ValueError("background_labels must hold some that are not candidate labels.")
-        return others
+        if others := [label for label in split_labels(background) if label not in labels]:
+            return others
+        raise ValueError("background_labels must hold some that are not candidate labels.")
 
     def _computing(self) -> tuple[Any, Any]:
         """The model that computes, which is the pipeline's own or its copy in bfloat16, and the former's identity."""
@@ -426,28 +425,18 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         return self._bank_of(*self._computing(), candidate_labels, hypothesis_template, descriptions)
 
     def _bank_of(
-        self,
-        model: Any,
-        identity: Any,
-        candidate_labels: Sequence[str],
-        hypothesis_template: Any,
-        descriptions: Any,
-        before_background: int = 0,
+        self, model: Any, identity: Any, labels: Any, templates: Any, descriptions: Any, before_background: int = 0
     ) -> Any:
-        """Kept; of labels of which, behind the first `before_background`, all are background labels."""
-        templates = (hypothesis_template,) if isinstance(hypothesis_template, str) else hypothesis_template
+        """Kept. With `before_background` the labels behind so many are background labels."""
+        templates = (templates,) if isinstance(templates, str) else templates
         descriptions = self.processor.read_descriptions(descriptions)
-        candidate_labels = self.processor.check_candidates(split_labels(candidate_labels), shares=False)
-        key = (
-            identity,
-            tuple(candidate_labels),
-            tuple(templates or self.processor.prompt_templates),
-            descriptions.fingerprint if descriptions is not None else None,
-            before_background,
-        )
+        labels = self.processor.check_candidates(split_labels(labels), shares=False)
+        prompts = tuple(templates or self.processor.prompt_templates)
+        known = descriptions.fingerprint if descriptions is not None else None
+        key = (identity, tuple(labels), prompts, known, before_background)
         bank = self._banks.pop(key, None)  # one step, since other threads may take and put at the same time
         if bank is None:
-            bank = self._encode_labels(model, candidate_labels, templates, descriptions)
+            bank = self._encode_labels(model, labels, templates, descriptions)
             bank = bank.with_background(before_background) if before_background else bank
         self._banks[key] = bank
         while len(self._banks) > self.max_label_banks:
