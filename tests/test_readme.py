@@ -157,7 +157,7 @@ def check_own_clips(namespace: dict[str, Any], printed: str) -> None:
 
 
 CHECKS = {
-    "hf_zsar/OWN_CLIPS.md": check_own_clips,
+    "guides/own_clips.md": check_own_clips,
     "README.md": check_readme,
     "modeling/README.md": check_modeling,
     "processing/README.md": check_processing,
