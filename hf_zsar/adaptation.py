@@ -19,9 +19,8 @@ from hf_zsar.processing.video_sources import VideoReadError
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from hf_zsar.modeling.label_bank import LabelBank
+    from hf_zsar.modeling.modeling_zsar import ZSARPreTrainedModel
     from hf_zsar.processing.processing_zsar import ZSARProcessor
 
 
@@ -33,7 +32,7 @@ SAMPLING = ("num_frames", "fps", "sampling", "mode", "num_views", "num_crops")
 
 @torch.no_grad()
 def bank_with_examples(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     examples: Sequence[tuple[Any, str]],
     labels: Sequence[str] = (),
@@ -115,7 +114,7 @@ def _sampling(processor: ZSARProcessor, options: Mapping[str, Any]) -> dict[str,
 
 
 def _encoded(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     examples: Sequence[tuple[Any, str]],
     options: dict[str, Any],

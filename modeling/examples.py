@@ -318,6 +318,3 @@ def asked_term(strength: float | None, sharpness: float | None, ridge: float | N
         if value is not None and not (isinstance(value, (int, float)) and least <= value < 1e9):
             raise ValueError(f"{name} must be a number from {least:g} to 1e9, got {value!r:.80}.")
     return strength, sharpness, ridge
-
-
-__all__ = ["Examples", "Term"]

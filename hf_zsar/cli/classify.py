@@ -199,7 +199,7 @@ def draw_why(pipe: Any, video: str, path: str, args: argparse.Namespace, labels:
     from hf_zsar.explanation import explain
     from hf_zsar.plots.explanation import draw_explanation
 
-    options = {"hypothesis_template": args.template, "descriptions": args.descriptions}
+    options: dict[str, Any] = {"hypothesis_template": args.template, "descriptions": args.descriptions}
     explanation = explain(pipe, video, labels, **options, **common.sampling_options(args))
     draw_explanation(explanation, path, os.path.basename(redacted(video).rstrip("/")))
 

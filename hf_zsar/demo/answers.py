@@ -275,8 +275,8 @@ def _whole(pipe: Any, question: Question) -> tuple[Answer, Any]:
     return answer, bank
 
 
-def takes_examples(pipe: Any) -> bool:
-    """Whether the model's code knows examples; that beside an exported model does without."""
+def has_whole_code(pipe: Any) -> bool:
+    """Whether the model's code knows examples, "none of these" and timelines; that beside an exported one does not."""
     bases = [base.__module__ for base in type(pipe.model).__mro__ if base.__name__ == "ZSARPreTrainedModel"]
     return any(importlib.util.find_spec(f"{name.rpartition('.')[0]}.bank_examples") for name in bases)
 

@@ -22,7 +22,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from . import charts
-from .answers import MOST_CHARACTERS, Refusal, answers, ask, parse_labels, takes_examples
+from .answers import MOST_CHARACTERS, Refusal, answers, ask, has_whole_code, parse_labels
 from .guard import Guard, keep_clean, upload_folder
 from .turns import Turns
 
@@ -83,7 +83,7 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
         title: heading of the page.
         concurrency: videos that are worked on at once; others wait in a queue.
     """
-    described = pipe.processor.descriptions_kind is not None
+    described, whole = pipe.processor.descriptions_kind is not None, has_whole_code(pipe)
     hint = "One a line. “label: phrase, phrase” also describes a label." if described else "One a line."
     turns = Turns()
     with gr.Blocks(title=title, analytics_enabled=False) as app:
@@ -114,12 +114,23 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
                         label="Prompt", info="With {} for the label. Empty: the model's own.", elem_id="template"
                     )
                     window = gr.Slider(
-                        0, 10, 2, step=0.5, label="Timeline", info="Seconds per window; 0 for none.", elem_id="window"
+                        0,
+                        10,
+                        2 if whole else 0,
+                        step=0.5,
+                        label="Timeline",
+                        info="Seconds per window; 0 for none.",
+                        visible=whole,
+                        elem_id="window",
                     )
                     unknown = gr.Checkbox(
-                        True, label="None of these", info="Score that it is something else.", elem_id="unknown"
+                        whole,
+                        label="None of these",
+                        info="Score that it is something else.",
+                        visible=whole,
+                        elem_id="unknown",
                     )
-                with gr.Accordion("Example clips", open=False, visible=takes_examples(pipe), elem_id="examples"):
+                with gr.Accordion("Example clips", open=False, visible=whole, elem_id="examples"):
                     names = gr.Textbox(EXAMPLE_LABELS, visible=False)
                     fields = [example_field(name) for name in field_names(EXAMPLE_LABELS)]
                 with gr.Row():

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from hf_zsar.features.encoding import batches_of
 from hf_zsar.features.processes import Processes
 from hf_zsar.features.store import FeatureStore, VideoFile
 from hf_zsar.modeling.calibration import Calibration
-from hf_zsar.modeling.modeling_zsar import LabelBank
+from hf_zsar.modeling.modeling_zsar import LabelBank, ZSARPreTrainedModel
 
 from .protocols import Protocol, Split
 
@@ -49,7 +48,7 @@ class SplitScores:
 
 @torch.inference_mode()
 def score_splits(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     store: FeatureStore,
     bank: LabelBank,
     protocol: Protocol,

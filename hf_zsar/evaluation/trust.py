@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from hf_zsar.features.encoding import batches_of
 from hf_zsar.features.processes import Processes
 from hf_zsar.features.store import FeatureStore, VideoFile
 from hf_zsar.modeling.calibration import Calibration
-from hf_zsar.modeling.label_bank import LabelBank
+from hf_zsar.modeling.modeling_zsar import LabelBank, ZSARPreTrainedModel
 
 
 BINS = 15
@@ -83,7 +82,7 @@ UNKNOWN_SCORES: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor
 
 @torch.inference_mode()
 def unknown_section(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     store: FeatureStore,
     bank: LabelBank,
     joint: LabelBank,

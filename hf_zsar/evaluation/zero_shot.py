@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
-
 from hf_zsar.clips.class_lists import load_class_names
 from hf_zsar.clips.layouts import FoundClips, dataset_info, find_clips
 from hf_zsar.clips.manifests import find_manifest_clips
@@ -19,7 +17,7 @@ from hf_zsar.features.encoding import EncodingOptions, encode_videos, feature_he
 from hf_zsar.features.processes import Processes
 from hf_zsar.features.store import FeatureStore, Header, VideoFile, file_signature
 from hf_zsar.files import scratch_folder
-from hf_zsar.modeling.modeling_zsar import LabelBank
+from hf_zsar.modeling.modeling_zsar import LabelBank, ZSARPreTrainedModel
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 
 from .manifest import manifest_protocol
@@ -47,7 +45,7 @@ class ModelFacts:
 
 
 def evaluate_zero_shot(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     protocol: str | Protocol = "full",
     *,
@@ -154,7 +152,7 @@ def _check_choices(protocol: Protocol) -> None:
 
 
 def encode_candidates(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     protocol: Protocol,
     templates: str | Sequence[str] | None = None,
@@ -173,7 +171,7 @@ def encode_candidates(
 
 
 def _with_background(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     bank: LabelBank,
     protocol: Protocol,
@@ -236,7 +234,7 @@ def _default_workers() -> int:
     return min(4, os.cpu_count() or 1)
 
 
-def _model_section(model: PreTrainedModel, facts: ModelFacts) -> dict[str, Any]:
+def _model_section(model: ZSARPreTrainedModel, facts: ModelFacts) -> dict[str, Any]:
     config = model.config
     name = facts.id or getattr(config, "_name_or_path", "") or type(model).__name__
     return {

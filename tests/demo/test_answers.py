@@ -116,10 +116,10 @@ def test_example_clips_count(pipes: dict[str, Any], clip: str, tmp_path: Path) -
         pipe.encode_videos = encode
 
 
-def test_fields_for_examples_need_code_that_knows_them(pipes: dict[str, Any]) -> None:
-    assert all(answers.takes_examples(pipe) for pipe in pipes.values())
+def test_what_the_code_beside_an_export_lacks_is_not_offered(pipes: dict[str, Any]) -> None:
+    assert all(answers.has_whole_code(pipe) for pipe in pipes.values())
     base = type("ZSARPreTrainedModel", (), {"__module__": "json.decoder"})  # a package without such a file
-    assert not answers.takes_examples(SimpleNamespace(model=type("Exported", (base,), {})()))
+    assert not answers.has_whole_code(SimpleNamespace(model=type("Exported", (base,), {})()))
 
 
 def test_explanations_say_what_the_method_knows(pipes: dict[str, Any], clip: str) -> None:
