@@ -168,6 +168,7 @@ def test_example_clips_of_a_label(open_page: Callable, clips: list) -> None:
     page.upload(clips[0])
     page.type_labels(LABELS)
     page.page.click("#examples button")  # the field of labels loses the focus
+    page.wait_for(lambda: "walking a dog" not in page.page.inner_text("#examples"))
     page.upload_example("playing guitar", clips[1])
     page.classify()
     answer = page.answer()
