@@ -173,7 +173,8 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
         )
         aside = dict(queue=False, show_progress="hidden", api_visibility="private")
         stop.click(None, None, status, js="() => zsar.stop()", trigger_mode="multiple")
-        changes = [video.change, *(field.change for field in fields)]
+        # Not `change`: fields that `rename` empties are no news to the person.
+        changes = [video.change, *(event for field in fields for event in (field.upload, field.clear, field.delete))]
         changes += [component.input for component in inputs[1 : -len(fields)]]
         for change in changes:
             change(None, inputs, status, js=CHANGED, trigger_mode="multiple")
