@@ -255,24 +255,32 @@ class VideoScoringPipeline(Pipeline):
             picked["saliency"] = {name: tensor[row] for name, tensor in outputs["saliency"].items()}
         return {"labels": outputs["labels"], **picked}
 
-    def _forward(
+    def _forward(self, model_inputs: dict, **options: Any) -> dict:
+        computing = model, _ = self._computing()
+        with model.evaluating():
+            features = self._video_side(model)(model_inputs["pixel_values_videos"])
+        return self.score_features(features, computing=computing, **options)
+
+    @torch.no_grad()
+    def score_features(
         self,
-        model_inputs: dict,
+        features: Any,
         candidate_labels: Sequence[str] = (),  # unless `label_bank` is given
         hypothesis_template: str | Sequence[str] | None = None,
         descriptions: Any = None,
         label_bank: Any = None,
         return_saliency: bool = False,
-        **asked: Any,
+        computing: tuple[Any, Any] | None = None,  # the model and its identity, where the caller knows them
+        **further: Any,
     ) -> dict:
+        """Features that [`encode_videos`] gave -> what [`postprocess`] takes, for a batch; options of a call."""
         if return_saliency and "frames" not in self.model.explains:
             raise ValueError(f"{type(self.model).__name__} has no saliency to return.")
-        model, identity = self._computing()
+        model, identity = computing or self._computing()
         texts, bank = (hypothesis_template, descriptions), label_bank
         bank = (self._bank_of(model, identity, candidate_labels, *texts) if bank is None else bank).to(self.device)
         with model.evaluating():
-            features = self._video_side(model)(model_inputs["pixel_values_videos"])
-            outputs = self._outputs(model, identity, features, bank, texts, **asked)
+            outputs = self._outputs(model, identity, features, bank, texts, **further)
             return {**outputs, "saliency": model.explain(features, bank)} if return_saliency else outputs
 
     def _outputs(
@@ -324,12 +332,7 @@ class VideoScoringPipeline(Pipeline):
         return self._bank_of(*self._computing(), candidate_labels, hypothesis_template, descriptions)
 
     def _bank_of(
-        self,
-        model: Any,
-        identity: Any,
-        candidate_labels: Sequence[str],
-        hypothesis_template: str | Sequence[str] | None,
-        descriptions: Any,
+        self, model: Any, identity: Any, candidate_labels: Sequence[str], hypothesis_template: Any, descriptions: Any
     ) -> Any:
         templates = (hypothesis_template,) if isinstance(hypothesis_template, str) else hypothesis_template
         descriptions = self.processor.read_descriptions(descriptions)
@@ -357,6 +360,15 @@ class VideoScoringPipeline(Pipeline):
         except FloatingPointError as error:
             raise ValueError(f"None of the videos can be scored: {error}") from error
 
+    def label_scores(self, outputs: dict, function_to_apply: str | None = None, multi_label: bool = False) -> Any:
+        """The scores of the labels, in their order: of a video, or of a batch as [`score_features`] gives it."""
+        logits, others = outputs["logits"].float(), outputs.get("others")
+        if multi_label and not self.model.scores_each_label:
+            rest = logits.sum(-1, keepdim=True) - logits
+            logits = logits - (rest / (logits.shape[-1] - 1) if others is None else others.float())
+        function = function_to_apply or ("sigmoid" if multi_label else "softmax")
+        return {"none": logits, "sigmoid": logits.sigmoid(), "softmax": logits.softmax(-1)}[function]
+
     def postprocess(
         self,
         model_outputs: dict,
@@ -365,16 +377,7 @@ class VideoScoringPipeline(Pipeline):
         multi_label: bool = False,
     ) -> Any:
         """Logits of one video -> `[{"score", "label"}]`, best first; see `__call__`."""
-        logits = model_outputs["logits"].float()
-        if multi_label:
-            function_to_apply = function_to_apply or "sigmoid"
-            if not self.model.scores_each_label:
-                others = model_outputs.get("others")
-                logits = logits - ((logits.sum() - logits) / (len(logits) - 1) if others is None else others.float())
-        if function_to_apply == "sigmoid":
-            scores = logits.sigmoid()
-        else:
-            scores = logits if function_to_apply == "none" else logits.softmax(0)
+        scores = self.label_scores(model_outputs, function_to_apply, multi_label)
         order = scores.argsort(descending=True, stable=True)[:top_k]
         results = [{"score": scores[i].item(), "label": model_outputs["labels"][i]} for i in order.tolist()]
         if "saliency" in model_outputs:

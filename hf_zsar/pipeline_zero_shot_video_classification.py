@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from .clips.class_lists import load_class_names
 from .pipeline_video_scoring import VideoScoringPipeline, count_of, split_labels
 from .processing.video_sources import is_one_video
 
@@ -86,9 +87,14 @@ class ZeroShotVideoClassificationPipeline(VideoScoringPipeline):
         preprocess, forward, postprocess = self._options_of(kwargs)
         if preprocess.pop("on_error", "raise") != "raise":
             raise ValueError("timeline has no on_error: what was scored was given already when a source breaks off.")
-        preprocess = {**preprocess, "live": live}
         batch_size = count_of("batch_size", batch_size) or self._batch_size or 1
-        return self._timeline(video, batch_size, preprocess, forward, postprocess)
+        return self._timeline(video, batch_size, {**preprocess, "live": live}, forward, postprocess)
+
+    def segments(self, video: Any, candidate_labels: Sequence[str] | None = None, **options: Any) -> Any:
+        """When which label happens: `[{"label", "start", "end", "score"}]`; see `hf_zsar.segments.find_segments`."""
+        from .segments import find_segments
+
+        return find_segments(self, video, candidate_labels, **options)
 
     def _stream(
         self, videos: Any, batch_size: int, workers: int, preprocess: dict, forward: dict, postprocess: dict
@@ -157,16 +163,35 @@ class ZeroShotVideoClassificationPipeline(VideoScoringPipeline):
             outputs |= {"calibration": bank.calibration, "platt": bank.tensors.get("platt")}
         if unknown:
             labels = bank.without_examples.labels
-            joint = self._bank_of(model, identity, [*labels, *_others(background_labels, labels)], *texts)
-            joint = joint.with_background(len(labels)).to(self.device)
-            shares = model.score(features, joint, identity).softmax(dim=-1)
+            joint = self._with_background(model, identity, labels, *texts, background_labels)
+            shares = model.score(features, joint.to(self.device), identity).softmax(dim=-1)
             outputs["unknown"] = shares[:, len(labels) :].sum(dim=-1)
         return outputs
+
+    def _with_background(
+        self, model: Any, identity: Any, labels: Sequence[str], template: Any, descriptions: Any, background: Any
+    ) -> Any:
+        """The bank of the labels and, behind them, of background labels, by default the classes of Kinetics-400."""
+        if background is None:
+            background = load_class_names("kinetics400")
+        others = [label for label in split_labels(background) if label not in labels]
+        if not others:
+            raise ValueError("background_labels must hold some that are not candidate labels.")
+        return self._bank_of(model, identity, [*labels, *others], template, descriptions).with_background(len(labels))
 
     def _row(self, outputs: dict, row: int) -> dict:
         further = {name: outputs[name] for name in ("calibration", "platt") if name in outputs}
         further |= {"unknown": outputs["unknown"][row]} if "unknown" in outputs else {}
         return {**super()._row(outputs, row), **further}
+
+    def label_scores(self, outputs: dict, function_to_apply: str | None = None, multi_label: bool = False) -> Any:
+        logits, platt, calibration = outputs["logits"].float(), outputs.get("platt"), outputs.get("calibration")
+        if multi_label and platt is not None:  # such logits say yes or no by themselves
+            logits, multi_label = platt[:, 0] * logits + platt[:, 1], False
+            function_to_apply = function_to_apply or "sigmoid"
+        elif calibration is not None:
+            logits = logits / calibration.temperature
+        return super().label_scores({**outputs, "logits": logits}, function_to_apply, multi_label)
 
     def postprocess(
         self,
@@ -177,14 +202,8 @@ class ZeroShotVideoClassificationPipeline(VideoScoringPipeline):
         coverage: float | None = None,
         false_alarms: float | None = None,
     ) -> Any:
-        logits, platt = model_outputs["logits"].float(), model_outputs.get("platt")
+        results = super().postprocess(model_outputs, top_k, function_to_apply, multi_label)
         calibration: Any = model_outputs.get("calibration")
-        if multi_label and platt is not None:  # such logits say yes or no by themselves
-            logits, multi_label = platt[:, 0] * logits + platt[:, 1], False
-            function_to_apply = function_to_apply or "sigmoid"
-        elif calibration is not None:
-            logits = logits / calibration.temperature
-        results = super().postprocess({**model_outputs, "logits": logits}, top_k, function_to_apply, multi_label)
         if coverage is not None:
             least = calibration.least_probability(coverage)
             results = results[:1] + [result for result in results[1:] if result["score"] >= least]
@@ -194,18 +213,6 @@ class ZeroShotVideoClassificationPipeline(VideoScoringPipeline):
         if false_alarms is not None:
             found["is_unknown"] = found["unknown"] > calibration.unknown_above(false_alarms)
         return found
-
-
-def _others(background: Sequence[str] | None, labels: Sequence[str]) -> list[str]:
-    """The background labels that are not candidates, by default the classes of Kinetics-400."""
-    if background is None:
-        from .clips.class_lists import load_class_names
-
-        background = load_class_names("kinetics400")
-    others = [label for label in split_labels(background) if label not in labels]
-    if not others:
-        raise ValueError("background_labels must hold some that are not candidate labels.")
-    return others
 
 
 __all__ = ["ZeroShotVideoClassificationPipeline", "is_one_video"]
