@@ -186,8 +186,6 @@ def _text_inputs(model: ZSARPreTrainedModel, graph: nn.Module, processor: Any) -
     """Three labels of up to two prompts, in four rows."""
     inputs = processor.tokenize(["a first text", "another, longer text, to export with", "a third", "fourth"])
     mask = inputs["attention_mask"]
-    if model.text_is_causal:
-        del inputs["attention_mask"]
     for name in model.text_input_names:
         if name.endswith("_index"):
             inputs[name] = torch.tensor([[0, 1], [2, 3], [3, -1]])
@@ -299,9 +297,14 @@ def _text_options(processor: Any, graph: nn.Module) -> dict[str, Any]:
         "probabilities": "softmax of logits_per_video over the labels; scale, templates and prototypes are in the "
         "graphs",
     }
-    words = processor.word_options()
-    padding.update(words.pop("padding", {}))
-    options |= words
+    mode = getattr(processor, "word_mask_mode", None)
+    if processor.text_padding == "max_length" or mode == "all":
+        padding["length"] = limit
+    if mode is not None:  # of a method that reads words
+        side = "prompt_index" if processor.word_source == "class" else "attribute_index"
+        options |= {"word_index": side, "word_mask_mode": mode}
+        if processor.text_pad_token_id is not None:
+            padding["pad_id"] = processor.text_pad_token_id
     return options
 
 

@@ -271,7 +271,7 @@ class VideoScoringPipeline(Pipeline):
         label_bank: Any = None,
         return_saliency: bool = False,
         computing: tuple[Any, Any] | None = None,  # the model and its identity, where the caller knows them
-        **further: Any,
+        **asked: Any,
     ) -> dict:
         """Features that [`encode_videos`] gave -> what [`postprocess`] takes, for a batch; options of a call."""
         if return_saliency and "frames" not in self.model.explains:
@@ -280,7 +280,7 @@ class VideoScoringPipeline(Pipeline):
         texts, bank = (hypothesis_template, descriptions), label_bank
         bank = (self._bank_of(model, identity, candidate_labels, *texts) if bank is None else bank).to(self.device)
         with model.evaluating():
-            outputs = self._outputs(model, identity, features, bank, texts, **further)
+            outputs = self._outputs(model, identity, features, bank, texts, **asked)
             return {**outputs, "saliency": model.explain(features, bank)} if return_saliency else outputs
 
     def _outputs(
@@ -332,8 +332,15 @@ class VideoScoringPipeline(Pipeline):
         return self._bank_of(*self._computing(), candidate_labels, hypothesis_template, descriptions)
 
     def _bank_of(
-        self, model: Any, identity: Any, candidate_labels: Sequence[str], hypothesis_template: Any, descriptions: Any
+        self,
+        model: Any,
+        identity: Any,
+        candidate_labels: Sequence[str],
+        hypothesis_template: str | Sequence[str] | None,
+        descriptions: Any,
+        before_background: int = 0,
     ) -> Any:
+        """Kept; of labels of which, behind the first `before_background`, all are background labels."""
         templates = (hypothesis_template,) if isinstance(hypothesis_template, str) else hypothesis_template
         descriptions = self.processor.read_descriptions(descriptions)
         candidate_labels = self.processor.check_candidates(split_labels(candidate_labels), shares=False)
@@ -342,10 +349,12 @@ class VideoScoringPipeline(Pipeline):
             tuple(candidate_labels),
             tuple(templates or self.processor.prompt_templates),
             descriptions.fingerprint if descriptions is not None else None,
+            before_background,
         )
         bank = self._banks.pop(key, None)  # one step, since other threads may take and put at the same time
         if bank is None:
             bank = self._encode_labels(model, candidate_labels, templates, descriptions)
+            bank = bank.with_background(before_background) if before_background else bank
         self._banks[key] = bank
         while len(self._banks) > self.max_label_banks:
             self._banks.popitem(last=False)
@@ -362,9 +371,9 @@ class VideoScoringPipeline(Pipeline):
 
     def label_scores(self, outputs: dict, function_to_apply: str | None = None, multi_label: bool = False) -> Any:
         """The scores of the labels, in their order: of a video, or of a batch as [`score_features`] gives it."""
-        logits, others = outputs["logits"].float(), outputs.get("others")
+        logits = outputs["logits"].float()
         if multi_label and not self.model.scores_each_label:
-            rest = logits.sum(-1, keepdim=True) - logits
+            rest, others = logits.sum(-1, keepdim=True) - logits, outputs.get("others")
             logits = logits - (rest / (logits.shape[-1] - 1) if others is None else others.float())
         function = function_to_apply or ("sigmoid" if multi_label else "softmax")
         return {"none": logits, "sigmoid": logits.sigmoid(), "softmax": logits.softmax(-1)}[function]

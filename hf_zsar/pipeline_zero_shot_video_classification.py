@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .clips.class_lists import load_class_names
 from .pipeline_video_scoring import VideoScoringPipeline, count_of, split_labels
 from .processing.video_sources import is_one_video
 
@@ -136,6 +135,10 @@ class ZeroShotVideoClassificationPipeline(VideoScoringPipeline):
             raise ValueError("stride is the step between windows: pass window too.")
         if preprocess.get("window") is not None and (idle := [name for name in IDLE if kwargs.get(name) is not None]):
             raise ValueError(f"{idle[0]} changes nothing with window: leave one of them out.")
+        if forward.get("unknown"):
+            bank = forward.get("label_bank")
+            labels = forward["candidate_labels"] if bank is None else bank.labels
+            forward["background_labels"] = _others(forward.get("background_labels"), labels)
         coverage, false_alarms = postprocess.get("coverage"), postprocess.get("false_alarms")
         if false_alarms is not None and not forward.get("unknown"):
             raise ValueError("false_alarms is about unknown=True: pass it, too.")
@@ -156,28 +159,17 @@ class ZeroShotVideoClassificationPipeline(VideoScoringPipeline):
         texts: tuple[Any, Any],
         against: str | None = None,
         unknown: bool = False,
-        background_labels: Sequence[str] | None = None,
+        background_labels: Sequence[str] = (),
     ) -> dict:
         outputs = super()._outputs(model, identity, features, bank, texts, against)
         if "calibration" in bank.metadata:
             outputs |= {"calibration": bank.calibration, "platt": bank.tensors.get("platt")}
         if unknown:
             labels = bank.without_examples.labels
-            joint = self._with_background(model, identity, labels, *texts, background_labels)
+            joint = self._bank_of(model, identity, [*labels, *background_labels], *texts, len(labels))
             shares = model.score(features, joint.to(self.device), identity).softmax(dim=-1)
             outputs["unknown"] = shares[:, len(labels) :].sum(dim=-1)
         return outputs
-
-    def _with_background(
-        self, model: Any, identity: Any, labels: Sequence[str], template: Any, descriptions: Any, background: Any
-    ) -> Any:
-        """The bank of the labels and, behind them, of background labels, by default the classes of Kinetics-400."""
-        if background is None:
-            background = load_class_names("kinetics400")
-        others = [label for label in split_labels(background) if label not in labels]
-        if not others:
-            raise ValueError("background_labels must hold some that are not candidate labels.")
-        return self._bank_of(model, identity, [*labels, *others], template, descriptions).with_background(len(labels))
 
     def _row(self, outputs: dict, row: int) -> dict:
         further = {name: outputs[name] for name in ("calibration", "platt") if name in outputs}
@@ -213,6 +205,18 @@ class ZeroShotVideoClassificationPipeline(VideoScoringPipeline):
         if false_alarms is not None:
             found["is_unknown"] = found["unknown"] > calibration.unknown_above(false_alarms)
         return found
+
+
+def _others(background: Sequence[str] | None, labels: Sequence[str]) -> list[str]:
+    """The background labels that are not candidates, by default the classes of Kinetics-400."""
+    if background is None:
+        from .clips.class_lists import load_class_names
+
+        background = load_class_names("kinetics400")
+    others = [label for label in split_labels(background) if label not in labels]
+    if not others:
+        raise ValueError("background_labels must hold some that are not candidate labels.")
+    return others
 
 
 __all__ = ["ZeroShotVideoClassificationPipeline", "is_one_video"]

@@ -1,4 +1,4 @@
-"""The teacher of STDD, a frozen CLIP that frame embeddings are kept close to. Exports with code do without."""
+"""The teacher of STDD, a frozen image tower that frame embeddings are kept close to. Exports with code do without."""
 
 from __future__ import annotations
 
@@ -7,32 +7,37 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from transformers import AutoModel, PreTrainedModel
 
 from .distributed import gather_with_grad
-from .dual_encoder import DUAL_ENCODERS, CLIPDualEncoder
+from .encoder import ADAPTERS
+from .encoder_towers import TowerEncoder
 from .outputs import VideoFeatures
 from .tensor_shapes import normalize, split_views
 
 
 def make_teacher(
-    student: CLIPDualEncoder, clip: str | PreTrainedModel | None, load_kwargs: dict[str, Any]
-) -> CLIPDualEncoder:
+    student: TowerEncoder, encoder: str | PreTrainedModel | None, load_kwargs: dict[str, Any]
+) -> TowerEncoder:
     """An independent copy of an image tower, in evaluation mode and without gradients; see `STDDModel.set_teacher`."""
-    if isinstance(clip, str):
-        clip = AutoModel.from_pretrained(clip, **load_kwargs)
-    clip = student.model if clip is None else clip
-    dims = clip.config.projection_dim, student.model.config.projection_dim
-    if dims[0] != dims[1]:
-        raise ValueError(f"The teacher embeds frames in {dims[0]} dimensions, the student in {dims[1]}.")
-    teacher = DUAL_ENCODERS[clip.config.model_type].wrap(clip)
-    text_side = (clip.text_model, clip.text_projection)
+    if isinstance(encoder, str):
+        encoder = AutoModel.from_pretrained(encoder, **load_kwargs)
+    teacher = student
+    if encoder is not None:
+        adapter: Any = ADAPTERS[encoder.config.model_type]()
+        teacher = adapter.__new__(adapter)  # around the modules that there are
+        nn.Module.__init__(teacher)
+        teacher.model = encoder
+    if teacher.dim != student.dim:
+        raise ValueError(f"The teacher embeds frames in {teacher.dim} dimensions, the student in {student.dim}.")
+    text_side = [getattr(teacher.model, prefix.removesuffix(".")) for prefix in teacher.roles["text"]]
     image_side = copy.deepcopy(teacher, {id(module): None for module in text_side})  # the memo leaves these out
     return image_side.requires_grad_(False).eval()
 
 
 @torch.no_grad()
-def teacher_frame_embeds(teacher: CLIPDualEncoder, pixel_values_videos: torch.Tensor) -> torch.Tensor:
+def teacher_frame_embeds(teacher: TowerEncoder, pixel_values_videos: torch.Tensor) -> torch.Tensor:
     """The teacher's embeddings of every frame by itself, `[B, V, T, D]`, unit norm, float32."""
     clips, batch, views = split_views(pixel_values_videos)
     embeds, _ = teacher.to(clips.device).encode_frames(clips.flatten(0, 1))

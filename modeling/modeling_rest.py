@@ -103,6 +103,8 @@ class ResTModel(ZSARPreTrainedModel):
     parameter_roles = {"vision": ("backbone.",), "text": ("text_model.",), "scale": ("logit_scale",)}
     lora_targets = ("query", "key", "value")
     explains = ("classes",)
+    score_inputs = ()
+    query_embeds = "prototypes"
 
     def __init__(self, config: ResTConfig) -> None:
         super().__init__(config)

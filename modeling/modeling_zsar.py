@@ -76,8 +76,10 @@ class ZSARPreTrainedModel(PreTrainedModel):
     parameter_roles: dict[str, tuple[str, ...]] = {}
     # Linear layers of the towers that low-rank adapters go to, as `target_modules` of peft's `LoraConfig`.
     lora_targets: tuple[str, ...] = ()
-    # Whether what follows the end of a text changes nothing of it, so that no mask is needed.
-    text_is_causal: bool = False
+    # The tensors of [`VideoFeatures`] that [`score`] reads besides `video_embeds`; None: all that there are.
+    score_inputs: tuple[str, ...] | None = None
+    # The tensor of a label bank that lies in the space of `video_embeds`, for a search of candidates.
+    query_embeds: str = "text_embeds"
     # What [`explain`] gives: names of the tensors of [`Explanation`].
     explains: tuple[str, ...] = ()
     # Whether the loss sees the videos and texts of all processes; None: in training.

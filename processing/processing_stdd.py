@@ -60,7 +60,8 @@ class STDDProcessor(ZSARProcessor):
             `"xaa"` of sub-actions, `"a"` none.
         prompt_padding: `"mask"` keeps ragged lists, so that every distinct prompt weighs the same; `"cycle"` repeats a
             label's list up to the longest, as in the released feature files.
-        video_processor, tokenizer, prompt_templates, clean_labels, max_text_length: see [`ZSARProcessor`].
+        video_processor, tokenizer, prompt_templates, clean_labels, max_text_length, text_padding: see
+            [`ZSARProcessor`].
     """
 
     default_templates = AUGMENTED_TEMPLATES
@@ -76,11 +77,11 @@ class STDDProcessor(ZSARProcessor):
         prompt_group: str = "xmix",
         prompt_padding: str = "mask",
         max_text_length: int | None = None,
+        text_padding: str = "longest",
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            video_processor, tokenizer, prompt_templates, clean_labels, descriptions, max_text_length, **kwargs
-        )
+        given = (video_processor, tokenizer, prompt_templates, clean_labels, descriptions, max_text_length)
+        super().__init__(*given, text_padding, **kwargs)
         self.prompt_group = check_choice("prompt_group", prompt_group, PROMPT_GROUPS)
         self.prompt_padding = check_choice("prompt_padding", prompt_padding, PROMPT_PADDINGS)
 

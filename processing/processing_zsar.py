@@ -19,9 +19,8 @@ from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
 from transformers.utils import cached_file
 
 from .descriptions import Descriptions
-from .label_checks import as_labels, check_candidates, check_prompts, check_text, is_visible, listed
+from .label_checks import as_labels, check_candidates, check_choice, check_prompts, check_text, is_visible, listed
 from .label_losses import LabelWarning, Prompt, find_losses
-from .optional_parts import needed
 from .prompts import as_templates, clean_label, describe, normalize_text
 from .video_processing_zsar import READ_OPTIONS, Generator, ZSARVideoProcessor
 
@@ -45,6 +44,10 @@ class ZSARProcessor(ProcessorMixin):
             beside the tokenizer as `descriptions.json`.
         max_text_length (`int`, *optional*): tokens of a prompt that the text tower reads, for a tokenizer that says
             more or nothing.
+        text_padding: `"longest"`, or `"max_length"` for text towers that read rows of their full length only.
+
+    Raises:
+        ValueError: another padding, or `"max_length"` where neither tokenizer nor `max_text_length` gives a length.
 
     torchvision is not needed: the video processor is loaded by its class, not through `AutoVideoProcessor`.
     """
@@ -65,6 +68,7 @@ class ZSARProcessor(ProcessorMixin):
         clean_labels: bool = True,
         descriptions: Descriptions | dict | str | None = None,
         max_text_length: int | None = None,
+        text_padding: str = "longest",
         **kwargs: Any,
     ) -> None:
         super().__init__(video_processor, tokenizer, **kwargs)
@@ -72,24 +76,10 @@ class ZSARProcessor(ProcessorMixin):
         self.clean_labels = clean_labels
         self.descriptions = self.read_descriptions(descriptions)
         self.max_text_length = max_text_length
+        self.text_padding = check_choice("text_padding", text_padding, ("longest", "max_length"))
+        if text_padding == "max_length" and self.text_limit is None:
+            raise ValueError("text_padding='max_length' needs a length: pass max_text_length.")
         self._warned_labels: set[int] = set()
-
-    @classmethod
-    def from_clip(
-        cls, pretrained: str | os.PathLike, *, load_kwargs: dict[str, Any] | None = None, **options: Any
-    ) -> ZSARProcessor:
-        """The processor that goes with `from_clip` of a model: tokenizer, picture size, mean and std of a checkpoint.
-
-        Args:
-            pretrained: a Hub id or folder of a CLIP checkpoint.
-            load_kwargs: `revision`, `token`, ...
-            options: of the processor, and of [`ZSARVideoProcessor`] (`num_frames`, ...) instead of the checkpoint's.
-
-        Raises:
-            OSError: no such checkpoint, or one without a tokenizer.
-        """
-        images = needed("checkpoint_images", "other checkpoints", OSError)
-        return images.processor_of(cls, os.fspath(pretrained), load_kwargs or {}, options)
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
         # transformers' own check wants a torchvision-based video processor.
@@ -202,7 +192,7 @@ class ZSARProcessor(ProcessorMixin):
         if unknown := sorted(set(kwargs) - known):
             raise ValueError(
                 f"Unknown option {', '.join(unknown)}: not of the video processor, and those of the tokenizer go with "
-                "text=... only, as the prompts of labels are always padded to the longest."
+                "text=... only, as the prompts of labels are always padded as the text tower needs it."
             )
 
     @property
@@ -313,10 +303,6 @@ class ZSARProcessor(ProcessorMixin):
             ValueError: prompts of a label depend on other labels, so that an export (ONNX) cannot list them.
         """
 
-    def word_options(self) -> dict[str, Any]:
-        """For an export (ONNX): how words are marked among the tokens; empty where they are not."""
-        return {}
-
     def index_prompts(self, prompts: Sequence[Sequence[str]]) -> BatchFeature:
         """Tokenize each distinct prompt once and say which label uses which row."""
         rows: dict[str, int] = {}
@@ -328,11 +314,16 @@ class ZSARProcessor(ProcessorMixin):
 
     def tokenize(self, texts: Sequence[str], **options: Any) -> dict[str, torch.Tensor]:
         """For CLIP's tokenizer repaired as the official one does (see `normalize_text`): `input_ids` and
-        `attention_mask` `[R, L]`, padded to the longest row, cut at `text_limit`."""
-        limit = self.text_limit
-        options = {"padding": True, "truncation": limit is not None, "max_length": limit, **options}
-        encoded = self.tokenizer([self.repair(text) for text in texts], return_tensors="pt", **options)
+        `attention_mask` `[R, L]`, padded as the text tower needs it, cut at `text_limit`."""
+        encoded = self.encode([self.repair(text) for text in texts], **options)
         return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+
+    def encode(self, texts: Sequence[str], **options: Any) -> Any:
+        """What the tokenizer makes of texts."""
+        limit = self.text_limit
+        options = {"truncation": limit is not None, "max_length": limit, "padding": self.text_padding, **options}
+        # Some tokenizers give no mask unless they are asked.
+        return self.tokenizer(list(texts), return_tensors="pt", return_attention_mask=True, **options)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a prompt, start and end included, before anything is cut."""

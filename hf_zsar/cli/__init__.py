@@ -33,6 +33,7 @@ COMMANDS = (
     "calibrate",
     "embed",
     "search",
+    "label",
     "models",
     "evaluate",
     "train",

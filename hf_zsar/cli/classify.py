@@ -75,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         pipe.label_bank(labels, args.template, args.descriptions)  # what is wrong is said before any decoding
     else:
         pipe.model.check_bank(bank)
+        if not args.window:  # whose frames are others anyway
+            common.tell_of_sampling(bank, pipe, common.sampling_options(args))
     name = "timeline" if args.window else "scores"
     asked = {"candidate_labels": labels} if bank is None else {"label_bank": bank}
     results = pipe.stream(videos, **asked, on_error="return", **pipeline_options(args, labels))

@@ -112,6 +112,14 @@ def read_bank(args: argparse.Namespace) -> Any:
     return LabelBank.load(args.bank)
 
 
+def tell_of_sampling(bank: Any, pipe: Any, options: Mapping[str, Any]) -> None:
+    """Warn where a bank is of videos that were sampled in another way."""
+    from hf_zsar.adaptation import other_sampling
+
+    if bank is not None and (sentence := other_sampling(bank, pipe.processor, options)):
+        say(f"warning: {sentence}")
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model, and where it runs."""
     group = parser.add_argument_group("model")

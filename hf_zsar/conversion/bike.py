@@ -12,7 +12,6 @@ from typing import Any
 
 from hf_zsar.modeling.configuration_dasti import DASTIConfig
 from hf_zsar.modeling.modeling_dasti import DASTIModel
-from hf_zsar.processing.processing_dasti import BIKE_TEXT
 
 from .actionclip import POSITIONS, convert_temporal_transformer, official_video_options
 from .checkpoint_files import (
@@ -26,6 +25,17 @@ from .checkpoint_files import (
 from .openai_clip import convert_openai_clip, count_blocks
 
 
+# BIKE's Video Concept Spotting: no spatial interaction, class branch only, no normalization of the pooled feature.
+BIKE: dict[str, Any] = dict(
+    use_spatial_interaction=False,
+    spatial_fusion="none",
+    normalize_pooled=False,
+    class_score_weight=1.0,
+    attribute_loss_weight=0.0,
+    loss_divergence="kl",
+)
+# How BIKE reads labels (card of DA-STI, S6).
+BIKE_TEXT: dict[str, Any] = dict(word_source="class", word_mask_mode="all", text_pad_token_id=0, clean_labels=False)
 _FRAMES_IN_NAME = re.compile(r"-f(\d+)\.\w+$")
 
 
@@ -60,7 +70,7 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
             f"{source} does not say how many frames it was trained with: pass num_frames (--num-frames)."
         )
     clip_config, weights, rest = convert_openai_clip(clip, source)
-    model = DASTIModel(DASTIConfig.bike(backbone_config=clip_config, **settings)).eval()
+    model = DASTIModel(DASTIConfig(**{**BIKE, **settings}, backbone_config=clip_config)).eval()
     weights = {f"backbone.model.{name}": tensor for name, tensor in weights.items()}
     if head:
         weights |= convert_temporal_transformer(head, "temporal_transformer.")
@@ -74,7 +84,7 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
         layout="BIKE video branch",
         notes=["DA-STI's parts are off (bike preset): set them in config.json once description attributes are there"],
         video_options=options,
-        processor_options=dict(BIKE_TEXT),
+        processor_options=BIKE_TEXT,
     )
 
 

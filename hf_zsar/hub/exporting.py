@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_zsar.files import is_empty, replacing_folder
+from hf_zsar.modeling.encoder import Encoder
 from hf_zsar.processing.frame_sampling import get_sampler
 from hf_zsar.processing.text_files import TextFileError, read_json
 from hf_zsar.registration import TASK
@@ -121,35 +122,35 @@ def add_code(folder: Path, model: ZSARPreTrainedModel, processor: ProcessorMixin
     from hf_zsar.pipeline_video_scoring import VideoScoringPipeline
 
     classes = {"AutoConfig": type(model.config), "AutoModel": type(model), "AutoProcessor": type(processor)}
-    parts = (type(model.encoder),) if hasattr(model, "encoder") else ()
-    if parts and not parts[0].travels:
+    adapters = [type(each) for each in model.children() if isinstance(each, Encoder)]
+    if not all(adapter.travels for adapter in adapters):
         raise ExportError(
-            f"{parts[0].__name__} needs a package of its own, which an export cannot bring along: push the original "
-            "checkpoint, which hf_zsar.pipeline takes as it is."
+            f"{adapters[0].__name__} needs a package of its own, which an export cannot bring along: push the "
+            "original checkpoint, which hf_zsar.pipeline takes as it is."
         )
-    code = collect_code((*classes.values(), *parts, VideoScoringPipeline))
+    code = collect_code((*classes.values(), *adapters, VideoScoringPipeline))
     if get_sampler(processor.video_processor.sampling).unit == "seconds":
         code["official_samplers.py"] = NO_SAMPLERS
     for name, source in code.items():
         (folder / name).write_text(source, encoding="utf-8")
     pointers = {auto: _pointer(cls) for auto, cls in classes.items()}
-    if hasattr(model, "encoder"):
-        pointers["AutoModel"] = _add_adapter(folder, model)
+    if adapters:
+        pointers["AutoModel"] = _add_adapter(folder, model, adapters[0])
     impl = {"impl": _pointer(VideoScoringPipeline), "pt": ["AutoModel"], "type": "multimodal"}
     _update_json(folder / "config.json", auto_map=pointers, custom_pipelines={TASK: impl})
     _update_json(folder / "processor_config.json", auto_map={"AutoProcessor": pointers["AutoProcessor"]})
 
 
-def _add_adapter(folder: Path, model: ZSARPreTrainedModel) -> str:
+def _add_adapter(folder: Path, model: ZSARPreTrainedModel, adapter: type) -> str:
     """A file that joins a model with the adapter of its encoder; the pointer to what it defines."""
-    adapter, name = type(model.encoder), type(model).__name__
+    name = type(model).__name__
     (folder / JOINED).write_text(
         _JOINED_CODE.format(
             adapter=adapter.__name__,
             adapter_file=adapter.__module__.rsplit(".", 1)[-1],
             model=name,
             model_file=type(model).__module__.rsplit(".", 1)[-1],
-            model_type=model.encoder.model.config.model_type,
+            model_type=model.config.backbone_config.model_type,
         ),
         encoding="utf-8",
     )

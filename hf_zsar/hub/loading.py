@@ -58,12 +58,16 @@ def pipeline(
         return complete(transformers.pipeline(task, **options))
 
 
-def load(source: str | os.PathLike | None = None, **kwargs: Any) -> tuple[ZSARPreTrainedModel, ProcessorMixin]:
+def load(
+    source: str | os.PathLike | None = None, *, method: str | None = None, **kwargs: Any
+) -> tuple[ZSARPreTrainedModel, ProcessorMixin]:
     """A model in evaluation mode and its processor.
 
     Args:
         source: repository id or folder of a model of this package, or of a published one that there is an adapter for
             (`hf-zsar models`). The embedded default if left out.
+        method: `"actionclip"`, `"stdd"` or `"dasti"`, to start from a published model of images, with its weights
+            and new ones of the method. `kwargs` may hold fields of its configuration, such as `num_frames`.
         kwargs: `revision`, `token`, `cache_dir`, `local_files_only` for both; others, e.g. `dtype`, for the model.
 
     Raises:
@@ -74,8 +78,11 @@ def load(source: str | os.PathLike | None = None, **kwargs: Any) -> tuple[ZSARPr
     source = _name(source)
     with readable(source):
         check_folder(source)
-        if not _is_own(source, **_subset(kwargs, SOURCE)):
-            model, processor = load_encoder(source, **kwargs)
+        own = _is_own(source, **_subset(kwargs, SOURCE))
+        if own and method is not None:
+            raise ValueError(f"{source} is a model of this package already: method= is for published ones.")
+        if not own:
+            model, processor = load_encoder(source, method=METHODS[method] if method else None, **kwargs)
             return complete(model), processor
         model = complete(AutoModel.from_pretrained(source, **kwargs)).eval()
         return model, AutoProcessor.from_pretrained(source, **_subset(kwargs, SOURCE))

@@ -26,6 +26,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from hf_zsar.files import file_sha256
+
 
 logger = logging.getLogger(__name__)
 
@@ -87,16 +89,8 @@ def _matches(name: str, pattern: str) -> bool:
 
 def content_digest(files: dict[str, Path]) -> str:
     """SHA-256 over names and contents."""
-    lines = (f"{name}\0{_sha256(file)}\0" for name, file in sorted(files.items()))
+    lines = (f"{name}\0{file_sha256(file)}\0" for name, file in sorted(files.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def upload(
@@ -288,4 +282,4 @@ def _same(entry: Any, file: Path) -> bool:
     if entry.lfs is None:
         data = file.read_bytes()
         return entry.blob_id == hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-    return entry.lfs.sha256 == _sha256(file)
+    return entry.lfs.sha256 == file_sha256(file)

@@ -79,7 +79,8 @@ def _activitynet_segment(where: str, row: Any) -> dict[str, Any]:
     span = at(at(row, dict, where, "a segment").get("segment"), list, where, "'segment'")
     if len(span) != 2:
         raise TextFileError(f"{where}: 'segment' must hold two times, got {len(span)}.")
-    return segment(where, row.get("label"), span[0], span[1], row.get("score"))
+    start, end = span
+    return segment(where, row.get("label"), start, end, row.get("score"))
 
 
 def write_label_studio(videos: Sequence[VideoSegments]) -> str:

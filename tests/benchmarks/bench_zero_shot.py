@@ -32,7 +32,7 @@ def random_text(labels: int) -> torch.Tensor:
 def build_ours(patch: int = 16) -> ActionCLIPModel:
     torch.manual_seed(0)
     clip = CLIPModel(CLIPConfig(vision_config=dict(patch_size=patch)))
-    return ActionCLIPModel.from_clip(clip, num_frames=FRAMES).eval()
+    return ActionCLIPModel.from_encoder(clip, num_frames=FRAMES).eval()
 
 
 def build_xclip(patch: int = 16) -> XCLIPModel:

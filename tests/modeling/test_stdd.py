@@ -15,7 +15,7 @@ from transformers import CLIPConfig, CLIPModel
 from hf_zsar import LabelBank, STDDConfig, STDDModel
 from hf_zsar.modeling import modeling_stdd
 from hf_zsar.modeling.distillation import distillation, distillation_loss, teacher_frame_embeds
-from hf_zsar.modeling.modeling_stdd import bidirectional_logits, text_tensors
+from hf_zsar.modeling.modeling_stdd import bidirectional_match, text_tensors
 from hf_zsar.modeling.modeling_zsar import VideoFeatures, normalize
 from tests.tiny_models import (
     LABELS,
@@ -78,7 +78,7 @@ def test_it_is_clip_per_frame_without_masks_and_mixing(settings):
 @torch.no_grad()
 def test_any_clip_opens_without_training_and_its_features_change():
     clip = CLIPModel(CLIPConfig(**tiny_clip_config())).eval()
-    model, videos = STDDModel.from_clip(clip, channel_fold=8), tiny_videos()
+    model, videos = STDDModel.from_encoder(clip, channel_fold=8), tiny_videos()
     plain = clip.get_image_features(videos.flatten(0, 1)).pooler_output
     assert (frame_embeds(model, videos).view_as(plain) - plain).abs().max() > 1e-3
     assert model.distill_projector[2].weight.count_nonzero() == 0
@@ -197,8 +197,8 @@ def test_a_grid_of_seven_is_refused_when_the_model_is_made():
     with pytest.raises(StrictDataclassClassValidationError, match="7x7 patches .* use_stca=False"):
         STDDConfig(backbone_config=backbone)
     with pytest.raises(StrictDataclassClassValidationError, match="7x7"):
-        STDDModel.from_clip(CLIPModel(backbone))
-    model = STDDModel.from_clip(CLIPModel(backbone), use_stca=False)
+        STDDModel.from_encoder(CLIPModel(backbone))
+    model = STDDModel.from_encoder(CLIPModel(backbone), use_stca=False)
     assert frame_embeds(model, torch.randn(1, 2, 3, 56, 56)).shape == (1, 1, 2, 64)
 
 
@@ -288,7 +288,7 @@ def test_gradient_checkpointing_repeats_the_masks():
 def test_aggregation_table():
     similarity = torch.tensor([[1.0, 2, 6], [4, 0, 1]])  # two frames, three prompts
     frames, prompts = similarity[None, None], torch.eye(3)[None]
-    assert bidirectional_logits(frames, prompts, torch.ones(1, 3).bool()).item() == 4.5
+    assert bidirectional_match(frames, prompts, torch.ones(1, 3).bool()).item() == 4.5
 
 
 @torch.no_grad()
@@ -296,7 +296,7 @@ def test_matching_reduces_as_it_should():
     model, bank = stdd(), random_bank()
     features = random_features()
     frames = normalize(features.frame_embeds[:, 0])
-    similarity = torch.einsum("btd,kad->btka", frames, bank["prompt_embeds"]) * model.backbone.logit_scale.exp()
+    similarity = torch.einsum("btd,kad->btka", frames, bank["prompt_embeds"]) * model.backbone.model.logit_scale.exp()
 
     def bank_of(count):
         tensors = text_tensors(bank["prompt_embeds"][:, :count], bank["prompt_mask"][:, :count])
@@ -315,7 +315,7 @@ def test_matching_reduces_as_it_should():
     )
     model.config.matching = "mean"
     pooled = normalize(bank["prompt_embeds"].mean(1))
-    expected = torch.einsum("btd,kd->btk", frames, pooled).mean(1) * model.backbone.logit_scale.exp()
+    expected = torch.einsum("btd,kd->btk", frames, pooled).mean(1) * model.backbone.model.logit_scale.exp()
     torch.testing.assert_close(score_any(model, features, bank), expected, rtol=0, atol=1e-4)
 
 
@@ -339,7 +339,7 @@ def test_order_and_doubling_of_prompts_and_frames():
     # Doubling one prompt weighs it more in the mean over prompts and leaves the best prompt of a frame alone.
     doubled = score_any(model, features, with_prompts(bank, [0, 0, 1, 2, 3]))
     similarity = torch.einsum("bvtd,kad->bvtka", normalize(features.frame_embeds), bank["prompt_embeds"])[:, 0]
-    best_frame = similarity.amax(1) * model.backbone.logit_scale.exp()
+    best_frame = similarity.amax(1) * model.backbone.model.logit_scale.exp()
     expected = logits + (best_frame[..., [0, 0, 1, 2, 3]].mean(-1) - best_frame.mean(-1)) / 2
     torch.testing.assert_close(doubled, expected, rtol=0, atol=1e-4)
     assert (doubled - logits).abs().max() > 1e-3
@@ -377,9 +377,9 @@ def test_memory_of_matching_is_bounded_in_the_number_of_labels(monkeypatch):
 
     def recording(frames, prompts, mask):
         sizes.append(frames.shape[:3].numel() * mask.numel())
-        return bidirectional_logits(frames, prompts, mask)
+        return bidirectional_match(frames, prompts, mask)
 
-    monkeypatch.setattr(modeling_stdd, "bidirectional_logits", recording)
+    monkeypatch.setattr(modeling_stdd, "bidirectional_match", recording)
     monkeypatch.setattr(modeling_stdd, "MAX_SIMILARITIES", 2 * 2 * 4 * 4 * 3)  # three labels at a time
     torch.testing.assert_close(score_any(model, features, bank), whole)
     assert len(sizes) == 3
@@ -491,7 +491,7 @@ def test_the_teacher_stays_as_it_was_and_keeps_no_text_tower():
 
 def test_a_clip_that_shares_its_modules_with_the_student_is_copied(tmp_path):
     clip = CLIPModel(CLIPConfig(**tiny_clip_config())).eval()
-    model = STDDModel.from_clip(clip, channel_fold=8)
+    model = STDDModel.from_encoder(clip, channel_fold=8)
     model.set_teacher(clip)
     student = {parameter.data_ptr() for parameter in model.parameters()}
     assert not student & {parameter.data_ptr() for parameter in model.teacher.parameters()}

@@ -103,7 +103,7 @@ def test_golden_forward(recorded, block_outputs):
         if match := re.fullmatch(rf"{re.escape(prefix)}\.block_(\d+)_out", name):
             case.check(name, block_outputs[int(match[1])].view_as(case.expected[name]))
     if f"{prefix}.similarity" in case.expected:
-        frames = normalize(features.frame_embeds[:, 0]) * model.backbone.logit_scale.exp()
+        frames = normalize(features.frame_embeds[:, 0]) * model.backbone.model.logit_scale.exp()
         case.check(f"{prefix}.similarity", torch.einsum("btd,kad->btka", frames, bank["prompt_embeds"]))
 
 
@@ -124,7 +124,7 @@ def test_golden_masks(recorded):
         assert torch.equal(mask.expand(raster.shape), raster.bool())
     if f"{prefix}.kept_tokens_block0" in case.expected:
         kept = kept_patches(mask, grid, window, kept_count(grid, window, rate))
-        hidden = model.backbone.embed_frames(videos(case, num_frames).flatten(0, 1))
+        hidden = model.backbone.embed_patches(videos(case, num_frames).flatten(0, 1))
         hidden = model.backbone.model.vision_model.pre_layrnorm(hidden).unflatten(0, (-1, num_frames))
         index = torch.cat([torch.zeros_like(kept[:, :1]), kept + 1], dim=1)
         case.check(f"{prefix}.kept_tokens_block0", hidden[:, torch.arange(num_frames)[:, None], index])

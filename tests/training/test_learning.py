@@ -6,7 +6,7 @@ Minutes of one core from random weights, so tiny models; chance is 1/16 among th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ import pytest
 import torch
 from transformers import AutoModel, BertTokenizer, PreTrainedModel, ProcessorMixin, Trainer, TrainingArguments
 
-from hf_zsar.training import VideoTextCollator, class_accuracy, fit_prototypes, with_candidates
+from hf_zsar.modeling.label_bank import LabelBank
+from hf_zsar.modeling.outputs import VideoFeatures
+from hf_zsar.training import VideoTextCollator, class_accuracy, fit_prototypes, parameter_groups, with_candidates
 from tests.rendered import COLORS, HELD_OUT, LABELS, MOTIONS, SEEN, rendered_clip, rendered_videos
 from tests.tiny_models import IMAGE_SIZE, tiny_bert_config, tiny_bert_tokenizer, tiny_model, tiny_processor
 from tests.training.runs import TRAINED
@@ -27,15 +29,25 @@ class Recipe:
     Args:
         steps: of 24 clips each, all of them new.
         rate: peak of the one-cycle schedule.
+        text_rate: that of the text tower, if another.
         unseen: accuracy among the pairs never seen that every seed must reach.
         model, processor: fields other than those of the tiny models.
     """
 
     steps: int
     rate: float = 1e-3
+    text_rate: float | None = None
     unseen: float = 0.3
     model: dict[str, Any] = field(default_factory=dict)
     processor: dict[str, Any] = field(default_factory=dict)
+
+    def optimizers(self, model: PreTrainedModel) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        """AdamW and its schedule."""
+        rates = {"default": self.rate, "text": self.text_rate or self.rate}
+        groups = parameter_groups(model, rates, weight_decay=0.05, decay_all=True)
+        optimizer = torch.optim.AdamW(groups)
+        peaks = [group["lr"] for group in groups]
+        return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=self.steps)
 
 
 def word_tokenizer() -> BertTokenizer:
@@ -47,16 +59,19 @@ def word_tokenizer() -> BertTokenizer:
 # ResT composes classes by how its text tower relates their names. A wide one keeps "red rising" half way between other
 # reds and other rising things; in a narrow one, such as the tiny model's, words are mixed up by chance. One layer and
 # weak classification, which must not push the seen pairs far apart; longer training only unlearns what was common.
+# Texts move at a fifth of the rate, as if they had been learned before: videos find their places among them, where at
+# one rate both move and the motions of some seeds end in one place. So they do with a backbone of half the width.
 RECIPES = {
     "actionclip": Recipe(steps=1200),
     "dasti": Recipe(steps=1000, processor=dict(descriptions={label: label.split() for label in LABELS})),
     "rest": Recipe(
-        steps=700,
+        steps=300,
         rate=2e-3,
+        text_rate=4e-4,
         model=dict(
             backbone_type="r2plus1d_18",
-            backbone_widths=[8, 12, 16, 24],
-            backbone_stem_width=8,
+            backbone_widths=[16, 24, 32, 48],
+            backbone_stem_width=16,
             visual_token_pooling="none",
             initializer_range=0.08,
             projection_dim=128,
@@ -92,15 +107,16 @@ def processor_of(method: str) -> ProcessorMixin:
     return processor
 
 
-def trained(method: str, seed: int, batch_size: int = 24) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """A model that has learned the seen pairs, and its processor."""
-    recipe = RECIPES[method]
+def trained(
+    method: str, seed: int, batch_size: int = 24, steps: int | None = None
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """A model that has learned the seen pairs, or in fewer `steps` some of them, and its processor."""
+    recipe = replace(RECIPES[method], steps=steps or RECIPES[method].steps)
     torch.manual_seed(seed)
     processor = processor_of(method)
     model = tiny_model(method, seed=seed, **recipe.model).train()
     mode = VideoTextCollator.for_model(model, processor, SEEN).text
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, total_steps=recipe.steps)
+    optimizer, schedule = recipe.optimizers(model)
     generator = torch.Generator().manual_seed(seed)
     for step in range(recipe.steps):
         classes = torch.randint(len(SEEN), (batch_size,), generator=generator)
@@ -147,6 +163,36 @@ def test_it_learns_and_names_pairs_it_has_never_seen(method):
     assert min(unseen for _, unseen in results) > RECIPES[method].unseen, results
 
 
+@torch.no_grad()
+def gains(model: PreTrainedModel, processor: ProcessorMixin, draws: int = 20) -> dict[int, torch.Tensor]:
+    """By how much 1, 2, 4, 8 examples of each label raise the accuracy among all labels, for each draw of them."""
+    bank = model.encode_labels(**processor.prepare_labels(list(LABELS)), labels=list(LABELS))
+    pool = [model.encode_videos(rendered_videos(LABELS, [3_000_000 + i] * len(LABELS))) for i in range(40)]
+    targets, features = torch.arange(len(LABELS)).repeat(20), VideoFeatures.cat(pool[20:])
+
+    def right(bank: LabelBank) -> float:
+        return (model.score(features, bank).argmax(1) == targets).float().mean().item()
+
+    def taught(draw: int, each: int) -> LabelBank:
+        drawn = torch.randperm(20, generator=torch.Generator().manual_seed(draw))[:each]
+        examples = VideoFeatures.cat([pool[i] for i in drawn])
+        return bank.with_examples(examples, LABELS * each, logits=model.score(examples, bank))
+
+    return {each: torch.tensor([right(taught(i, each)) for i in range(draws)]) - right(bank) for each in (1, 2, 4, 8)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", RECIPES)
+def test_examples_do_no_harm_where_the_model_is_uncertain(method):
+    model, processor = trained(method, 0, steps=RECIPES[method].steps // 5)
+    found = gains(model, processor)
+    print(f"{method}, {accuracy(model, processor, LABELS):.1%} without examples")
+    for each, gain in found.items():
+        print(f"  {each} of each label: {gain.mean():+.1%}, worst draw {gain.min():+.1%}")
+    assert min(gain.mean() for gain in found.values()) > -0.005, found
+    assert found[8].mean() > 0.0 or method == "dasti", found
+
+
 class NewClips(torch.utils.data.Dataset):
     """Rows of clips that are rendered when they are read, as many of each label as of the others, all different."""
 
@@ -170,8 +216,6 @@ def test_the_stock_trainer_teaches_it_and_its_best_checkpoint_is_as_logged(metho
     model = tiny_model(method, **recipe.model)
     if hasattr(model, "seen_counts"):
         model.seen_counts.zero_()  # measured by texts until it has prototypes of what it has learned
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, total_steps=recipe.steps)
     measured = {"seen": SEEN, "unseen": HELD_OUT}
     sets = {
         name: with_candidates(NewClips(labels, 16 * len(labels), 2_000_000), labels)
@@ -200,7 +244,7 @@ def test_the_stock_trainer_teaches_it_and_its_best_checkpoint_is_as_logged(metho
         train_dataset=with_candidates(NewClips(SEEN, 24 * recipe.steps), SEEN, training=True),
         eval_dataset=sets,
         compute_metrics=class_accuracy,
-        optimizers=(optimizer, schedule),
+        optimizers=recipe.optimizers(model),
     )
     trainer.train()
     logged: dict[int, dict[str, float]] = {}

@@ -10,6 +10,8 @@ import sys
 import peft
 import pytest
 
+import hf_zsar.data
+import hf_zsar.training
 from tests.pages import blocks_of, lay_out
 from tests.tiny_models import tiny_model
 from tests.training.runs import TRAINED
@@ -62,6 +64,14 @@ def test_accelerate_launch_starts_one_process_and_that_is_said(tmp_path, monkeyp
     assert done.returncode != 0
     assert "asked for several processes and started this one" in done.stderr
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("module", [hf_zsar.data, hf_zsar.training], ids=lambda module: module.__name__)
+def test_every_public_name_is_there_and_on_the_page(module):
+    text = README.read_text(encoding="utf-8")
+    for name in module.__all__:
+        assert getattr(module, name).__doc__, name
+        assert re.search(rf"\b{name}\b", text), name
 
 
 def test_the_page_is_short():
