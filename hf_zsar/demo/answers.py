@@ -262,6 +262,7 @@ def _whole(pipe: Any, question: Question) -> tuple[Answer, Any]:
     best = bank.labels.index(next(iter(scores)))
     explanation = pipe.model.explain(features, plain)
     pictures = processor.resize_crop(clip.frames)[0].clamp(0, 255).to(torch.uint8)
+    window = question.window if hasattr(pipe, "timeline") else 0  # the code beside a model reads no windows
     answer = Answer(
         question,
         scores,
@@ -269,14 +270,14 @@ def _whole(pipe: Any, question: Question) -> tuple[Answer, Any]:
         explanation=chart_of(pipe, explanation, bank, best, **text),
         about=_about(clip, len(pictures), explanation),
         notes=tuple(sentence(note, question.video) for note in notes),
-        timeline=empty_timeline(question.window, duration, tuple(scores)[:TIMELINE_LABELS]),
+        timeline=empty_timeline(window, duration, tuple(scores)[:TIMELINE_LABELS]),
         unknown=_none_of_these(pipe, question, features) if question.unknown else None,
     )
     return answer, bank
 
 
 def has_whole_code(pipe: Any) -> bool:
-    """Whether the model's code knows examples, "none of these" and timelines; that beside an exported one does not."""
+    """Whether the model's code knows examples and "none of these"; that beside an exported model does not."""
     bases = [base.__module__ for base in type(pipe.model).__mro__ if base.__name__ == "ZSARPreTrainedModel"]
     return any(importlib.util.find_spec(f"{name.rpartition('.')[0]}.bank_examples") for name in bases)
 

@@ -116,11 +116,11 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
                     window = gr.Slider(
                         0,
                         10,
-                        2 if whole else 0,
+                        2,
                         step=0.5,
                         label="Timeline",
                         info="Seconds per window; 0 for none.",
-                        visible=whole,
+                        visible=hasattr(pipe, "timeline"),
                         elem_id="window",
                     )
                     unknown = gr.Checkbox(
