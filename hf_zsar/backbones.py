@@ -43,15 +43,15 @@ def load_backbone(
         raise ValueError(
             "ResT reads labels with a sentence encoder: text_encoder=, e.g. sentence-transformers/all-MiniLM-L6-v2."
         )
-    spec: Any = METHODS["rest"]
+    method: Any = next(spec for spec in METHODS.values() if hasattr(spec.model_class, "from_backbone"))
     source, text_encoder = os.fspath(source), os.fspath(text_encoder)
     place = {name: options[name] for name in SOURCE if name in options}
-    known = spec.config_class.__dataclass_fields__
+    known = method.config_class.__dataclass_fields__
     fields = {name: options.pop(name) for name in list(options) if name in known}
-    model = spec.model_class.from_backbone(source, text_encoder, load_kwargs=options, **fields)
+    model = method.model_class.from_backbone(source, text_encoder, load_kwargs=options, **fields)
     video = {"num_frames": model.config.num_frames, **(video_processor or {})}
     text = {"max_text_length": model.text_limit, **(processor or {})}
     config, tokenizer = model.config.backbone_config, AutoTokenizer.from_pretrained(text_encoder)
     described = EncoderSpec(config.model_type, config.model_type, "")
     settings = frame_settings(source, **place)
-    return model, build_processor(described, config, settings, tokenizer, spec.processor_class, text, video)
+    return model, build_processor(described, config, settings, tokenizer, method.processor_class, text, video)

@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
     common.check_options(args, {"root": "data"})
     common.check_output_folder(args.out)
     model: Any
-    on_backbone = {"method": "rest", "text_encoder": args.text_encoder} if args.text_encoder else {}
-    model, processor = load(args.model, **on_backbone)
+    with_text = {"text_encoder": args.text_encoder} if args.text_encoder else {}
+    model, processor = load(args.model, **with_text)
     if not hasattr(model, "set_prototypes"):
         raise common.CommandError(f"{args.model} is a {type(model).__name__}; only ResT models have prototypes")
     if args.data:

@@ -83,7 +83,7 @@ def load(
         own = _is_own(source, **_subset(kwargs, SOURCE))
         if own and method is not None:
             raise ValueError(f"{source} is a model of this package already: method= is for published ones.")
-        if method == "rest":
+        if "text_encoder" in kwargs or (method and hasattr(METHODS[method].model_class, "from_backbone")):
             return load_backbone(source, **kwargs)
         if not own:
             model, processor = load_encoder(source, method=METHODS[method] if method else None, **kwargs)
