@@ -213,9 +213,12 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         preprocess, forward, postprocess = self._options_of(kwargs)
         if preprocess.pop("on_error", "raise") != "raise":
             raise ValueError("timeline has no on_error: what was scored was given already when a source breaks off.")
-        preprocess = {**preprocess, "live": live}
         batch_size = count_of("batch_size", batch_size) or self._batch_size or 1
-        return self._timeline(video, batch_size, preprocess, forward, postprocess)
+        return self._timeline(video, batch_size, {**preprocess, "live": live}, forward, postprocess)
+
+    def segments(self, video: Any, candidate_labels: Sequence[str] | None = None, **options: Any) -> Any:
+        """When which label happens: `[{"label", "start", "end", "score"}]`; see `hf_zsar.segments.find_segments`."""
+        return importlib.import_module("hf_zsar.segments").find_segments(self, video, candidate_labels, **options)
 
     def _options_of(self, kwargs: dict[str, Any]) -> tuple[dict, dict, dict]:
         """The options of a call over the pipeline's own, checked."""
@@ -324,9 +327,16 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
             return [named]
         return [self.postprocess(select_row(outputs, row), **postprocess) for row in range(len(items))]
 
-    def _forward(
+    def _forward(self, model_inputs: dict, **options: Any) -> dict:
+        computing = model, _ = self._computing()
+        with model.evaluating():
+            features = self._video_side(model)(model_inputs["pixel_values_videos"])
+        return self.score_features(features, computing=computing, **options)
+
+    @torch.no_grad()
+    def score_features(
         self,
-        model_inputs: dict,
+        features: Any,
         candidate_labels: Sequence[str] = (),  # unless `label_bank` is given
         hypothesis_template: str | Sequence[str] | None = None,
         descriptions: Any = None,
@@ -335,16 +345,17 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         against: str | None = None,
         unknown: bool = False,
         background_labels: Sequence[str] | None = None,
+        computing: tuple[Any, Any] | None = None,  # the model and its identity, where the caller knows them
     ) -> dict:
+        """Features that [`encode_videos`] gave -> what [`postprocess`] takes, for a batch; options of a call."""
         if return_saliency and "frames" not in self.model.explains:
             raise ValueError(f"{type(self.model).__name__} has no saliency to return.")
-        model, identity = self._computing()
+        model, identity = computing or self._computing()
         bank = label_bank
         if bank is None:
             bank = self._bank_of(model, identity, candidate_labels, hypothesis_template, descriptions)
         bank = bank.to(self.device)
         with model.evaluating():
-            features = self._video_side(model)(model_inputs["pixel_values_videos"])
             outputs = {"labels": bank.labels, "logits": model.score(features, bank, identity)}
             if "calibration" in bank.metadata:
                 outputs |= {"calibration": bank.calibration, "platt": bank.tensors.get("platt")}
@@ -416,12 +427,7 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         return self._bank_of(*self._computing(), candidate_labels, hypothesis_template, descriptions)
 
     def _bank_of(
-        self,
-        model: Any,
-        identity: Any,
-        candidate_labels: Sequence[str],
-        hypothesis_template: str | Sequence[str] | None,
-        descriptions: Any,
+        self, model: Any, identity: Any, candidate_labels: Sequence[str], hypothesis_template: Any, descriptions: Any
     ) -> Any:
         templates = (hypothesis_template,) if isinstance(hypothesis_template, str) else hypothesis_template
         descriptions = self.processor.read_descriptions(descriptions)
@@ -449,6 +455,20 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         except FloatingPointError as error:
             raise ValueError(f"None of the videos can be scored: {error}") from error
 
+    def label_scores(self, outputs: dict, function_to_apply: str | None = None, multi_label: bool = False) -> Any:
+        """The scores of the labels, in their order: of a video, or of a batch as [`score_features`] gives it."""
+        logits, platt, calibration = outputs["logits"].float(), outputs.get("platt"), outputs.get("calibration")
+        if multi_label and platt is not None:
+            logits = platt[:, 0] * logits + platt[:, 1]
+        elif calibration is not None:
+            logits = logits / calibration.temperature
+        if multi_label and platt is None and not self.model.scores_each_label:
+            others = outputs.get("others")
+            rest = logits.sum(-1, keepdim=True) - logits
+            logits = logits - (rest / (logits.shape[-1] - 1) if others is None else others.float())
+        function = function_to_apply or ("sigmoid" if multi_label else "softmax")
+        return {"none": logits, "sigmoid": logits.sigmoid(), "softmax": logits.softmax(-1)}[function]
+
     def postprocess(
         self,
         model_outputs: dict,
@@ -459,21 +479,8 @@ class ZeroShotVideoClassificationPipeline(Pipeline):
         false_alarms: float | None = None,
     ) -> Any:
         """Logits of one video -> `[{"score", "label"}]`, best first; see `__call__` for more."""
-        logits, platt = model_outputs["logits"].float(), model_outputs.get("platt")
         calibration: Any = model_outputs.get("calibration")
-        if multi_label and platt is not None:
-            logits = platt[:, 0] * logits + platt[:, 1]
-        elif calibration is not None:
-            logits = logits / calibration.temperature
-        if multi_label:
-            function_to_apply = function_to_apply or "sigmoid"
-        if multi_label and platt is None and not self.model.scores_each_label:
-            others = model_outputs.get("others")
-            logits = logits - ((logits.sum() - logits) / (len(logits) - 1) if others is None else others.float())
-        if function_to_apply == "sigmoid":
-            scores = logits.sigmoid()
-        else:
-            scores = logits if function_to_apply == "none" else logits.softmax(0)
+        scores = self.label_scores(model_outputs, function_to_apply, multi_label)
         order = scores.argsort(descending=True, stable=True)[:top_k]
         results = [{"score": scores[i].item(), "label": model_outputs["labels"][i]} for i in order.tolist()]
         if "saliency" in model_outputs:

@@ -36,6 +36,7 @@ class Limits:
             never end.
         download_seconds: from the first look-up to the last byte.
         text_bytes: of a text, JSON or CSV file. The largest list of the field (Kinetics-700's annotations) has 110 MB.
+        xml_bytes: of an XML file. Ten thousand annotations have 3 MB, and ten times as much as objects.
         json_depth: lists and objects within each other. No format of the field has more than 7, and what walks over a
             value may need several calls for each.
         yaml_bytes: the largest file of the field (action graphs of 600 classes) has 0.5 MB; a megabyte takes seconds.
@@ -58,6 +59,7 @@ class Limits:
     download_bytes: int = 2**32
     download_seconds: float = 3600
     text_bytes: int = 2**28
+    xml_bytes: int = 2**25
     json_depth: int = 64
     yaml_bytes: int = 2**22
     yaml_values: int = 200_000

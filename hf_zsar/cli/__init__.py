@@ -26,6 +26,7 @@ from .common import say
 # In the order of `hf-zsar --help`; the module is the name with "_" for "-".
 COMMANDS = (
     "classify",
+    "find",
     "demo",
     "adapt",
     "calibrate",

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import common
+from . import common, localization
 
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ EXAMPLE = """examples:
   hf-zsar evaluate --list
   hf-zsar evaluate --manifest clips/manifest.json --json result.json --plot result.png
   hf-zsar evaluate --manifest class-folders/ --model org/name
+  hf-zsar evaluate --protocol thumos14 --annotations thumos.json --videos THUMOS14/ --split 75
   hf-zsar evaluate --model org/name --protocol half_e2e --dataset ucf101 --videos UCF-101/
   accelerate launch --num_processes 4 -m hf_zsar.cli evaluate ...   (GPUs; on CPUs: torchrun --nproc-per-node 4)
 
@@ -47,6 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     group.add_argument("--split", action="append", metavar="NAME", help="only this split; repeat for more")
     group.add_argument("--allow-missing", action="store_true", help="exit with 0 although clips were not found")
+    localization.add_arguments(parser)
     common.add_model_arguments(parser)
     group.add_argument("--training-set", metavar="TEXT", help="what the model was trained on, for the record")
     common.add_sampling_arguments(parser)
@@ -71,6 +73,11 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         print(protocol_list())
         return 0
+    if args.protocol in localization.PROTOCOLS:
+        return localization.run(args)
+    given = [name for name in ("annotations", "subset", "predictions", "proposals") if getattr(args, name)]
+    if given:
+        raise common.CommandError(f"--{given[0]} is for --protocol {' or '.join(localization.PROTOCOLS)}")
     protocol = check(args)
     from hf_zsar.evaluation.zero_shot import ModelFacts, evaluate_zero_shot
     from hf_zsar.features.processes import Processes
@@ -174,5 +181,6 @@ def protocol_list() -> str:
             rows.append([spec.id, dataset, str(len(protocol.splits)), sizes, f"{len(protocol.clips):,}"])
     lines = [f"{spec.id:<15} {spec.summary}" for spec in PROTOCOLS.values()]
     layouts = [f"{info.name:<15} {info.layout}" for info in DATASETS.values()]
+    segments = "when it happens: --annotations FILE, with " + ", ".join(localization.PROTOCOLS)
     own = "your own clips: --manifest FILE, with full, half_e2e, half_bike or gzsl"
-    return "\n".join([*lines, "", *aligned(rows), "", "on disk, under --videos:", *layouts, "", own])
+    return "\n".join([*lines, "", *aligned(rows), "", "on disk, under --videos:", *layouts, "", own, segments])
