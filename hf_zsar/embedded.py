@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .data import load_class_names
+from .clips.class_lists import load_class_names
 from .files import check_folder, replacing_folder
 
 

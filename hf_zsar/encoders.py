@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .methods import find_specs
+from .methods import MethodSpec, find_specs
 
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from hf_zsar.modeling.encoder import Encoder
     from hf_zsar.modeling.modeling_video_text import VideoTextModel
-    from hf_zsar.processing.processing_video_text import VideoTextProcessor
+    from hf_zsar.processing.processing_zsar import ZSARProcessor
 
 # What says where a model is read from.
 SOURCE = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "trust_remote_code")
@@ -143,11 +143,17 @@ OWN = (
         example="facebook/metaclip-2-worldwide-huge-quickgelu",
         good_for="frames; labels in many languages",
     ),
-    _own("altclip", "AltCLIP", "clip:MaskedCLIPEncoder", example="BAAI/AltCLIP", good_for="frames; nine languages"),
+    _own(
+        "altclip",
+        "AltCLIP",
+        "masked_clip:MaskedCLIPEncoder",
+        example="BAAI/AltCLIP",
+        good_for="frames; nine languages",
+    ),
     _own(
         "chinese_clip",
         "ChineseCLIP",
-        "clip:MaskedCLIPEncoder",
+        "masked_clip:MaskedCLIPEncoder",
         example="OFA-Sys/chinese-clip-vit-base-patch16",
         good_for="frames; Chinese labels",
     ),
@@ -235,38 +241,66 @@ ENCODERS: dict[str, EncoderSpec] = find_specs("hf_zsar.encoders", OWN, "model_ty
 
 
 def load_encoder(
-    source: str | os.PathLike, *, encoder: str | None = None, **options: Any
-) -> tuple[VideoTextModel, VideoTextProcessor]:
-    """A published model and its processor, from files as they are published.
+    source: str | os.PathLike,
+    *,
+    method: MethodSpec | None = None,
+    encoder: str | None = None,
+    processor: Mapping[str, Any] | None = None,
+    video_processor: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> tuple[PreTrainedModel, ZSARProcessor]:
+    """A published model and its processor, from files as they are published; or a method on it.
 
     Args:
         source: repository id or folder.
+        method: stands on it, with new weights of its own; without one, [`VideoTextModel`].
         encoder: the checkpoint's `model_type`, to say that it embeds where its files do not.
-        options: of `from_pretrained` of the model: `revision`, `token`, `dtype`, ...
+        processor, video_processor: options of these instead of what the files say.
+        options: fields of the method's configuration, and options of `from_pretrained` of the published model:
+            `revision`, `token`, `dtype`, ...
 
     Raises:
         OSError: no such model, or files are missing.
-        ValueError: a type of model that there is no adapter for.
+        ValueError: a type of model that there is no adapter for, or that the method cannot stand on.
     """
     from transformers import AutoConfig, AutoModel
 
     if is_open_clip(source):
+        if method is not None:
+            raise ValueError(f"{source}: {method.prefix} cannot stand on a model of open_clip, which shows no blocks.")
         return _load_open_clip(os.fspath(source))
     source, place = os.fspath(source), {name: options[name] for name in SOURCE if name in options}
     config = AutoConfig.from_pretrained(source, **place)
-    spec = spec_of(config.model_type, source)
-    processor = load_processor(spec, config, source, encoder=encoder, **place)
+    spec, video = spec_of(config.model_type, source), dict(video_processor or {})
+    of_method: Any = method.config_class if method is not None else None
+    fields = {
+        name: options.pop(name) for name in list(options) if name in getattr(of_method, "__dataclass_fields__", ())
+    }
+    if of_method is not None:
+        video = {"num_frames": of_method(backbone_config=config, **fields).num_frames, **video}
+    sides: Any = {"processor": processor, "video_processor": video, "cls": method and method.processor_class}
+    its_processor = load_processor(spec, config, source, encoder=encoder, **place, **sides)
     options = {"use_safetensors": True, **options, "output_loading_info": True}
     loaded, info = AutoModel.from_pretrained(source, **options)
-    model = wrap(spec, loaded, processor)
+    model_class: Any = method.model_class if method is not None else None
+    model = model_class.from_encoder(loaded, **fields) if method is not None else wrap(spec, loaded, its_processor)
     model.missing_weights = tuple(sorted(info["missing_keys"]))
-    return model, processor
+    return model, its_processor
 
 
 def load_processor(
-    spec: EncoderSpec, config: PreTrainedConfig, source: str, *, encoder: str | None = None, **place: Any
-) -> VideoTextProcessor:
+    spec: EncoderSpec,
+    config: PreTrainedConfig,
+    source: str,
+    *,
+    encoder: str | None = None,
+    cls: type[ZSARProcessor] | None = None,
+    processor: Mapping[str, Any] | None = None,
+    video_processor: Mapping[str, Any] | None = None,
+    **place: Any,
+) -> ZSARProcessor:
     """The processor of a published model out of its files, for which nothing but the tokenizer's class is imported.
+    `cls`, `processor` and `video_processor` as in [`build_processor`].
 
     Raises:
         OSError: a file is missing.
@@ -284,7 +318,8 @@ def load_processor(
     if not _has(source, _TOKENIZER_FILES, place):
         raise OSError(f"{source} has no tokenizer ({', '.join(_TOKENIZER_FILES)}), so no label can be read.")
     tokenizer = AutoTokenizer.from_pretrained(source, **place)
-    return build_processor(spec, config, frame_settings(source, **place), tokenizer)
+    settings = frame_settings(source, **place)
+    return build_processor(spec, config, settings, tokenizer, cls, processor, video_processor)
 
 
 def is_open_clip(source: Any) -> bool:
@@ -295,7 +330,7 @@ def is_open_clip(source: Any) -> bool:
     return source.startswith("hf-hub:") or (folder and not os.path.exists(os.path.join(source, "config.json")))
 
 
-def _load_open_clip(source: str) -> tuple[VideoTextModel, VideoTextProcessor]:
+def _load_open_clip(source: str) -> tuple[VideoTextModel, ZSARProcessor]:
     import open_clip
     from transformers.utils import cached_file
 
@@ -350,6 +385,11 @@ def spec_of(model_type: str, source: str) -> EncoderSpec:
     Raises:
         ValueError: there is no adapter for models of this type.
     """
+    if model_type == "siglip2":
+        raise ValueError(
+            f"{source} is a SigLIP 2 of any picture size (NaFlex), which is not supported: take one of a fixed size, "
+            "such as google/siglip2-base-patch16-224."
+        )
     if model_type not in ENCODERS:
         known = ", ".join(f"{spec.model_type} ({spec.name})" for spec in ENCODERS.values())
         raise ValueError(
@@ -361,9 +401,20 @@ def spec_of(model_type: str, source: str) -> EncoderSpec:
 
 
 def build_processor(
-    spec: EncoderSpec, config: PreTrainedConfig, settings: Mapping[str, Any], tokenizer: Any
-) -> VideoTextProcessor:
-    """The processor of a published model out of the fields of its own image or video processor and its tokenizer."""
+    spec: EncoderSpec,
+    config: PreTrainedConfig,
+    settings: Mapping[str, Any],
+    tokenizer: Any,
+    cls: type[ZSARProcessor] | None = None,
+    processor: Mapping[str, Any] | None = None,
+    video_processor: Mapping[str, Any] | None = None,
+) -> ZSARProcessor:
+    """The processor of a published model out of the fields of its own image or video processor and its tokenizer.
+
+    Args:
+        cls: another class than [`VideoTextProcessor`].
+        processor, video_processor: options instead of what the files say.
+    """
     from hf_zsar.processing.checkpoint_images import image_size, options_of
     from hf_zsar.processing.processing_video_text import VideoTextProcessor
     from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
@@ -377,16 +428,18 @@ def build_processor(
     }
     if options.get("size") is None:
         options["size"] = dict(zip(("height", "width"), image_size(config, name), strict=True))
-    if "multiple" not in options["size"]:
+    if isinstance(options["size"], Mapping) and "multiple" not in options["size"]:  # old files hold one number
         options.setdefault("crop_size", options["size"])
     frames = getattr(getattr(config, "vision_config", None), "num_frames", None) or settings.get("num_frames")
     if frames is not None and options.get("fps") is None:
         options["num_frames"] = frames
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return VideoTextProcessor(ZSARVideoProcessor(**options), tokenizer, max_text_length=limit, **spec.text)
+    frames_side = ZSARVideoProcessor(**{**options, **(video_processor or {})})
+    text = {"max_text_length": limit, **spec.text, **(processor or {})}
+    return (cls or VideoTextProcessor)(frames_side, tokenizer, **text)
 
 
-def wrap(spec: EncoderSpec, model: PreTrainedModel, processor: VideoTextProcessor) -> VideoTextModel:
+def wrap(spec: EncoderSpec, model: PreTrainedModel, processor: ZSARProcessor) -> VideoTextModel:
     """[`VideoTextModel`] over a loaded model; frames per clip are the processor's."""
     from hf_zsar.modeling.modeling_video_text import VideoTextModel
 
@@ -403,7 +456,8 @@ def take_over(options: dict[str, Any]) -> dict[str, Any]:
     """
     from transformers import AutoProcessor
 
-    model, processor = options.get("model"), options.get("processor")
+    model: Any = options.get("model")
+    processor: Any = options.get("processor")
     if not hasattr(model, "config") or (hasattr(model, "encode_videos") and processor is not None):
         return options
     name = model.config._name_or_path

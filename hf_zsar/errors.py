@@ -21,6 +21,3 @@ def sentence(error: BaseException) -> str:
     if not (ours or isinstance(error, _SAYS_ALL)) or isinstance(error, (RecursionError, UnicodeError)) or not text:
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
-
-
-__all__ = ["sentence"]

@@ -81,6 +81,3 @@ def _words(processor: Any, bank: Any, relevance: torch.Tensor | None) -> list[tu
         return []
     names = processor.word_names(bank["word_ids"][0].tolist(), bank["word_groups"][0].tolist())
     return sorted(((name, relevance[group].item()) for group, name in names), key=lambda pair: -pair[1])
-
-
-__all__ = ["ExplainedVideo", "explain"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -118,6 +119,15 @@ def scratch_folder() -> Iterator[Path]:
         folder = work / "files"
         folder.mkdir()
         yield folder
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of what is in a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

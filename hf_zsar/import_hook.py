@@ -23,6 +23,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 
 EAGER = "HF_ZSAR_EAGER"
@@ -70,7 +71,8 @@ class _AfterImport(importlib.abc.MetaPathFinder):
             self.thread.looking_for = outer
         if spec is None or spec.loader is None:
             return None
-        execute = spec.loader.exec_module
+        loader: Any = spec.loader
+        execute = loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
             thread = self.thread
@@ -88,5 +90,5 @@ class _AfterImport(importlib.abc.MetaPathFinder):
                 finally:
                     thread.modules_in_progress -= 1
 
-        spec.loader.exec_module = exec_module
+        loader.exec_module = exec_module
         return spec

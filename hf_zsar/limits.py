@@ -36,6 +36,3 @@ def set_limits(**changes: float) -> dict[str, float]:
         set_size_limits(**sizes)
         raise
     return before
-
-
-__all__ = ["limits", "set_limits"]

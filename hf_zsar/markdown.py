@@ -47,6 +47,3 @@ def cell(value: Any) -> Markdown:
 def without_html(text: str) -> Markdown:
     """Markdown that somebody wrote, without the tags in it."""
     return Markdown(_TAG.sub("&lt;", text))
-
-
-__all__ = ["Markdown", "cell", "code", "plain", "without_html"]

@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from .files import is_empty, replacing_folder
 from .methods import METHODS, load_object
 from .modeling.guards import is_exported
 from .modeling.label_bank import LabelBank
+from .modeling.modeling_zsar import ZSARPreTrainedModel
 from .printing import dump_json
 from .processing.prompts import class_key
 
@@ -58,7 +58,7 @@ class OnnxExportError(ValueError):
 class VideoGraph(nn.Module):
     """`encode_videos` with plain tensors."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: ZSARPreTrainedModel) -> None:
         super().__init__()
         self.model = model
 
@@ -69,7 +69,7 @@ class VideoGraph(nn.Module):
 class TextGraph(nn.Module):
     """`encode_labels` with the tensors of the bank alone."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: ZSARPreTrainedModel) -> None:
         super().__init__()
         self.model = model
 
@@ -81,7 +81,7 @@ class TextGraph(nn.Module):
 class ScoreGraph(nn.Module):
     """`score`: the tensors of both sides -> `logits_per_video [B, K]`."""
 
-    def __init__(self, model: PreTrainedModel, video_names: tuple[str, ...]) -> None:
+    def __init__(self, model: ZSARPreTrainedModel, video_names: tuple[str, ...]) -> None:
         super().__init__()
         self.model, self.video_names = model, video_names
 
@@ -101,7 +101,7 @@ class _Features(dict[str, torch.Tensor]):
 
 
 def export_onnx(
-    model: PreTrainedModel, processor: Any, folder: str | os.PathLike, tolerance: float = 1e-4
+    model: ZSARPreTrainedModel, processor: Any, folder: str | os.PathLike, tolerance: float = 1e-4
 ) -> dict[str, float]:
     """Write `video.onnx`, `text.onnx`, `score.onnx`, the processor, `scoring.json` and `example.py`.
 
@@ -155,7 +155,7 @@ def export_onnx(
     return differences
 
 
-def _text_graph(model: PreTrainedModel, processor: Any) -> nn.Module:
+def _text_graph(model: ZSARPreTrainedModel, processor: Any) -> nn.Module:
     try:
         model.check_exportable()
         processor.check_exportable()
@@ -167,7 +167,7 @@ def _text_graph(model: PreTrainedModel, processor: Any) -> nn.Module:
 
 
 @contextmanager
-def _plain_banks(model: PreTrainedModel) -> Iterator[None]:
+def _plain_banks(model: ZSARPreTrainedModel) -> Iterator[None]:
     """`encode_labels` gives tensors instead of a bank, whose labels would be fixed in number."""
     model.make_bank = lambda labels, tensors, inputs: tensors
     try:
@@ -182,12 +182,10 @@ def _video_inputs(processor: Any) -> Tensors:
     return {"pixel_values_videos": torch.randn(shape, generator=torch.Generator().manual_seed(0))}
 
 
-def _text_inputs(model: PreTrainedModel, graph: nn.Module, processor: Any) -> Tensors:
+def _text_inputs(model: ZSARPreTrainedModel, graph: nn.Module, processor: Any) -> Tensors:
     """Three labels of up to two prompts, in four rows."""
     inputs = processor.tokenize(["a first text", "another, longer text, to export with", "a third", "fourth"])
     mask = inputs["attention_mask"]
-    if model.text_is_causal:
-        del inputs["attention_mask"]
     for name in model.text_input_names:
         if name.endswith("_index"):
             inputs[name] = torch.tensor([[0, 1], [2, 3], [3, -1]])
@@ -299,9 +297,14 @@ def _text_options(processor: Any, graph: nn.Module) -> dict[str, Any]:
         "probabilities": "softmax of logits_per_video over the labels; scale, templates and prototypes are in the "
         "graphs",
     }
-    words = processor.word_options()
-    padding.update(words.pop("padding", {}))
-    options |= words
+    mode = getattr(processor, "word_mask_mode", None)
+    if processor.text_padding == "max_length" or mode == "all":
+        padding["length"] = limit
+    if mode is not None:  # of a method that reads words
+        side = "prompt_index" if processor.word_source == "class" else "attribute_index"
+        options |= {"word_index": side, "word_mask_mode": mode}
+        if processor.text_pad_token_id is not None:
+            padding["pad_id"] = processor.text_pad_token_id
     return options
 
 
@@ -309,6 +312,3 @@ def _described(processor: Any) -> Mapping[str, Any]:
     """Label -> its prompts, or rows with the places of words in them, where there is more than the templates."""
     found = processor.described_rows()
     return found | {processor.check_labels([name])[0]: value for name, value in found.items()}
-
-
-__all__ = ["OnnxExportError", "export_onnx"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from .encoders import ENCODERS, take_over
 from .import_hook import after_import
@@ -55,8 +56,9 @@ def _register_pipeline() -> None:
 
     from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
 
-    ZeroShotVideoClassificationPipeline.take_over = staticmethod(take_over)
-    ZeroShotVideoClassificationPipeline._load_processor = None  # where transformers cannot, `take_over` does
+    ours: Any = ZeroShotVideoClassificationPipeline
+    ours.take_over = staticmethod(take_over)
+    ours._load_processor = None  # where transformers cannot, `take_over` does
     PIPELINE_REGISTRY.register_pipeline(
         TASK, pipeline_class=ZeroShotVideoClassificationPipeline, pt_model=AutoModel, type="multimodal"
     )

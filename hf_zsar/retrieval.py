@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .features.asking import StoreReader
+from .features.shards import Row
 from .features.store import FeatureStore, Header, StoreError, VideoFile, check_identity
-from .files import replacing_folder
+from .files import replacing, replacing_folder
 from .modeling.modeling_zsar import LabelBank, VideoFeatures
 
 
 if TYPE_CHECKING:
+    from .features.shortlist import Shortlist
     from .modeling.modeling_zsar import ZSARPreTrainedModel
 
 
@@ -85,12 +88,105 @@ class VideoIndex:
         return cls(tuple(row.id for row in rows), store.read(rows), store.header.model["identity"])
 
 
+@dataclass(frozen=True)
+class Found:
+    """A row of a store and its logit for a text."""
+
+    row: Row
+    score: float
+
+
 def search_store(
-    store: FeatureStore, model: ZSARPreTrainedModel, bank: LabelBank, batch_size: int = 64
-) -> torch.Tensor:
-    """As [`VideoIndex.search`], for the rows of a store, which is read part by part."""
+    store: StoreReader,
+    model: ZSARPreTrainedModel,
+    bank: LabelBank,
+    top_k: int = 5,
+    shortlist: Shortlist | None = None,
+) -> list[list[Found]]:
+    """For each text of a bank, by itself, the rows that fit best: exact scores, in memory that does not grow with the
+    store.
+
+    Args:
+        shortlist: candidates by `video_embeds`, of which alone the scores are computed.
+
+    Raises:
+        ValueError: the features come from another model, or what it scores with was not kept.
+    """
     store.check_model(model)
-    return _logits(model, bank, (features for _, features in store.batches(batch_size)))
+    found = []
+    if shortlist is not None:
+        for number in range(len(bank)):
+            text = bank.select([number])
+            candidates, features = shortlist.candidates(text[model.query_embeds])
+            logits = _logits(model, text, [features])
+            found.append(_best(logits, torch.from_numpy(candidates)[None], top_k))
+    else:
+        best = torch.full((len(bank), 0), 0.0), torch.zeros(len(bank), 0, dtype=torch.long)
+        for part in store.parts(needed_tensors(store, model)):
+            logits = _logits(model, bank, [part.features])
+            numbers = torch.from_numpy(part.numbers).expand(len(bank), -1)
+            best = _best(torch.cat([best[0], logits], dim=1), torch.cat([best[1], numbers], dim=1), top_k)
+        found = [(scores[None], numbers[None]) for scores, numbers in zip(*best, strict=True)]
+    return [
+        [Found(*pair) for pair in zip(store.rows(numbers[0].tolist()), scores[0].tolist(), strict=True)]
+        for scores, numbers in found
+    ]
+
+
+def needed_tensors(store: StoreReader, model: ZSARPreTrainedModel) -> list[str] | None:
+    """The tensors of a store that a model scores with; None: all."""
+    return None if model.score_inputs is None else ["video_embeds", *model.score_inputs]
+
+
+def _best(scores: torch.Tensor, numbers: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest of each row, `[K, <= top_k]`; of equals the first."""
+    order = scores.argsort(dim=1, descending=True, stable=True)[:, :top_k]
+    return scores.gather(1, order), numbers.gather(1, order)
+
+
+@torch.inference_mode()
+def label_store(store: StoreReader, model: ZSARPreTrainedModel, bank: LabelBank, path: str | os.PathLike) -> int:
+    """Score every row of a store against all labels of a bank: a Parquet table with `id`, `source`, `start`, `end`,
+    `label` and `score` (the best), and a column of probabilities for each label. Whole or not at all, and in memory
+    that does not grow with the store.
+
+    Returns:
+        the number of rows.
+
+    Raises:
+        ValueError: as [`search_store`]; labels called as one of the other columns.
+        OSError: the table cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    store.check_model(model)
+    if taken := set(bank.labels) & {*_ABOUT_ROWS, "label", "score"}:
+        raise ValueError(f"a label cannot be called {sorted(taken)[0]!r}, as a column of the table is.")
+    texts = [(name, pa.string()) for name in ("id", "source")] + [(name, pa.float64()) for name in ("start", "end")]
+    schema = pa.schema([*texts, ("label", pa.string()), ("score", pa.float32())])
+    for label in bank.labels:
+        schema = schema.append(pa.field(label, pa.float32()))
+    bank, identity, rows = bank.to(model.device), model.identity(), 0
+    temperature = bank.calibration.temperature if "calibration" in bank.metadata else 1.0
+    labels = pa.array(bank.labels, pa.string())
+    with (
+        replacing(path) as temporary,
+        pq.ParquetWriter(
+            temporary, schema, compression="none", use_dictionary=["label"], write_statistics=False
+        ) as writer,
+    ):
+        for part in store.parts(needed_tensors(store, model)):
+            features = part.features.to(model.device, model.dtype)
+            scores = (model.score(features, bank, identity) / temperature).softmax(dim=-1).cpu()
+            score, best = scores.max(dim=1)
+            columns = [*part.table.select(_ABOUT_ROWS).columns, labels.take(pa.array(best.numpy())), score.numpy()]
+            writer.write_table(pa.table([*columns, *scores.T.contiguous().numpy()], schema=schema))
+            rows += len(scores)
+    return rows
+
+
+_ABOUT_ROWS = ["id", "source", "start", "end"]
 
 
 @torch.inference_mode()
@@ -99,6 +195,6 @@ def _logits(model: ZSARPreTrainedModel, bank: LabelBank, batches: Iterable[Video
     texts = [bank.select([row]).to(model.device) for row in range(len(bank))]
     identity, parts = model.identity(), []
     for features in batches:
-        features = features.to(model.device)
+        features = features.to(model.device, model.dtype)
         parts.append(torch.cat([model.score(features, text, identity).float().cpu() for text in texts], dim=1))
     return torch.cat(parts).T if parts else torch.zeros(len(bank), 0)

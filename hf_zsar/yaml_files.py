@@ -93,6 +93,3 @@ def _strict(yaml: Any, base: type) -> type:
     if issubclass(base, yaml.constructor.SafeConstructor):
         Loader.add_constructor("tag:yaml.org,2002:int", integer)
     return Loader
-
-
-__all__ = ["parse_yaml", "read_yaml"]

@@ -59,6 +59,3 @@ def with_examples(
         metadata=bank._uncalibrated,
         examples=examples.to(bank["text_embeds"].device),
     )
-
-
-__all__ = ["with_examples"]

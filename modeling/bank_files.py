@@ -71,6 +71,3 @@ def check_values(bank: LabelBank) -> None:
         if not tensor.isfinite().all():
             raise ValueError(f"{name} holds values that are not finite numbers.")
     _ = bank.calibration  # which raises
-
-
-__all__ = ["LABEL_BANK_FORMAT", "check_values", "load_bank", "save_bank"]

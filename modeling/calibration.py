@@ -198,6 +198,3 @@ def far_from(labels: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
     among.fill_diagonal_(-1)
     near = (background @ labels.T).amax(dim=1)
     return near <= torch.maximum(among.amax(dim=1).median(), near.median())
-
-
-__all__ = ["Calibration", "calibrate", "far_from", "fit_platt"]

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from .label_bank import LabelBank
+
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
@@ -36,6 +38,27 @@ class Candidates:
         ids = None if self.label_ids is None else self.label_ids.to(*args, **kwargs)
         return replace(self, text=text, label_ids=ids)
 
+    def bank_of(self, model: Any) -> LabelBank:
+        """The candidates encoded. In evaluation mode without gradients, and where training leaves the text side as it
+        is, the model keeps the bank for the next batch of the same candidates.
+
+        Raises:
+            ValueError: candidates for training in evaluation mode, or the other way round.
+        """
+        if self.for_training != model.training:
+            mode, flag = ("training", "training=True") if model.training else ("evaluation", "training=False")
+            raise ValueError(
+                f"The model is in {mode} mode, and the batch holds candidates for the other: wrap the data set in "
+                f"with_candidates(..., {flag})."
+            )
+        if torch.is_grad_enabled() and not (model.training and model.text_is_static):
+            return model.encode_labels(**self.text, labels=self.names or None)
+        weights, kept = None if model.training else model.identity(), model.kept_bank
+        if kept is None or kept[0] != weights or not kept[1].same_text(self):
+            bank = model.encode_labels(**self.text, labels=self.names or None)
+            kept = model.kept_bank = weights, self, bank
+        return kept[2]
+
     def same_text(self, other: Candidates) -> bool:
         """Whether both have the same names and tokens, on one device."""
         return (
@@ -48,6 +71,3 @@ class Candidates:
 def same_tensor(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether two tensors are equal in device and content."""
     return one is other or (one.device == other.device and torch.equal(one, other))
-
-
-__all__ = ["Candidates"]

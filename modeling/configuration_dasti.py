@@ -1,7 +1,7 @@
 """DA-STI configuration."""
 
 # No postponed annotations here: `@strict` could not check the types of the fields.
-from typing import Any, Literal
+from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -75,20 +75,6 @@ class DASTIConfig(DualEncoderConfig):
     class_chunk_size: int | None = None
     bike_compat: bool = False
     initializer_range: float | int = 0.02
-
-    @classmethod
-    def bike(cls, **fields: Any) -> "DASTIConfig":
-        """BIKE's Video Concept Spotting, exactly: no spatial interaction, class branch only, no normalization of the
-        pooled feature. Goes with [`DASTIProcessor.bike`]."""
-        preset = dict(
-            use_spatial_interaction=False,
-            spatial_fusion="none",
-            normalize_pooled=False,
-            class_score_weight=1.0,
-            attribute_loss_weight=0.0,
-            loss_divergence="kl",
-        )
-        return cls(**{**preset, **fields})
 
     def validate_architecture(self) -> None:
         """Part of `@strict`-powered validation."""

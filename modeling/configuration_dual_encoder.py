@@ -1,4 +1,4 @@
-"""What the configurations of the methods on a dual encoder share."""
+"""What the configurations share of models that stand on a published one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .configuration_zsar import ZSARConfig
 
 
 class DualEncoderConfig(ZSARConfig):
-    """Base of configurations with a `backbone_config` of two towers, such as a [`CLIPConfig`]."""
+    """Base of configurations with a `backbone_config`, such as a [`CLIPConfig`] or a [`SiglipConfig`]."""
 
     # `Trainer` gathers the other outputs over batches as predictions: those that have one row per video, `[N, K]`.
     keys_to_ignore_at_inference = ["logits_per_text", "video_embeds", "text_embeds"]

@@ -1,9 +1,15 @@
-"""Tensors of several processes joined, with gradient."""
+"""What several processes have, joined with gradient: a loss over the videos and texts of all of them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import nn
+
+from .label_bank import LabelBank
+from .outputs import VideoFeatures
 
 
 def gather_with_grad(tensor: torch.Tensor) -> torch.Tensor:
@@ -35,4 +41,28 @@ def gather_with_grad(tensor: torch.Tensor) -> torch.Tensor:
     return joined.to(tensor.dtype)
 
 
-__all__ = ["gather_with_grad"]
+def gather_batch(
+    model: Any, features: VideoFeatures, bank: LabelBank, labels: torch.Tensor, label_ids: torch.Tensor
+) -> tuple[VideoFeatures, LabelBank, torch.Tensor, torch.Tensor, slice]:
+    """The batches of all processes as one, in rank order.
+
+    Args:
+        labels, label_ids: `[B]` and `[K]`, see `ZSARPreTrainedModel.forward`.
+
+    Returns:
+        Features, bank, `labels` and `label_ids`, and which rows are this process's own.
+    """
+    batch = features.video_embeds.shape[0]
+    sizes = gather_with_grad(torch.tensor([batch], device=labels.device)).tolist()
+    first = sum(sizes[: torch.distributed.get_rank()])
+    features = replace(features, **dict.fromkeys(features.stays_here)).map(gather_with_grad)
+    label_ids = gather_with_grad(label_ids)
+    tensors = {name: gather_with_grad(tensor) for name, tensor in bank.tensors.items()}
+    bank = LabelBank(labels=tuple(str(i) for i in label_ids.tolist()), tensors=tensors)
+    if model.text_candidates != "per_sample":
+        seen: dict[int, int] = {}
+        for position, label in enumerate(label_ids.tolist()):
+            seen.setdefault(label, position)
+        places = [seen[label] for label in sorted(seen)]  # the same order on any number of processes
+        bank, label_ids = bank.select(places), label_ids[places]
+    return features, bank, gather_with_grad(labels), label_ids, slice(first, first + batch)

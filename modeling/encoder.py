@@ -38,8 +38,14 @@ class Encoder(nn.Module):
     # Whether rows of tokens may be cut to the longest of a batch: a tower that is causal and pools at the end token,
     # or that heeds the attention mask.
     trims_texts = True
+    # Whether what is padding changes a text, so that the tower has to be told.
+    reads_mask = True
+    # Whether methods can look into its image tower; see `TowerEncoder`.
+    shows_blocks = False
     # Whether the score needs every prompt as it comes out of the tower; else one normalized mean stands for a label.
     keeps_prompts = False
+    # The tensors of [`VideoFeatures`] that [`compare`] reads besides `video_embeds`.
+    score_inputs: tuple[str, ...] = ()
     # Whether its code can stand beside the weights, without other packages than the remote code of an export may need.
     travels = True
     # role of parameters -> prefixes of their names in the model
@@ -99,7 +105,12 @@ class Encoder(nn.Module):
 
     def embed_texts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Token rows `[R, L]` -> `[R, dim]`, not normalized."""
-        return self.model.get_text_features(input_ids=input_ids, attention_mask=attention_mask).pooler_output
+        return self.read_texts(input_ids, attention_mask).pooler_output
+
+    def read_texts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> Any:
+        """What the text side of the model gives."""
+        mask = attention_mask if self.reads_mask else None
+        return self.model.get_text_features(input_ids=input_ids, attention_mask=mask)
 
     def encode_texts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None, limit: int) -> torch.Tensor:
         """As [`embed_texts`]. Without gradients the rows go in order of length, some at a time, each batch cut to its
@@ -109,10 +120,8 @@ class Encoder(nn.Module):
             ValueError: rows longer than `limit`.
         """
         check_length(input_ids, limit)
-        whole = torch.is_grad_enabled() or is_recorded() or input_ids.device.type == "meta"
-        if whole or attention_mask is None or not self.trims_texts:
-            parts = [(input_ids, attention_mask)] if whole else _batches(input_ids, attention_mask)
-            return torch.cat([self.embed_texts(*part) for part in parts])
+        if attention_mask is None or not self.trims_texts or goes_whole(input_ids):
+            return torch.cat([self.embed_texts(*part) for part in batches(input_ids, attention_mask)])
         positions = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)
         lengths = (attention_mask * positions).amax(dim=1)
         order = lengths.argsort()
@@ -140,10 +149,12 @@ class FrameEncoder(Encoder):
 
     def embed_frames(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames `[N, 3, H, W]` -> `[N, dim]`, not normalized."""
-        size = self.model.config.vision_config.image_size
-        size = (size, size) if isinstance(size, int) else tuple(size)
-        other = {"interpolate_pos_encoding": True} if tuple(frames.shape[-2:]) != size else {}
-        return self.model.get_image_features(pixel_values=frames, **other).pooler_output
+        return self.model.get_image_features(pixel_values=frames, **self.size_options(frames)).pooler_output
+
+    def size_options(self, frames: torch.Tensor) -> dict[str, bool]:
+        """What the image tower is told of frames of another size than its own."""
+        size = pair(self.model.config.vision_config.image_size)
+        return {"interpolate_pos_encoding": True} if tuple(frames.shape[-2:]) != size else {}
 
     def embed_clips(self, clips: torch.Tensor) -> dict[str, torch.Tensor]:
         embeds = self.embed_frames(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
@@ -155,10 +166,22 @@ def mean_prompt(prompts: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return normalize(masked_mean(normalize(prompts.float()), mask[..., None], dim=-2))
 
 
-def _batches(*tensors: torch.Tensor | None) -> list[tuple[torch.Tensor | None, ...]]:
-    count = -(-len(tensors[0]) // TEXT_BATCH)
-    parts = [[None] * count if each is None else each.split(TEXT_BATCH) for each in tensors]
-    return list(zip(*parts, strict=True))
+def goes_whole(input_ids: torch.Tensor) -> bool:
+    """Whether all rows must go through a text tower together."""
+    return torch.is_grad_enabled() or is_recorded() or input_ids.device.type == "meta"
 
 
-__all__ = ["ADAPTERS", "Encoder", "FrameEncoder", "mean_prompt"]
+def batches(input_ids: torch.Tensor, mask: torch.Tensor | None) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Rows and their masks, some at a time."""
+    if goes_whole(input_ids):
+        return [(input_ids, mask)]
+    rows = input_ids.split(TEXT_BATCH)
+    return list(zip(rows, [None] * len(rows) if mask is None else mask.split(TEXT_BATCH), strict=True))
+
+
+def pair(size: Any) -> tuple[int, int]:
+    """Height and width of what a configuration gives as one number or two."""
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+__all__ = ["ADAPTERS", "Encoder", "FrameEncoder", "batches", "mean_prompt", "pair"]

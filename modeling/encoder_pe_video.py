@@ -18,6 +18,7 @@ class PeVideoEncoder(Encoder):
     """
 
     keeps_prompts = True
+    score_inputs = ("view_embeds",)
     roles = {
         "vision": ("video_encoder.", "video_head."),
         "text": ("text_model.", "text_video_head."),

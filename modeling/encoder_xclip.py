@@ -16,6 +16,7 @@ class XCLIPEncoder(Encoder):
     two sides meet. Where a label has several prompts, each is changed by the video before they are averaged."""
 
     keeps_prompts = True
+    score_inputs = ("view_embeds", "patch_embeds")
     roles = {
         "vision": ("vision_model.", "visual_projection.", "mit.", "prompts_visual_"),
         "text": ("text_model.", "text_projection.", "prompts_generator."),

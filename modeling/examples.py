@@ -9,7 +9,8 @@ The terms are functions of the pooled, L2-normalized `video_embeds` alone, so th
 - `"linear"`: a linear head on the frozen features (scikit-learn).
 
 Strength and sharpness are chosen on the examples alone: each is scored by all the others, and those of a label that
-has no other example are left out. Where those are more than half, `FIXED` holds.
+has no other example are left out. A term that is not surely better than none there (`SURE`) gets no strength. Where
+more than half are left out, `FIXED` holds.
 """
 
 from __future__ import annotations
@@ -23,13 +24,18 @@ import torch.nn.functional as F
 
 
 METHODS = ("ridge", "cache", "prototypes", "linear")
-STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 SHARPNESSES = (1.0, 2.5, 5.5, 10.0, 20.0)
 RIDGES = (0.01, 0.1, 1.0)
 # Our choice where nothing can be chosen: of the order that Tip-Adapter is used with; ridge regression adds about 1 at
-# most, so its strength is larger (`bench_examples`).
+# most, so its strength is larger (`bench_examples`). Its kernel is sharp enough to tell neighbors of different labels
+# apart: between half of the examples and their nearest one of another label it is at most exp(-APART).
 FIXED = {"strength": 1.0, "sharpness": 5.5, "ridge": 0.1}
 FIXED_RIDGE = {**FIXED, "strength": 4.0}
+APART = 4.0
+SHARPEST = 1000.0  # beyond, rounding errors of a cosine count
+# Standard errors by which the mean loss with a term must be below the loss without it.
+SURE = 2.0
 # Strength and sharpness are chosen on no more, as that takes time with their third power.
 CHOSEN_ON = 1000
 
@@ -190,19 +196,29 @@ class Examples:
         """The term with the least cross-entropy of the examples, each scored by all the others."""
         strength, sharpness, ridge = self.asked
         asked = {name: value for name, value in zip(FIXED, self.asked, strict=True) if value is not None}
-        fixed = Term(**{**(FIXED_RIDGE if self.method == "ridge" else FIXED), **asked})
         some = self._few()
+        fixed = {**FIXED_RIDGE, "sharpness": some._fixed_sharpness} if self.method == "ridge" else FIXED
         repeated = torch.bincount(some.targets, minlength=len(self.named))[some.targets] > 1
         if 2 * repeated.sum() < len(repeated) or self.method == "linear":
-            return fixed
+            return Term(**{**fixed, **asked})
         targets, logits = some.targets[repeated], some.logits[repeated].double()
-        best = (float("inf"), fixed)
+        without = F.cross_entropy(logits, targets, reduction="none")
+        best = (float("inf"), Term(**{**fixed, "strength": 0.0, **asked}))
         for sharp, rest, left_out in some._left_one_out(sharpness, ridge):
             for strong in STRENGTHS if strength is None else (strength,):
-                loss = F.cross_entropy(logits + strong * left_out[repeated], targets).item()
-                if loss < best[0] - 1e-9:
+                losses = F.cross_entropy(logits + strong * left_out[repeated], targets, reduction="none")
+                gain, loss = without - losses, losses.mean().item()
+                sure = strength is not None or gain.mean() > SURE * gain.std() / len(gain) ** 0.5
+                if sure and loss < best[0] - 1e-9:
                     best = (loss, Term(strong, sharp, rest))
         return best[1]
+
+    @property
+    def _fixed_sharpness(self) -> float:
+        cosines = self.embeds @ self.embeds.T
+        cosines[self.targets[:, None] == self.targets[None]] = -1
+        distance = 1 - cosines.amax(dim=1).median().item()
+        return min(max(FIXED["sharpness"], APART / max(distance, 1e-6)), SHARPEST)
 
     def _few(self) -> Examples:
         """At most `CHOSEN_ON`: of every label the first, then of every label the second, ..."""
@@ -302,6 +318,3 @@ def asked_term(strength: float | None, sharpness: float | None, ridge: float | N
         if value is not None and not (isinstance(value, (int, float)) and least <= value < 1e9):
             raise ValueError(f"{name} must be a number from {least:g} to 1e9, got {value!r:.80}.")
     return strength, sharpness, ridge
-
-
-__all__ = ["Examples", "Term"]

@@ -166,6 +166,3 @@ def _write_error(error: Exception, work: Path) -> int | None:
         found = re.search(r"serializing.*\(os error (\d+)\)", text)
         return int(found[1]) if found else None
     return errno.EIO if "inline_container" in text or "PytorchStreamWriter" in text else None  # of torch.save
-
-
-__all__ = ["TEMPORARY", "file_target", "lock", "remove_leftovers", "replacing", "settle", "sync", "workplace"]

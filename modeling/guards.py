@@ -75,6 +75,3 @@ def say_what_is_not_finite(model: PreTrainedModel, values: Mapping[str, torch.Te
         f"{name} gave {what} that are NaN or infinite{places}, though its weights are finite: either the input holds "
         f"such values, or they do not fit into {str(model.dtype).removeprefix('torch.')}."
     )
-
-
-__all__ = ["all_finite", "evaluation_mode", "full_precision", "is_exported", "is_recorded", "say_what_is_not_finite"]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .model_identity import ModelIdentity, fingerprint_of
-from .parts import part
+from .parts import needed
 
 
 @dataclass(eq=False)
@@ -97,7 +97,7 @@ class LabelBank:
     @property
     def calibration(self) -> Any:
         """What labeled clips said about its scores, a `Calibration`; without any, they are those of the model."""
-        made = _needed("calibration").Calibration
+        made = needed("calibration", "calibration of banks").Calibration
         return made.parse(self.metadata["calibration"]) if "calibration" in self.metadata else made()
 
     @property
@@ -118,8 +118,8 @@ class LabelBank:
 
     def with_background(self, num_labels: int) -> LabelBank:
         """The first labels of the bank, and those of the others that say something else; see `far_from`."""
-        texts = self["text_embeds"]
-        kept = _needed("calibration").far_from(texts[:num_labels], texts[num_labels:]).nonzero().flatten()
+        texts, calibration = self["text_embeds"], needed("calibration", "calibration of banks")
+        kept = calibration.far_from(texts[:num_labels], texts[num_labels:]).nonzero().flatten()
         return self.select([*range(num_labels), *(kept + num_labels).tolist()])
 
     @property
@@ -157,7 +157,7 @@ class LabelBank:
             RuntimeError: the code that an export carries does without.
         """
         asked = (strength, sharpness, ridge)
-        return _needed("bank_examples").with_examples(self, features, labels, logits, method, asked)
+        return needed("bank_examples", "examples").with_examples(self, features, labels, logits, method, asked)
 
     def admitted_by(self, model: nn.Module) -> LabelBank:
         """The same bank as one that `model`, as it is now, scores with: for banks that come from elsewhere.
@@ -174,7 +174,7 @@ class LabelBank:
             OSError: it cannot be written there.
             RuntimeError: the code that an export carries does without.
         """
-        _needed("bank_files").save_bank(self, path)
+        needed("bank_files", "files of banks").save_bank(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike, device: str | torch.device = "cpu") -> LabelBank:
@@ -185,15 +185,4 @@ class LabelBank:
             ValueError: the file is not a label bank, or was tampered with.
             RuntimeError: the code that an export carries does without.
         """
-        return _needed("bank_files").load_bank(path, device)
-
-
-def _needed(name: str) -> Any:
-    if (found := part(name)) is None:
-        raise RuntimeError(
-            "The code beside this model does without files, examples and calibration of banks: pip install hf-zsar."
-        )
-    return found
-
-
-__all__ = ["LabelBank"]
+        return needed("bank_files", "files of banks").load_bank(path, device)

@@ -70,6 +70,3 @@ def contrastive_losses(
         return (rows.sum(dim=-1) * shown).sum() / shown.sum().clamp(min=1)
 
     return direction(logits_per_video, targets), direction(logits_per_video.t(), targets.t())
-
-
-__all__ = ["contrastive_losses", "cross_entropy_to_targets", "target_distribution"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,9 +19,13 @@ from torch import nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import PreTrainedConfig
 
+from .parts import part
+
 
 # Elements read of each tensor; all of a small one.
 SAMPLES, SMALL = 16, 64
+# Of a layer with adapters: which are applied, and how much.
+ADAPTER_STATE = ("disable_adapters", "merged_adapters", "active_adapters", "scaling")
 _PLAIN = (torch.Tensor, nn.Parameter)
 # Coarsest first. A sample is rounded to the coarser type of two models before the models are compared.
 ROUNDED = (torch.bfloat16, torch.float16)
@@ -36,16 +40,16 @@ NEUTRAL = frozenset(
 def fingerprint_of(*parts: torch.Tensor | str | bytes | Sequence | None) -> str:
     """Hex digest of tensors and strings; equal inputs give equal digests on every machine."""
     digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        if isinstance(part, torch.Tensor):
-            tensor = part.detach().cpu().contiguous()
+    for each in parts:
+        if isinstance(each, torch.Tensor):
+            tensor = each.detach().cpu().contiguous()
             digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
             if tensor.numel():
                 digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
-        elif isinstance(part, bytes):
-            digest.update(part)
+        elif isinstance(each, bytes):
+            digest.update(each)
         else:
-            digest.update(json.dumps(part, ensure_ascii=False, default=str).encode())
+            digest.update(json.dumps(each, ensure_ascii=False, default=str).encode())
         digest.update(b"\0")
     return digest.hexdigest()
 
@@ -131,7 +135,7 @@ class ModelIdentity:
 @torch.no_grad()
 def identify(model: nn.Module) -> ModelIdentity:
     """The identity of a model with a transformers configuration; see `ZSARPreTrainedModel.identity`."""
-    names, tensors = _in_use(model)
+    names, tensors = in_use(model)
     sample = _sampled(tensors)
     about = _short("\n".join(names).encode()).encode()
     exact = _short(about, memoryview(sample.numpy()))
@@ -151,12 +155,6 @@ def configuration_digest(config: PreTrainedConfig) -> str:
     return _short(json.dumps(_deciding(config), sort_keys=True, default=_plain).encode())
 
 
-def all_contents(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Name and contents of every tensor that takes part, for a digest of everything."""
-    names, tensors = _in_use(model)
-    yield from ((name, tensor) for name, tensor in zip(names, tensors, strict=False) if not tensor.is_meta)
-
-
 def _deciding(config: PreTrainedConfig) -> dict[str, Any]:
     return {name: value for name, value in vars(config).items() if name[0] != "_" and name not in NEUTRAL}
 
@@ -167,8 +165,8 @@ def _plain(value: Any) -> Any:
 
 def _short(*parts: bytes | memoryview) -> str:
     digest = hashlib.blake2b(digest_size=12)
-    for part in parts:
-        digest.update(part)
+    for each in parts:
+        digest.update(each)
     return digest.hexdigest()
 
 
@@ -179,7 +177,7 @@ def _name(dtype: torch.dtype) -> str:
 # -- what takes part ---------------------------------------------------------------------------------
 
 
-def _in_use(model: nn.Module) -> tuple[list[str], list[torch.Tensor]]:
+def in_use(model: nn.Module) -> tuple[list[str], list[torch.Tensor]]:
     """The tensors that take part in a forward pass, in the order of their names.
 
     Returns:
@@ -190,54 +188,25 @@ def _in_use(model: nn.Module) -> tuple[list[str], list[torch.Tensor]]:
     waiting: list[tuple[str, nn.Module]] = [("", model)]
     while waiting:
         prefix, module = waiting.pop()
-        for own in (module._parameters, module._buffers):
-            for name, tensor in own.items():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
                 if tensor is not None:
                     tensor = _offloaded(module, name, tensor) if tensor.is_meta else tensor
                     found.append((f"{prefix}{name} {tensor.numel()}", tensor))
         if hasattr(type(module), "_weight_bias"):
             found += [(f"{prefix}packed.{i} {each.numel()}", each) for i, each in enumerate(_packed(module))]
-        adapter = hasattr(type(module), "adapter_layer_names")  # a layer that PEFT has put in another's place
-        if adapter:
-            settings += [f"{prefix}{setting}" for setting in _adapter_settings(module)]
-        for name, child in _children_in_use(module) if adapter else module._modules.items():
+        children: Iterable[tuple[str, nn.Module | None]] = module._modules.items()
+        if hasattr(type(module), "adapter_layer_names"):  # a layer that PEFT has put in another's place
+            if adapters := part("adapters"):
+                children, own = adapters.children_in_use(module), adapters.settings(module)
+            else:  # any change of them makes another model
+                own = [repr([getattr(module, name, None) for name in ADAPTER_STATE])]
+            settings += [f"{prefix}{setting}" for setting in own]
+        for name, child in children:
             if child is not None:
                 waiting.append((f"{prefix}{name}." if name else prefix, child))
     found.sort(key=lambda entry: entry[0])
     return [name for name, _ in found] + sorted(settings), [tensor for _, tensor in found]
-
-
-def _active(layer: nn.Module) -> list[str]:
-    """The adapters of a PEFT layer that are applied on top of its weights; none where they are merged into them."""
-    return [] if layer.disable_adapters or layer.merged_adapters else list(layer.active_adapters)
-
-
-def _children_in_use(layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The wrapped module, under the name that it had without adapters, and the parts of active adapters only: so a
-    model whose adapters are switched off is the model that it was."""
-    active = _active(layer)
-    for name, child in layer._modules.items():
-        if child is None:
-            continue
-        if name in ("base_layer", "original_module"):
-            yield "", child
-        elif not active:
-            continue
-        elif hasattr(child, "keys"):
-            yield from ((f"{name}.{key}", child[key]) for key in active if key in child)
-        else:
-            yield name, child
-
-
-def _adapter_settings(layer: nn.Module) -> Iterator[str]:
-    for name in layer.other_param_names:
-        values = getattr(layer, name, None)
-        if isinstance(values, Mapping):
-            yield from (f"{name}.{key} {values[key]!r}" for key in _active(layer) if _is_plain(values.get(key)))
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, (bool, int, float, str))
 
 
 def _offloaded(module: nn.Module, name: str, tensor: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from .configuration_actionclip import ActionCLIPConfig
@@ -33,6 +32,7 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
     config: ActionCLIPConfig
     text_candidates = "per_sample"
     explains = ("prompts",)
+    score_inputs = ("view_embeds",)
 
     def __init__(self, config: ActionCLIPConfig) -> None:
         super().__init__(config)
@@ -44,13 +44,13 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
 
     def prepare_backbone(self) -> None:
         for layers in (self.backbone.vision_layers, self.backbone.text_layers):
-            add_stochastic_depth(layers, self.config.drop_path_rate)
+            add_stochastic_depth(layers, self.config.drop_path_rate, self.backbone.attention_of)
 
     @classmethod
-    def from_clip(cls, pretrained: str | PreTrainedModel, **kwargs: Any) -> Any:
-        """As [`DualEncoderPreTrainedModel.from_clip`], with `sim_header="meanP"` unless another is asked for: an
-        untrained temporal head would destroy what CLIP knows."""
-        return super().from_clip(pretrained, **{"sim_header": "meanP", **kwargs})
+    def from_encoder(cls, pretrained: Any, **kwargs: Any) -> Any:
+        """As [`DualEncoderPreTrainedModel.from_encoder`], with `sim_header="meanP"` unless another is asked for: an
+        untrained temporal head would destroy what the encoder knows."""
+        return super().from_encoder(pretrained, **{"sim_header": "meanP", **kwargs})
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -80,11 +80,14 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
     def _encode_frames(self, clips: torch.Tensor) -> torch.Tensor:
         batch, frames = clips.shape[:2]
 
-        def shift(hidden: torch.Tensor) -> torch.Tensor:
-            return shift_channels(hidden.unflatten(0, (batch, frames)), self.config.temporal_shift_div).flatten(0, 1)
+        def shifted(layer: nn.Module, hidden: torch.Tensor, index: int) -> torch.Tensor:
+            settings = self.config.temporal_shift_div, self.backbone.num_prefix_tokens
+            hidden = shift_channels(hidden.unflatten(0, (batch, frames)), *settings).flatten(0, 1)
+            for branch in self.backbone.branches(layer):
+                hidden = hidden + branch(hidden)
+            return hidden
 
-        before_layer = shift if self.config.temporal_shift else None
-        pooled, _ = self.backbone.encode_frames(clips.flatten(0, 1), before_layer=before_layer)
+        pooled, _ = self.backbone.encode_frames(clips.flatten(0, 1), shifted if self.config.temporal_shift else None)
         return pooled.view(batch, frames, -1)
 
     def _encode_jointly(self, clips: torch.Tensor) -> torch.Tensor:
@@ -93,12 +96,13 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
             raise ValueError(
                 f"joint_space_time has time embeddings for exactly {self.config.num_frames} frames, got {frames}."
             )
-        tokens = self.backbone.embed_frames(clips.flatten(0, 1)).unflatten(0, (batch, frames))
+        tokens = self.backbone.embed_patches(clips.flatten(0, 1)).unflatten(0, (batch, frames))
+        prefix = self.backbone.num_prefix_tokens
         # All frames have the same class token at this point, so the first stands for the video.
-        patches = tokens[:, :, 1:] + self.time_embedding[:, None].to(tokens.dtype)
+        patches = tokens[:, :, prefix:] + self.time_embedding[:, None].to(tokens.dtype)
         patches = patches.transpose(1, 2).flatten(1, 2)  # index of a token: patch * T + frame
-        hidden = self.backbone.run_vision_layers(torch.cat([tokens[:, 0, :1], patches], dim=1))
-        return self.backbone.project_frames(hidden[:, 0])
+        hidden = self.backbone.run_vision_layers(torch.cat([tokens[:, 0, :prefix], patches], dim=1))
+        return self.backbone.pool(hidden)
 
     def encode_labels(
         self,
@@ -114,7 +118,7 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
         Raises:
             ValueError: a label without any prompt.
         """
-        pooled, _ = self.backbone.encode_text(input_ids, attention_mask)
+        pooled = self.backbone.encode_texts(input_ids, attention_mask, self.text_limit)
         index = repeat_prompts(prompt_index) if prompt_index is not None else None
         prompts, _ = gather_prompts(normalize(pooled.float()), index)
         tensors = {"text_embeds": normalize(prompts.mean(dim=1)), "prompt_embeds": prompts}
@@ -147,23 +151,23 @@ class ActionCLIPModel(DualEncoderPreTrainedModel):
         """
         videos = features.video_embeds.float()
         with torch.autocast(videos.device.type, enabled=False):
-            logits = self.backbone.similarity_scale(videos) * videos @ bank["text_embeds"].float().t()
+            logits = self.backbone.logits_of(videos @ bank["text_embeds"].float().t())
         per_video, per_text = contrastive_losses(logits, targets, self.config.loss_type, self.config.label_temperature)
         return (per_video + per_text) / 2
 
 
-def shift_channels(tokens: torch.Tensor, divisor: int) -> torch.Tensor:
-    """Temporal shift of patch tokens `[B, T, 1 + N, width]`; the class token stays.
+def shift_channels(tokens: torch.Tensor, divisor: int, prefix: int = 1) -> torch.Tensor:
+    """Temporal shift of patch tokens `[B, T, prefix + N, width]`; those before them stay.
 
     Of the first `width // divisor` channels each frame takes its successor's, of the next as many its predecessor's;
     beyond the ends there are zeros.
     """
     fold = tokens.shape[-1] // divisor
     shifted = tokens.clone()
-    shifted[:, :-1, 1:, :fold] = tokens[:, 1:, 1:, :fold]
-    shifted[:, -1, 1:, :fold] = 0
-    shifted[:, 1:, 1:, fold : 2 * fold] = tokens[:, :-1, 1:, fold : 2 * fold]
-    shifted[:, 0, 1:, fold : 2 * fold] = 0
+    shifted[:, :-1, prefix:, :fold] = tokens[:, 1:, prefix:, :fold]
+    shifted[:, -1, prefix:, :fold] = 0
+    shifted[:, 1:, prefix:, fold : 2 * fold] = tokens[:, :-1, prefix:, fold : 2 * fold]
+    shifted[:, 0, prefix:, fold : 2 * fold] = 0
     return shifted
 
 

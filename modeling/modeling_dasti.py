@@ -16,17 +16,10 @@ import torch
 
 from .configuration_dasti import DASTIConfig
 from .dual_encoder import DualEncoderPreTrainedModel
+from .encoder import mean_prompt
 from .guards import is_exported
 from .losses import contrastive_losses
-from .modeling_zsar import (
-    LabelBank,
-    VideoFeatures,
-    ZSAROutput,
-    gather_prompts,
-    masked_mean,
-    normalize,
-    split_views,
-)
+from .modeling_zsar import LabelBank, VideoFeatures, ZSAROutput
 from .spatio_temporal_interaction import (
     IdentityLinear,
     gate_frames,
@@ -36,6 +29,7 @@ from .spatio_temporal_interaction import (
     word_attention,
 )
 from .temporal_transformer import TemporalTransformer
+from .tensor_shapes import gather_prompts, masked_mean, normalize, split_views
 
 
 # In `word_groups`: a token that is not a word. Words of no attribute have another negative number.
@@ -73,30 +67,22 @@ class DASTIModel(DualEncoderPreTrainedModel):
     config: DASTIConfig
     output_class = DASTIOutput
     explains = ("frames", "patches", "words")
-    text_input_names = (
-        "input_ids",
-        "attention_mask",
-        "prompt_index",
-        "attribute_index",
-        "word_index",
-        "word_groups",
-    )
+    text_input_names = (*DualEncoderPreTrainedModel.text_input_names, "attribute_index", "word_index", "word_groups")
 
     def __init__(self, config: DASTIConfig) -> None:
         super().__init__(config)
         dim = self.backbone.dim
         if config.use_temporal_transformer:
-            self.temporal_transformer = TemporalTransformer(
-                config,
-                dim,
-                num_layers=config.temporal_num_layers,
-                num_heads=config.temporal_num_heads or max(self.backbone.text_width // 64, 1),
-                num_positions=config.temporal_max_positions,
-                layer_norm_eps=config.temporal_layer_norm_eps,
-            )
+            heads = config.temporal_num_heads or max(self.backbone.text_width // 64, 1)
+            sizes = config.temporal_num_layers, heads, config.temporal_max_positions, config.temporal_layer_norm_eps
+            self.temporal_transformer = TemporalTransformer(config, dim, *sizes)
         if config.patch_projection == "linear":
             self.patch_projection, self.word_projection = IdentityLinear(dim), IdentityLinear(dim)
         self.post_init()
+
+    @property
+    def score_inputs(self) -> tuple[str, ...]:
+        return ("frame_embeds", "patch_embeds") if self.config.use_spatial_interaction else ("frame_embeds",)
 
     @property
     def text_candidates(self) -> str:
@@ -145,7 +131,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
             word_index: `[K, A]`, rows whose words look at the video; default `attribute_index`.
             word_groups: `[R, L]`, attribute of each token, -1 where it is not a word. Without it all tokens are.
         """
-        pooled, tokens = self.backbone.encode_text(input_ids, attention_mask, return_tokens=True)
+        pooled, tokens = self.backbone.encode_words(input_ids, attention_mask, self.text_limit)
         attribute_index = prompt_index if attribute_index is None else attribute_index
         groups = torch.zeros_like(input_ids) if word_groups is None else word_groups
         words, ids, groups = gather_words(
@@ -154,19 +140,14 @@ class DASTIModel(DualEncoderPreTrainedModel):
         if self.config.patch_projection == "linear":
             words = self.word_projection(words)
         tensors = {
-            "text_embeds": self._mean_prompt(pooled, prompt_index),
-            "attribute_embeds": self._mean_prompt(pooled, attribute_index),
+            "text_embeds": mean_prompt(*gather_prompts(pooled, prompt_index)),
+            "attribute_embeds": mean_prompt(*gather_prompts(pooled, attribute_index)),
             "word_embeds": normalize(words.float()),
             "word_groups": groups,
             "word_ids": ids,
         }
         inputs = (input_ids, attention_mask, prompt_index, attribute_index, word_index, word_groups)
         return self.make_bank(labels, tensors, inputs)
-
-    @staticmethod
-    def _mean_prompt(pooled: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
-        prompts, mask = gather_prompts(normalize(pooled.float()), index)
-        return normalize(masked_mean(prompts, mask[..., None], dim=1))
 
     def branch_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
         """Scores of the two branches and the saliencies, per view.
@@ -231,7 +212,7 @@ class DASTIModel(DualEncoderPreTrainedModel):
         score = weight * parts["class_scores"] + (1 - weight) * parts["attribute_scores"]
         if self.config.bike_compat and score.shape[-1] > 1:  # the share of a single label says nothing
             return score.softmax(dim=-1).mean(dim=1)
-        return self.backbone.similarity_scale(score) * score.mean(dim=1)
+        return self.backbone.logits_of(score.mean(dim=1))
 
     def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
         """Mixture of the class and the attribute branch, mean over views, times the learned scale: `[B, K]`; and the
@@ -250,18 +231,12 @@ class DASTIModel(DualEncoderPreTrainedModel):
     ) -> torch.Tensor:
         """Loss of the class branch plus `attribute_loss_weight` times that of the attribute branch."""
         config, parts = self.config, parts or self.compute_scores(features, bank)
-        scale = self.backbone.similarity_scale(parts["class_scores"])
         total: Any = 0.0
         for name, weight in (("class_scores", 1.0), ("attribute_scores", config.attribute_loss_weight)):
             if weight == 0:
                 continue
-            losses = contrastive_losses(
-                scale * parts[name],
-                targets,
-                config.loss_divergence,
-                config.loss_target_gain,
-                config.loss_target,
-            )
+            settings = config.loss_divergence, config.loss_target_gain, config.loss_target
+            losses = contrastive_losses(self.backbone.logits_of(parts[name]), targets, *settings)
             total = total + weight * (losses[0] if config.loss_mode == "all_classes" else (losses[0] + losses[1]) / 2)
         return total
 

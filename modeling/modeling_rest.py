@@ -12,7 +12,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -53,9 +53,7 @@ class ResTVideoFeatures(VideoFeatures):
 
     visual_tokens: torch.FloatTensor | None = None
 
-    def gathered(self) -> ResTVideoFeatures:
-        # The matching loss is computed where the videos are; their tokens need not travel.
-        return super(ResTVideoFeatures, replace(self, visual_tokens=None)).gathered()  # type: ignore[return-value]
+    stays_here = ("visual_tokens",)  # the matching loss is computed where the videos are
 
 
 class VisualEmbedding(nn.Module):
@@ -105,6 +103,8 @@ class ResTModel(ZSARPreTrainedModel):
     parameter_roles = {"vision": ("backbone.",), "text": ("text_model.",), "scale": ("logit_scale",)}
     lora_targets = ("query", "key", "value")
     explains = ("classes",)
+    score_inputs = ()
+    query_embeds = "prototypes"
 
     def __init__(self, config: ResTConfig) -> None:
         super().__init__(config)

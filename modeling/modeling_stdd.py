@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import logging
 
 from .configuration_stdd import STDDConfig
-from .distributed import gather_with_grad
-from .dual_encoder import DUAL_ENCODERS, DualEncoderPreTrainedModel, LayerFunction
+from .dual_encoder import DualEncoderPreTrainedModel
+from .encoder_towers import LayerFunction
 from .guards import is_exported
 from .losses import cross_entropy_to_targets
 from .modeling_zsar import (
@@ -30,6 +30,7 @@ from .modeling_zsar import (
     normalize,
     split_views,
 )
+from .parts import needed
 from .space_time_attention import (
     check_grid,
     kept_count,
@@ -57,11 +58,11 @@ class DistillProjector(nn.Sequential):
         init.zeros_(self[2].weight)
 
 
-def bidirectional_logits(frames: torch.Tensor, prompts: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def bidirectional_match(frames: torch.Tensor, prompts: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Half the mean over prompts of the best frame plus half the mean over frames of the best prompt.
 
     Args:
-        frames: `[B, V, T, D]`, unit norm times the logit scale.
+        frames: `[B, V, T, D]`, unit norm.
         prompts: `[K, A, D]`, unit norm.
         mask: boolean `[K, A]`, the prompts that a label has; every label needs one.
 
@@ -74,22 +75,19 @@ def bidirectional_logits(frames: torch.Tensor, prompts: torch.Tensor, mask: torc
     return (0.5 * (best_frame + best_prompt)).mean(dim=1)
 
 
-def distillation_loss(student: torch.Tensor, correction: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """1 - the mean cosine of corrected student and teacher embeddings `[..., D]`; a scalar, float32."""
-    return 1 - nn.functional.cosine_similarity(student.float() + correction.float(), teacher.float(), dim=-1).mean()
-
-
 class STDDModel(DualEncoderPreTrainedModel):
     """CLIP with space-time cross attention in every vision block.
 
-    Any CLIP with a fitting patch grid can be opened as an STDD model without training ([`~STDDModel.from_clip`]); that
-    changes its features and is not the published model, whose weights were not released.
+    Any encoder with a fitting patch grid can be opened as an STDD model without training
+    ([`~STDDModel.from_encoder`]); that changes its features and is not the published model, whose weights were not
+    released. Tokens before the patches, of which CLIP has one, stay in both passes.
     """
 
     config_class = STDDConfig
     config: STDDConfig
     text_candidates = "all"
     explains = ("prompts",)
+    score_inputs = ("frame_embeds",)
 
     def __init__(self, config: STDDConfig) -> None:
         super().__init__(config)
@@ -136,8 +134,8 @@ class STDDModel(DualEncoderPreTrainedModel):
         def block(layer: nn.Module, hidden: torch.Tensor, index: int) -> torch.Tensor:
             # One mask for all blocks has no axis for them.
             of_block = kept[index] if kept.ndim == 4 else kept
-            settings = self.config.channel_fold, self.config.temporal_scales
-            return space_time_block(layer, hidden, of_block.to(hidden.device), *settings)
+            settings = self.config.channel_fold, self.config.temporal_scales, self.backbone.num_prefix_tokens
+            return space_time_block(self.backbone.branches(layer), hidden, of_block.to(hidden.device), *settings)
 
         return block
 
@@ -192,22 +190,25 @@ class STDDModel(DualEncoderPreTrainedModel):
         Without gradient, unless the configuration says `train_text_tower`.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train_text_tower):
-            rows, _ = self.backbone.encode_text(input_ids, attention_mask)
+            rows = self.backbone.encode_texts(input_ids, attention_mask, self.text_limit)
             tensors = text_tensors(*gather_prompts(normalize(rows.float()), prompt_index))
         return self.make_bank(labels, tensors, (input_ids, attention_mask, prompt_index))
 
     def compute_scores(self, features: VideoFeatures, bank: LabelBank) -> dict[str, torch.Tensor]:
         """Logits `[B, K]` at the learned scale, in float32; views are averaged. Memory is bounded in K."""
-        frame_embeds = features.frame_embeds
-        frames = normalize(frame_embeds.float()) * self.backbone.similarity_scale(frame_embeds)
+        return {
+            "logits_per_video": self.backbone.logits_of(self._match(normalize(features.frame_embeds.float()), bank))
+        }
+
+    def _match(self, frames: torch.Tensor, bank: LabelBank) -> torch.Tensor:
         if self.config.matching == "mean":
-            return {"logits_per_video": frames.mean(dim=(1, 2)) @ bank["text_embeds"].float().t()}
+            return frames.mean(dim=(1, 2)) @ bank["text_embeds"].float().t()
         prompts, mask = bank["prompt_embeds"].float(), bank["prompt_mask"]
         if is_exported():
-            return {"logits_per_video": bidirectional_logits(frames, prompts, mask)}
+            return bidirectional_match(frames, prompts, mask)
         step = max(1, MAX_SIMILARITIES // (frames.shape[:3].numel() * prompts.shape[1]))
         parts = zip(prompts.split(step), mask.split(step), strict=True)
-        return {"logits_per_video": torch.cat([bidirectional_logits(frames, *part) for part in parts], dim=-1)}
+        return torch.cat([bidirectional_match(frames, *part) for part in parts], dim=-1)
 
     @property
     def text_is_static(self) -> bool:
@@ -230,33 +231,22 @@ class STDDModel(DualEncoderPreTrainedModel):
         saved, trained, nor listed among the parameters."""
         return self._teacher
 
-    def set_teacher(self, clip: str | PreTrainedModel | None = None, **load_kwargs: Any) -> None:
+    def set_teacher(self, encoder: str | PreTrainedModel | None = None, **load_kwargs: Any) -> None:
         """Choose the teacher of the distillation loss; a frozen copy of its image tower is taken.
 
         Args:
-            clip: a loaded CLIP, a Hub id or a folder. Without it, this model's own tower as it is now, without the
-                space-time attention: right after [`from_clip`], that is the original CLIP.
+            encoder: a loaded CLIP or other encoder that STDD can stand on, a Hub id or a folder. Without it, this
+                model's own tower as it is now, without the space-time attention: right after [`from_encoder`], that is
+                the original.
             load_kwargs: passed to `AutoModel.from_pretrained`.
 
         Raises:
             ValueError: the teacher's embeddings have another size than the student's.
+            RuntimeError: the code that an export carries does without.
         """
-        if isinstance(clip, str):
-            clip = AutoModel.from_pretrained(clip, **load_kwargs)
-        clip = self.backbone.model if clip is None else clip
-        dims = clip.config.projection_dim, self.config.backbone_config.projection_dim
-        if dims[0] != dims[1]:
-            raise ValueError(f"The teacher embeds frames in {dims[0]} dimensions, the student in {dims[1]}.")
-        teacher = DUAL_ENCODERS[clip.config.model_type].wrap(clip).frozen_image_side()
+        teacher = needed("distillation", "a teacher").make_teacher(self.backbone, encoder, load_kwargs)
         # Past nn.Module's own __setattr__, which would register it.
         object.__setattr__(self, "_teacher", teacher)
-
-    @torch.no_grad()
-    def teacher_frame_embeds(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
-        """The teacher's embeddings of every frame by itself, `[B, V, T, D]`, unit norm, float32."""
-        clips, batch, views = split_views(pixel_values_videos)
-        embeds, _ = self.teacher.to(clips.device).encode_frames(clips.flatten(0, 1))
-        return normalize(embeds.float()).view(batch, views, clips.shape[1], -1)
 
     def compute_loss(
         self,
@@ -287,14 +277,8 @@ class STDDModel(DualEncoderPreTrainedModel):
             return loss
         if pixel_values_videos is None:
             raise ValueError("The distillation loss needs pixel_values_videos, for the teacher.")
-        return loss + self.config.distill_weight * self._distillation(features, pixel_values_videos)
-
-    def _distillation(self, features: VideoFeatures, pixel_values_videos: torch.Tensor) -> torch.Tensor:
-        teacher = self.teacher_frame_embeds(pixel_values_videos)
-        if self.gathers_loss:
-            teacher = gather_with_grad(teacher)  # the features are gathered already
-        student = normalize(features.frame_embeds.float()).to(self.distill_projector[0].weight.dtype)
-        return distillation_loss(student, self.config.distill_alpha * self.distill_projector(student), teacher)
+        distillation = needed("distillation", "a teacher").distillation(self, features, pixel_values_videos)
+        return loss + self.config.distill_weight * distillation
 
 
 def text_tensors(prompt_embeds: torch.Tensor, prompt_mask: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -303,4 +287,4 @@ def text_tensors(prompt_embeds: torch.Tensor, prompt_mask: torch.Tensor) -> dict
     return {"prompt_embeds": prompt_embeds, "prompt_mask": prompt_mask, "text_embeds": pooled}
 
 
-__all__ = ["STDDModel", "bidirectional_logits", "distillation_loss", "text_tensors"]
+__all__ = ["STDDModel", "bidirectional_match", "text_tensors"]

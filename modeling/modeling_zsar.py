@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -27,13 +26,11 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
 
-from .candidates import Candidates
-from .distributed import gather_with_grad
 from .guards import all_finite, evaluation_mode, full_precision, is_recorded, say_what_is_not_finite
 from .label_bank import LabelBank
-from .model_identity import ModelIdentity, all_contents, fingerprint_of, identify
+from .model_identity import ModelIdentity, fingerprint_of, identify, in_use
 from .outputs import Explanation, VideoFeatures, ZSAROutput
-from .parts import part
+from .parts import needed, part
 from .tensor_shapes import check_length, gather_prompts, masked_mean, normalize, split_views
 
 
@@ -79,8 +76,10 @@ class ZSARPreTrainedModel(PreTrainedModel):
     parameter_roles: dict[str, tuple[str, ...]] = {}
     # Linear layers of the towers that low-rank adapters go to, as `target_modules` of peft's `LoraConfig`.
     lora_targets: tuple[str, ...] = ()
-    # Whether what follows the end of a text changes nothing of it, so that no mask is needed.
-    text_is_causal: bool = False
+    # The tensors of [`VideoFeatures`] that [`score`] reads besides `video_embeds`; None: all that there are.
+    score_inputs: tuple[str, ...] | None = None
+    # The tensor of a label bank that lies in the space of `video_embeds`, for a search of candidates.
+    query_embeds: str = "text_embeds"
     # What [`explain`] gives: names of the tensors of [`Explanation`].
     explains: tuple[str, ...] = ()
     # Whether the loss sees the videos and texts of all processes; None: in training.
@@ -88,7 +87,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
     # What the file that it was loaded from lacks: these are random numbers.
     missing_weights: tuple[str, ...] = ()
     # The model as it was, candidates, and their bank, from one batch to the next.
-    _kept_bank: tuple[ModelIdentity | None, Candidates, LabelBank] | None = None
+    kept_bank: tuple[ModelIdentity | None, Any, LabelBank] | None = None
 
     @classmethod
     def from_pretrained(
@@ -357,7 +356,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         prompt_index: torch.LongTensor | None = None,
         labels: torch.LongTensor | None = None,
-        candidates: Candidates | None = None,
+        candidates: Any = None,
         return_loss: bool | None = None,
         **kwargs: Unpack[ForwardOptions],
     ) -> ZSAROutput:
@@ -369,9 +368,10 @@ class ZSARPreTrainedModel(PreTrainedModel):
             prompt_index: `[K, A]`, rows of `input_ids` that belong to each label, -1 where there is none. Without it
                 every row is a label of its own.
             labels: `[B]`, position of the right candidate of each video; with `label_ids`, its class id.
-            candidates: the text side of a batch of [`VideoTextCollator`] instead of tokens. In evaluation mode the
-                bank is kept until the candidates or the weights change, and the loss is the mean over videos of the
-                negative logarithm of the right candidate's probability, whatever the training loss is.
+            candidates (`Candidates`): the text side of a batch of [`VideoTextCollator`] instead of tokens. In
+                evaluation mode the bank is kept until the candidates or the weights change, and the loss is the mean
+                over videos of the negative logarithm of the right candidate's probability, whatever the training loss
+                is.
             return_loss: give the loss; without `labels`, candidate i belongs to video i.
             kwargs: see [`ForwardOptions`]; others go to `encode_videos`.
 
@@ -392,7 +392,7 @@ class ZSARPreTrainedModel(PreTrainedModel):
         if candidates is not None:
             candidates = candidates.to(device)
             text, label_ids = dict(candidates.text), candidates.label_ids
-            label_bank = self.bank_of(candidates)
+            label_bank = candidates.bank_of(self)
         if input_ids is None and label_bank is None:
             raise ValueError("Pass input_ids (see processor.prepare_labels) or a label_bank (see encode_labels).")
         bank = label_bank.to(device) if label_bank is not None else self.encode_labels(**text)
@@ -411,33 +411,11 @@ class ZSARPreTrainedModel(PreTrainedModel):
             **parts,
         )
 
-    def bank_of(self, candidates: Candidates) -> LabelBank:
-        """The candidates encoded. In evaluation mode without gradients, and where training leaves the text side as it
-        is, the bank is kept for the next batch of the same candidates.
-
-        Raises:
-            ValueError: candidates for training in evaluation mode, or the other way round.
-        """
-        if candidates.for_training != self.training:
-            mode, flag = ("training", "training=True") if self.training else ("evaluation", "training=False")
-            raise ValueError(
-                f"The model is in {mode} mode, and the batch holds candidates for the other: wrap the data set in "
-                f"with_candidates(..., {flag})."
-            )
-        if torch.is_grad_enabled() and not (self.training and self.text_is_static):
-            return self.encode_labels(**candidates.text, labels=candidates.names or None)
-        weights = None if self.training else self.identity()
-        kept = self._kept_bank
-        if kept is None or kept[0] != weights or not kept[1].same_text(candidates):
-            bank = self.encode_labels(**candidates.text, labels=candidates.names or None)
-            kept = self._kept_bank = weights, candidates, bank
-        return kept[2]
-
     def train(self, mode: bool = True) -> ZSARPreTrainedModel:
         """As the base class. Who starts an evaluation calls `eval()`: a bank of older weights is dropped. A batch norm
         whose weights are frozen keeps its means and variances, too: adapters that are saved alone do not hold them."""
         if not (mode and self.training):
-            self._kept_bank = None
+            self.kept_bank = None
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and is_frozen(module):
@@ -461,12 +439,8 @@ class ZSARPreTrainedModel(PreTrainedModel):
             label_ids = torch.arange(len(bank), device=device)
         local_rows, local_features = slice(None), features
         if self.gathers_loss:
-            sizes = gather_with_grad(torch.tensor([batch], device=device)).tolist()
-            first = sum(sizes[: torch.distributed.get_rank()])
-            local_rows = slice(first, first + batch)
-            features = features.gathered()
-            bank, label_ids = self._gather_bank(bank, label_ids)
-            labels = gather_with_grad(labels)
+            gather = needed("distributed", "a loss over several processes").gather_batch
+            features, bank, labels, label_ids, local_rows = gather(self, features, bank, labels, label_ids)
             inputs["parts"] = self._score_parts(features, bank)
         targets = labels.to(device)[:, None] == label_ids.to(device)[None, :]
         missing = int((~targets.any(dim=1)).sum())
@@ -482,18 +456,6 @@ class ZSARPreTrainedModel(PreTrainedModel):
     def gathers_loss(self) -> bool:
         """Whether the loss is one over the videos and texts of all processes."""
         return (self.training if self.gather_loss is None else self.gather_loss) and torch.distributed.is_initialized()
-
-    def _gather_bank(self, bank: LabelBank, label_ids: torch.Tensor) -> tuple[LabelBank, torch.Tensor]:
-        label_ids = gather_with_grad(label_ids)
-        tensors = {name: gather_with_grad(tensor) for name, tensor in bank.tensors.items()}
-        bank = LabelBank(labels=tuple(str(i) for i in label_ids.tolist()), tensors=tensors)
-        if self.text_candidates != "per_sample":
-            seen: dict[int, int] = {}
-            for position, label in enumerate(label_ids.tolist()):
-                seen.setdefault(label, position)
-            first = [seen[label] for label in sorted(seen)]  # the same order on any number of processes
-            bank, label_ids = bank.select(first), label_ids[first]
-        return bank, label_ids
 
     @can_return_tuple
     def get_video_features(self, pixel_values_videos: torch.FloatTensor, **kwargs: Any) -> BaseModelOutputWithPooling:
@@ -547,11 +509,8 @@ class ZSARPreTrainedModel(PreTrainedModel):
     def weights_fingerprint(self, full: bool = False) -> str:
         """Hex digest of [`identity`]; with `full` of every element in its own type, which takes as long as reading all
         weights."""
-        if not full:
-            return fingerprint_of(str(self.identity()))
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # hashing large buffers frees the interpreter
-            digests = list(pool.map(lambda named: fingerprint_of(*named), all_contents(self)))
-        return fingerprint_of(str(self.identity()), *digests)
+        tensors = in_use(self)[1] if full else []
+        return fingerprint_of(str(self.identity()), *(tensor for tensor in tensors if not tensor.is_meta))
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """As the base class. A configuration that was loaded from an export points at code files; the pointers are

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers.utils import ModelOutput
-
-from .distributed import gather_with_grad
 
 
 @dataclass
@@ -32,6 +30,9 @@ class VideoFeatures(ModelOutput):
     frame_embeds: torch.FloatTensor | None = None
     patch_embeds: torch.FloatTensor | None = None
 
+    # Names of tensors that no other process needs for a loss over the videos of all.
+    stays_here: ClassVar[tuple[str, ...]] = ()
+
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> VideoFeatures:
         """A new value with `function` applied to every tensor that is present."""
         return type(self)(**{name: function(tensor) for name, tensor in self.items()})
@@ -44,10 +45,6 @@ class VideoFeatures(ModelOutput):
         """The features of some videos of the batch, the batch axis kept."""
         index = slice(index, index + 1 or None) if isinstance(index, int) else index
         return self.map(lambda tensor: tensor[index])
-
-    def gathered(self) -> VideoFeatures:
-        """The features of the videos of all processes, in rank order, with gradient."""
-        return self.map(gather_with_grad)
 
     @classmethod
     def cat(cls, parts: Sequence[VideoFeatures]) -> VideoFeatures:
@@ -98,6 +95,3 @@ class Explanation(ModelOutput):
     words: torch.FloatTensor | None = None
     classes: torch.FloatTensor | None = None
     prompts: torch.FloatTensor | None = None
-
-
-__all__ = ["Explanation", "VideoFeatures", "ZSAROutput"]

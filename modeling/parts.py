@@ -13,4 +13,12 @@ def part(name: str) -> Any:
     return importlib.import_module(path) if importlib.util.find_spec(path) else None
 
 
-__all__ = ["part"]
+def needed(name: str, what: str) -> Any:
+    """The file `name` beside this one, for `what` it does.
+
+    Raises:
+        RuntimeError: it is not there.
+    """
+    if (found := part(name)) is None:
+        raise RuntimeError(f"The code beside this model does without {what}: pip install hf-zsar.")
+    return found

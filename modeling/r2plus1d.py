@@ -102,6 +102,3 @@ class R2Plus1D(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
-__all__ = ["R2Plus1D"]

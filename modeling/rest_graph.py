@@ -36,6 +36,3 @@ class TransferGraph(nn.Module):
             weights = torch.where(is_seen[:, None], exact.to(weights.dtype), weights)
         prototypes = compose_prototypes(weights, self.seen_prototypes)
         return {"prototypes": prototypes, "is_seen": is_seen, "text_embeds": embeds}
-
-
-__all__ = ["TransferGraph"]

@@ -40,6 +40,3 @@ def matching_loss(logits: torch.Tensor, positives: int) -> torch.Tensor:
     """Two-way cross-entropy over pairs: logits `[P, 2]` (mismatch, match), of which the first `positives` match."""
     labels = (torch.arange(len(logits), device=logits.device) < positives).long()
     return nn.functional.cross_entropy(logits, labels)
-
-
-__all__ = ["alignment_loss", "classification_loss", "hard_negatives", "matching_loss"]

@@ -43,6 +43,3 @@ def transfer_weights(
 def compose_prototypes(weights: torch.Tensor, seen_prototypes: torch.Tensor) -> torch.Tensor:
     """Weights `[K, S]` and seen prototypes `[S, D]` -> unit-norm prototypes `[K, D]` of the candidates."""
     return normalize(weights @ seen_prototypes.float())
-
-
-__all__ = ["compose_prototypes", "transfer_weights"]

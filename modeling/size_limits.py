@@ -113,6 +113,3 @@ def _numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             left += [(path, each) for each in value]
         elif isinstance(value, Mapping):
             left += [(f"{path}.{key}" if path else str(key), each) for key, each in value.items()]
-
-
-__all__ = ["SizeLimits", "check_sizes", "hold_to_size", "set_size_limits", "size_limits"]

@@ -2,19 +2,19 @@
 
 Source: arXiv 2412.09895 and its code (card of STDD, S3 to S5). A second pass of a block's *own* attention runs over
 some of the patches, after channels have been exchanged with neighboring frames; its outputs replace those patches in
-the shortcut. Nothing is learned here. All mixing happens outside `layer.self_attn`, so every attention implementation
+the shortcut. Nothing is learned here. All mixing happens outside the attention itself, so every implementation of it
 serves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
 
 
 Grid = tuple[int, int]
+Branch = Callable[[torch.Tensor], torch.Tensor]
 
 
 def check_grid(grid: Grid, window: int) -> Grid:
@@ -150,46 +150,39 @@ def mix_channels(tokens: torch.Tensor, channel_fold: int, scale: int) -> torch.T
 
 
 def space_time_block(
-    layer: nn.Module, hidden: torch.Tensor, kept: torch.Tensor, channel_fold: int, temporal_scales: Sequence[int]
+    branches: tuple[Branch, Branch],
+    hidden: torch.Tensor,
+    kept: torch.Tensor,
+    channel_fold: int,
+    temporal_scales: Sequence[int],
+    prefix: int = 1,
 ) -> torch.Tensor:
     """One transformer block with space-time cross attention, on the block's own weights.
 
     Args:
-        layer: pre-norm block with `layer_norm1`, `self_attn`, `layer_norm2`, `mlp`.
-        hidden: `[B * T, 1 + N, W]`, class token first, frames of a video next to each other.
+        branches: what the block adds to its tokens: attention, then feed-forward, each with its norm.
+        hidden: `[B * T, prefix + N, W]`, frames of a video next to each other.
         kept: long `[T, M]` or `[B, T, M]`, patches of the temporal pass (see `kept_patches`).
         temporal_scales: reach of each temporal pass, in frames; the passes are averaged.
+        prefix: tokens before the patches, such as the class token; they take part in every pass.
 
     Returns:
-        `[B * T, 1 + N, W]`.
+        `[B * T, prefix + N, W]`.
     """
+    attend, transform = branches
     num_frames, count = kept.shape[-2:]
     frames, _, width = hidden.shape
-    index = kept.expand(frames // num_frames, num_frames, count).reshape(frames, count, 1) + 1  # 0 is the class token
+    index = kept.expand(frames // num_frames, num_frames, count).reshape(frames, count, 1) + prefix
     index = index.expand(frames, count, width)
-    class_token = hidden[:, :1]
     tokens = hidden.gather(1, index).view(-1, num_frames, count, width)
     passes = [
-        torch.cat([class_token, mix_channels(tokens, channel_fold, scale).flatten(0, 1)], dim=1)
+        torch.cat([hidden[:, :prefix], mix_channels(tokens, channel_fold, scale).flatten(0, 1)], dim=1)
         for scale in temporal_scales
     ]
     temporal = torch.cat(passes)  # scales side by side: one call of the attention for all
-    temporal = temporal + layer.self_attn(layer.layer_norm1(temporal), None)[0]
-    temporal = temporal.view(len(passes), frames, 1 + count, width).mean(dim=0)
-    spatial = hidden + layer.self_attn(layer.layer_norm1(hidden), None)[0]
-    index = torch.cat([torch.zeros_like(index[:, :1]), index], dim=1)
-    padded = spatial.scatter(1, index, temporal)
-    return padded + layer.mlp(layer.layer_norm2(spatial))
-
-
-__all__ = [
-    "check_grid",
-    "kept_count",
-    "kept_patches",
-    "masked_slots",
-    "mix_channels",
-    "random_window_mask",
-    "space_time_block",
-    "window_mask",
-    "window_order",
-]
+    temporal = temporal + attend(temporal)
+    temporal = temporal.view(len(passes), frames, prefix + count, width).mean(dim=0)
+    spatial = hidden + attend(hidden)
+    first = torch.arange(prefix, device=index.device)[:, None].expand(frames, prefix, width)
+    padded = spatial.scatter(1, torch.cat([first, index], dim=1), temporal)
+    return padded + transform(spatial)

@@ -71,6 +71,3 @@ class IdentityLinear(nn.Linear):
         from transformers import initialization as init
 
         init.eye_(self.weight)
-
-
-__all__ = ["gate_frames", "patch_saliency", "pool_frames", "temporal_saliency", "word_attention"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,8 +24,10 @@ def _drop_branch(module: nn.Module, _: Any, output: Any, rate: float) -> Any:
     return drop_path(output, rate)
 
 
-def add_stochastic_depth(layers: Sequence[nn.Module], max_rate: float) -> None:
-    """Give CLIP blocks stochastic depth on both branches, and attention dropout, at rates 0 .. `max_rate` by depth.
+def add_stochastic_depth(
+    layers: Sequence[nn.Module], max_rate: float, attention_of: Callable[[nn.Module], nn.Module]
+) -> None:
+    """Give blocks stochastic depth on both branches, and attention dropout, at rates 0 .. `max_rate` by depth.
 
     That both use the same rates is the official ActionCLIP code's way. Hooks do it, so names of weights stay as they
     are; without training mode nothing changes.
@@ -34,9 +36,7 @@ def add_stochastic_depth(layers: Sequence[nn.Module], max_rate: float) -> None:
         return
     for index, layer in enumerate(layers):
         rate = max_rate * index / max(len(layers) - 1, 1)
-        layer.self_attn.dropout = rate
-        for branch in (layer.self_attn, layer.mlp):
+        attention = attention_of(layer)
+        setattr(attention, "dropout" if hasattr(attention, "dropout") else "attention_dropout", rate)
+        for branch in (attention, layer.mlp):
             branch.register_forward_hook(partial(_drop_branch, rate=rate))
-
-
-__all__ = ["add_stochastic_depth", "drop_path"]

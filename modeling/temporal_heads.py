@@ -153,6 +153,3 @@ def build_temporal_head(config: PreTrainedConfig, dim: int, text_width: int) -> 
     if config.sim_header == "Conv_1D":
         return ConvHead(dim, config.conv1d_legacy_view)
     return MeanHead()
-
-
-__all__ = ["build_temporal_head"]

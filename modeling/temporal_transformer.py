@@ -31,17 +31,11 @@ class TemporalTransformer(nn.Module):
         num_layers: blocks.
         num_heads: attention heads, a divisor of `dim`.
         num_positions: longest clip, in frames.
-        layer_norm_eps: 1e-12 in the official code (TensorFlow's habit), 1e-5 in mmaction2.
+        eps: of the layer norms, 1e-12 in the official code (TensorFlow's habit), 1e-5 in mmaction2.
     """
 
     def __init__(
-        self,
-        config: PreTrainedConfig,
-        dim: int,
-        num_layers: int = 6,
-        num_heads: int = 8,
-        num_positions: int = 77,
-        layer_norm_eps: float = 1e-12,
+        self, config: PreTrainedConfig, dim: int, num_layers: int, num_heads: int, num_positions: int, eps: float
     ) -> None:
         super().__init__()
         block = CLIPTextConfig(
@@ -49,7 +43,7 @@ class TemporalTransformer(nn.Module):
             intermediate_size=4 * dim,
             num_attention_heads=num_heads,
             num_hidden_layers=num_layers,
-            layer_norm_eps=layer_norm_eps,
+            layer_norm_eps=eps,
             hidden_act="quick_gelu",
         )
         self.position_embedding = nn.Embedding(num_positions, dim)
@@ -79,6 +73,3 @@ class TemporalTransformer(nn.Module):
         """What differs from the base class's linear and embedding initialization."""
         for layer in self.layers:
             init_packed_attention(layer.self_attn)
-
-
-__all__ = ["TemporalTransformer", "init_packed_attention"]

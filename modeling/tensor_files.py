@@ -90,6 +90,3 @@ def header_value(metadata: Mapping[str, str], key: str, kind: type, path: str | 
     if not isinstance(value, kind) or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
         raise ValueError(f"{os.fspath(path)}: its header has no {key!r} as a {kind.__name__}: write the file again.")
     return value
-
-
-__all__ = ["check_types", "header_value", "open_tensors", "read_tensors"]

@@ -57,6 +57,3 @@ def gather_prompts(rows: torch.Tensor, prompt_index: torch.Tensor | None) -> tup
     mask = prompt_index >= 0
     spread = rows[prompt_index.clamp(min=0)]
     return spread * mask.reshape(*mask.shape, *[1] * (rows.ndim - 1)).to(spread.dtype), mask
-
-
-__all__ = ["check_length", "gather_prompts", "masked_mean", "normalize", "split_views"]

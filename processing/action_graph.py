@@ -14,22 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .optional_parts import part
+from .clauses import PROMPT_GROUPS
+from .graph_clauses import Triple, verbalize
 
 
 # Relation kinds: object-object, action-object, sub-action-sub-action, in the order in which their clauses are used.
 RELATIONS: dict[str, str] = {"oo": "object_object", "ao": "action_object", "aa": "sub_action_sub_action"}
 
-# Which clauses a prompt group takes; "a" is the label alone.
-PROMPT_GROUPS: dict[str, tuple[str, ...]] = {
-    "xmix": ("oo", "ao", "aa"),
-    "xoo": ("oo",),
-    "xao": ("ao",),
-    "xaa": ("aa",),
-    "a": (),
-}
-
-Triple = tuple[str, str, str]
 # Of the entry of a file.
 FIELDS = ("objects", "sub_actions", "relations", "clauses", *RELATIONS)
 
@@ -114,10 +105,7 @@ class ActionGraph:
         return list(unique(clauses))
 
     def _written_out(self, kind: str) -> list[str]:
-        triples, english = self.triples(kind), part("graph_clauses")
-        if triples and english is None:
-            raise ValueError(f"The graph of {self.action!r} has no clauses: write them out with `hf-zsar describe`.")
-        return [english.verbalize(triple, kind) for triple in triples]
+        return [verbalize(triple, kind) for triple in self.triples(kind)]
 
     def written_out(self) -> ActionGraph:
         """The same graph with a clause for each relation, so that nothing has to be put into words later."""
@@ -132,25 +120,17 @@ class ActionGraph:
         return ActionGraph(self.action, self.objects, self.sub_actions, relations, clauses)
 
 
-def graph_prompts(label: str, clauses: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
-    """The prompts of one label, one list per template (card of STDD, S7).
-
-    Args:
-        label: the label as it goes into the prompt.
-        clauses: usually `graph.clause_list(group)`; empty gives the label prompt alone.
-        templates: each with one `{}`.
-
-    Returns:
-        Per template the label prompt, then the label with each clause; no prompt twice.
-    """
-    texts = [label, *(f"{label}, {clause}" for clause in clauses)]
-    return [list(unique(template.replace("{}", text) for text in texts)) for template in templates]
-
-
 def sub_action_chain(action: str, sub_actions: Sequence[str]) -> tuple[Triple, ...]:
     """Order as relations: the action starts with the first sub-action, each of them precedes the next."""
     chain = [(before, "precedes", after) for before, after in zip(sub_actions, sub_actions[1:], strict=False)]
     return ((action, "starts with", sub_actions[0]), *chain)
+
+
+def canonical_key(label: str) -> str:
+    """A label as lower-case words: `"HandstandPushups"`, `"handstand_pushups"` -> "handstand pushups"."""
+    text = re.sub(r"[_\-/]", " ", unicodedata.normalize("NFC", label))
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
+    return " ".join(text.lower().split())
 
 
 def tidy(text: str) -> str:
@@ -170,6 +150,3 @@ def tidy_clause(text: str) -> str:
 def unique(items: Iterable[Any]) -> tuple[Any, ...]:
     """The items without empty ones and repetitions, first occurrence wins."""
     return tuple(dict.fromkeys(item for item in items if item and (not isinstance(item, tuple) or all(item))))
-
-
-__all__ = ["PROMPT_GROUPS", "RELATIONS", "ActionGraph", "Triple", "graph_prompts", "sub_action_chain"]

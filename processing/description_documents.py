@@ -243,7 +243,3 @@ def _open_alone(path: str) -> TextIO:
         if os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
             return file
         file.close()
-
-
-__all__ = ["checked", "format_json", "normalize_attribute", "normalize_attributes", "read_description_file"]
-__all__ += ["write_text"]

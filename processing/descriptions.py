@@ -10,13 +10,12 @@ import hashlib
 import json
 import logging
 import os
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from .clauses import Clauses
 from .optional_parts import part
 from .prompts import class_key
 
@@ -31,18 +30,11 @@ class DescriptionError(ValueError):
     """Descriptions that cannot be used. The message says where, what is wrong and what to do."""
 
 
-def canonical_key(label: str) -> str:
-    """A label as lower-case words: `"HandstandPushups"`, `"handstand_pushups"` -> "handstand pushups"."""
-    text = re.sub(r"[_\-/]", " ", unicodedata.normalize("NFC", label))
-    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
-    return " ".join(text.lower().split())
-
-
 @dataclass(frozen=True)
 class ClassDescription:
     """One class of a file: `value` is its attributes or its graph; `meta` holds id, name and source texts as given."""
 
-    value: Any  # tuple[str, ...] | ActionGraph, which exports of a method without graphs do not carry
+    value: Any  # tuple[str, ...] | ActionGraph, or its Clauses where there is no more (exports with code)
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -216,12 +208,11 @@ def _content(value: Any) -> Any:
 
 def _read_entry(key: str, entry: Mapping[str, Any], kind: str, limit: int) -> ClassDescription:
     if kind == "graph":
-        if (graphs := part("action_graph")) is None:  # exports of methods without a use for graphs
-            clauses = [text for texts in entry.get("clauses", {}).values() for text in texts]
-            meta = {name: value for name, value in entry.items() if name != "clauses"}
-            return ClassDescription(tuple(dict.fromkeys(clauses)), meta)
+        if (graphs := part("action_graph")) is None:
+            clauses = Clauses({kind: tuple(texts) for kind, texts in entry.get("clauses", {}).items()})
+            return ClassDescription(clauses, {name: value for name, value in entry.items() if name != "clauses"})
         meta = {name: value for name, value in entry.items() if name not in graphs.FIELDS}
-        graph = graphs.ActionGraph.from_dict(meta.get("name", canonical_key(key)), entry)
+        graph = graphs.ActionGraph.from_dict(meta.get("name", graphs.canonical_key(key)), entry)
         return ClassDescription(graph.written_out(), meta)
     meta, attributes = {name: value for name, value in entry.items() if name != "attributes"}, entry["attributes"]
     if len(attributes) > limit:
@@ -230,13 +221,7 @@ def _read_entry(key: str, entry: Mapping[str, Any], kind: str, limit: int) -> Cl
 
 
 def _write_entry(entry: ClassDescription, kind: str) -> dict[str, Any]:
-    value = entry.value
-    if not isinstance(value, tuple):
-        return {**entry.meta, **value.to_dict()}
-    return {
-        **entry.meta,
-        **({"attributes": list(value)} if kind == "attributes" else {"clauses": {"ao": list(value)}}),
-    }
+    return {**entry.meta, **({"attributes": list(entry.value)} if kind == "attributes" else entry.value.to_dict())}
 
 
 # -- where the documents of others are not read (exports with code) ------------------------------------------------
@@ -250,13 +235,9 @@ def _document(data: Any, kind: str | None, source: str) -> dict[str, Any]:
     """
     try:
         if "schema" not in data:
-            kind = kind or "attributes"
-            entry_of = {
-                "attributes": lambda texts: {"attributes": texts},
-                "graph": lambda texts: {"clauses": {"ao": texts}},
-            }
-            classes = {key: entry_of[kind](texts) for key, texts in data.items()}
-            data = {"schema": SCHEMA_IDS[kind], "classes": classes}
+            graph = kind == "graph"
+            classes = {key: {"clauses": {"ao": own}} if graph else {"attributes": own} for key, own in data.items()}
+            data = {"schema": SCHEMA_IDS[kind or "attributes"], "classes": classes}
         if data["schema"] == SCHEMA_IDS["attributes"]:
             lists = [entry["attributes"] for entry in data["classes"].values()]
         else:
@@ -276,6 +257,3 @@ def _read(path: str | os.PathLike) -> Any:
             return json.load(file)
     except (OSError, ValueError, RecursionError) as error:
         raise DescriptionError(f"{path}: cannot be read ({error}).") from error
-
-
-__all__ = ["KINDS", "SCHEMA_IDS", "ClassDescription", "DescriptionError", "Descriptions", "canonical_key"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from .action_graph import Triple
+
+Triple = tuple[str, str, str]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -79,6 +80,3 @@ def _doubles(verb: str) -> bool:
     syllables = len(re.findall(r"[aeiouy]+", verb))
     stressed_end = verb.endswith(("gin", "get", "mit", "fer", "trol", "pel", "cur")) and verb not in _NO_DOUBLING
     return verb[-1] != "k" and (syllables == 1 or stressed_end)
-
-
-__all__ = ["gerund", "is_plural", "verbalize", "with_article"]

@@ -35,6 +35,17 @@ def as_labels(labels: Any) -> list[str]:
     return [str(label) for label in found]  # those of numpy become plain
 
 
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> Any:
+    """The value of an option, if it is one of a few.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {shown(value)}.")
+    return value
+
+
 def check_text(text: str, what: str) -> None:
     """
     Raises:
@@ -98,6 +109,3 @@ def shown(value: Any) -> str:
     """A value as a message shows it: printable, and both ends of a long one."""
     text = repr(value[:100] + value[-100:] if isinstance(value, str) and len(value) > 200 else value)
     return text if len(text) <= 80 else f"{text[:50]}...{text[-25:]}"
-
-
-__all__ = ["as_labels", "check_candidates", "check_prompts", "check_text", "is_visible", "listed", "shown"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import compress
 from typing import Any, NamedTuple
 
 import torch
@@ -32,44 +31,6 @@ class Prompt(NamedTuple):
         return cls(text, head, len(text) - tail)
 
 
-@dataclass(frozen=True)
-class LabelLosses:
-    """What is lost of a label set.
-
-    Args:
-        limit: tokens of a prompt that are kept.
-        cut: labels whose own part of a prompt is longer.
-        unknown: labels that the tokenizer has hardly any tokens for.
-        same: groups of different labels with the same tokens.
-        left_out: labels of whose descriptions only the first few fit, with how many.
-    """
-
-    limit: int | None
-    cut: tuple[str, ...]
-    unknown: tuple[str, ...]
-    same: tuple[tuple[str, ...], ...]
-    left_out: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        parts = []
-        if self.cut:
-            parts.append(f"prompts are cut off at the {self.limit} tokens that it reads: {listed(self.cut)}")
-        if self.unknown:
-            parts.append(f"in signs that its tokenizer does not know: {listed(self.unknown)}")
-        if self.same:
-            groups = "; ".join(" = ".join(map(shown, group[:SHOWN])) for group in self.same[:SHOWN])
-            parts.append(f"the same tokens, hence the same scores: {groups}")
-        if self.left_out:
-            parts.append(f"not all attributes fit into {self.limit} tokens: {', '.join(self.left_out[:SHOWN])}")
-        return "; ".join(parts)
-
-    def warn(self, stacklevel: int) -> None:
-        """Say it, if there is something."""
-        if text := str(self):
-            message = f"Not everything of these labels reaches the model: {text}."
-            warnings.warn(message, LabelWarning, stacklevel + 1)
-
-
 def find_losses(
     processor: Any,
     labels: Sequence[str],
@@ -77,14 +38,15 @@ def find_losses(
     prompts: Sequence[Prompt],
     data: Mapping[str, torch.Tensor],
     left_out: Sequence[str] = (),
-) -> LabelLosses:
-    """
+) -> str:
+    """What is lost of a label set, in words; empty where nothing is.
+
     Args:
         processor: a [`ZSARProcessor`].
         labels, names: the K labels as they were given and as they stand in prompts.
         prompts: the R distinct ones.
         data: their `input_ids` and `attention_mask` `[R, L]`, and `*_index [K, A]`: rows of each label, -1 for none.
-        left_out: see [`LabelLosses`].
+        left_out: labels of whose descriptions only the first few fit, with how many.
 
     Raises:
         ValueError: a prompt that is full before its label begins.
@@ -92,16 +54,20 @@ def find_losses(
     limit, ids = processor.text_limit, data["input_ids"]
     indices = torch.cat([value for name, value in data.items() if name.endswith("_index")], dim=1)
     full = (data["attention_mask"].sum(dim=1) >= limit).nonzero().flatten().tolist() if limit is not None else []
-    cut_rows = [row for row in full if _is_cut(processor, prompts[row], limit)]
-    cut = torch.isin(indices, torch.tensor(cut_rows, dtype=indices.dtype)).any(dim=1).tolist()
-    unknown = _are_unknown(processor.tokenizer, [processor.repair(name) for name in names], ids)
-    return LabelLosses(
-        limit,
-        tuple(label for label, lost in zip(labels, cut, strict=True) if lost),
-        tuple(label for label, lost in zip(labels, unknown, strict=True) if lost),
-        _same(labels, ids, indices),
-        tuple(left_out),
-    )
+    cut_rows = torch.tensor([row for row in full if _is_cut(processor, prompts[row], limit)], dtype=indices.dtype)
+    cut = list(compress(labels, torch.isin(indices, cut_rows).any(dim=1).tolist()))
+    unknown = list(compress(labels, _are_unknown(processor.tokenizer, list(map(processor.repair, names)), ids)))
+    parts = []
+    if cut:
+        parts.append(f"prompts are cut off at the {limit} tokens that it reads: {listed(cut)}")
+    if unknown:
+        parts.append(f"in signs that its tokenizer does not know: {listed(unknown)}")
+    if same := _same(labels, ids, indices):
+        groups = "; ".join(" = ".join(map(shown, group[:SHOWN])) for group in same[:SHOWN])
+        parts.append(f"the same tokens, hence the same scores: {groups}")
+    if left_out:
+        parts.append(f"not all attributes fit into {limit} tokens: {', '.join(left_out[:SHOWN])}")
+    return "; ".join(parts)
 
 
 def _is_cut(processor: Any, prompt: Prompt, limit: int) -> bool:
@@ -124,13 +90,11 @@ def _are_unknown(tokenizer: Any, names: Sequence[str], ids: torch.Tensor) -> lis
     return [2 * row.count(unk) >= len(row) for row in rows]
 
 
-def _same(labels: Sequence[str], ids: torch.Tensor, indices: torch.Tensor) -> tuple[tuple[str, ...], ...]:
+def _same(labels: Sequence[str], ids: torch.Tensor, indices: torch.Tensor) -> list[list[str]]:
+    """Groups of different labels with the same tokens."""
     distinct = ids.unique(dim=0, return_inverse=True)[1]
     keys = torch.where(indices >= 0, distinct[indices.clamp(min=0)], -1)
     groups: dict[tuple[int, ...], dict[str, None]] = {}
     for label, key in zip(labels, keys.tolist(), strict=True):
         groups.setdefault(tuple(key), {})[label] = None
-    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
-
-
-__all__ = ["LabelLosses", "LabelWarning", "Prompt", "find_losses"]
+    return [list(group) for group in groups.values() if len(group) > 1]

@@ -109,6 +109,3 @@ def hold_to(name: str, value: float, what: str, error: type[ValueError] = ValueE
     # Written so that NaN is refused.
     if not value <= most:
         raise error(f"{what}: {value:,.15g}, more than {name} allows ({most:,}); {__name__}.set_limits raises it.")
-
-
-__all__ = ["Limits", "hold_to", "limits", "set_limits"]

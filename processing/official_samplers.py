@@ -180,6 +180,3 @@ def official_samplers() -> tuple[Callable[..., np.ndarray], ...]:
         slowfast_train,
         consecutive,
     )
-
-
-__all__ = ["official_samplers"]

@@ -16,4 +16,12 @@ def part(name: str) -> Any:
         return None
 
 
-__all__ = ["part"]
+def needed(name: str, what: str, error: type[Exception]) -> Any:
+    """The file `name` beside this one, for `what` it does.
+
+    Raises:
+        error: it is not there.
+    """
+    if (found := part(name)) is None:
+        raise error(f"The code beside this model does without {what}: pip install hf-zsar.")
+    return found

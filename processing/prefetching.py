@@ -29,6 +29,3 @@ def prefetch(function: Callable[[Any], Any], items: Iterable[Any], workers: int)
         finally:
             for future in waiting:
                 future.cancel()
-
-
-__all__ = ["prefetch"]

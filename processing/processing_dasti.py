@@ -10,7 +10,7 @@ import torch
 from transformers import BatchFeature
 
 from .descriptions import Descriptions
-from .label_checks import as_labels, check_prompts, check_text, shown
+from .label_checks import as_labels, check_choice, check_prompts, check_text, shown
 from .label_losses import Prompt
 from .processing_zsar import ZSARProcessor
 from .prompts import check_template, fill_templates
@@ -21,9 +21,6 @@ logger = logging.getLogger(__name__)
 
 # Groups of tokens that are not words, and of those that are kept as words though they belong to no attribute.
 NO_WORD, CONTEXT = -1, -2
-
-# How BIKE reads labels (card of DA-STI, S6).
-BIKE_TEXT = dict(word_source="class", word_mask_mode="all", text_pad_token_id=0, clean_labels=False)
 
 # A text and the character spans of the words in it, one per attribute.
 Row = tuple[str, tuple[tuple[int, int], ...]]
@@ -65,25 +62,20 @@ class DASTIProcessor(ZSARProcessor):
         text_pad_token_id: int | None = None,
         on_missing: str = "fallback",
         max_text_length: int | None = None,
+        text_padding: str = "longest",
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            video_processor, tokenizer, prompt_templates, clean_labels, descriptions, max_text_length, **kwargs
-        )
-        self.attribute_encoding = _choice("attribute_encoding", attribute_encoding, ("sentence", "per_attribute"))
+        given = (video_processor, tokenizer, prompt_templates, clean_labels, descriptions, max_text_length)
+        super().__init__(*given, text_padding, **kwargs)
+        self.attribute_encoding = check_choice("attribute_encoding", attribute_encoding, ("sentence", "per_attribute"))
         self.attribute_template = check_template(attribute_template)
         self.attribute_joiner = attribute_joiner
         self.num_attributes = num_attributes
-        self.word_source = _choice("word_source", word_source, ("attributes", "class"))
-        self.word_mask_mode = _choice("word_mask_mode", word_mask_mode, ("words", "valid", "all"))
+        self.word_source = check_choice("word_source", word_source, ("attributes", "class"))
+        self.word_mask_mode = check_choice("word_mask_mode", word_mask_mode, ("words", "valid", "all"))
         self.text_pad_token_id = text_pad_token_id
-        self.on_missing = _choice("on_missing", on_missing, ("fallback", "error"))
+        self.on_missing = check_choice("on_missing", on_missing, ("fallback", "error"))
         self._missing: set[str] = set()
-
-    @classmethod
-    def bike(cls, video_processor: ZSARVideoProcessor, tokenizer: Any, **options: Any) -> DASTIProcessor:
-        """The text side of BIKE: words of the class prompt, all 77 positions, padded with 0, raw class names."""
-        return cls(video_processor, tokenizer, **{**BIKE_TEXT, **options})
 
     def prepare_labels(
         self,
@@ -168,13 +160,6 @@ class DASTIProcessor(ZSARProcessor):
                 rows[label] = self._attribute_rows(attributes)
         return rows
 
-    def word_options(self) -> dict[str, Any]:
-        padding: dict[str, int | None] = {} if self.text_pad_token_id is None else {"pad_id": self.text_pad_token_id}
-        if self.word_mask_mode == "all":
-            padding["length"] = self.text_limit
-        side = "prompt_index" if self.word_source == "class" else "attribute_index"
-        return {"word_index": side, "word_mask_mode": self.word_mask_mode, "padding": padding}
-
     def _attributes(
         self, labels: Sequence[str], names: Sequence[str], descriptions: Descriptions | None
     ) -> list[tuple[str, ...]]:
@@ -195,22 +180,16 @@ class DASTIProcessor(ZSARProcessor):
         return found
 
     def _tokenize_rows(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        whole, limit = self.word_mask_mode == "all", self.text_limit
-        if whole and limit is None:
+        whole = self.word_mask_mode == "all"
+        if whole and self.text_limit is None:
             raise ValueError(
                 'word_mask_mode="all" takes every position of the text tower, and the tokenizer does not say how many '
                 "there are: set max_text_length."
             )
         for text, _ in rows:
             check_text(text, "the text")
-        encoded = self.tokenizer(
-            [text for text, _ in rows],
-            padding="max_length" if whole else True,
-            truncation=limit is not None,
-            max_length=limit,
-            return_tensors="pt",
-            return_offsets_mapping=True,
-        )
+        padding = "max_length" if whole else self.text_padding
+        encoded = self.encode([text for text, _ in rows], padding=padding, return_offsets_mapping=True)
         input_ids, mask = encoded["input_ids"], encoded["attention_mask"]
         groups = torch.full_like(input_ids, NO_WORD)
         if self.word_mask_mode != "words":
@@ -239,10 +218,4 @@ def _index(rows_of_labels: Sequence[Sequence[Row]], rows: dict[Row, int]) -> tor
     return torch.tensor([of_label + [-1] * (width - len(of_label)) for of_label in index])
 
 
-def _choice(name: str, value: str, allowed: Sequence[str]) -> str:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}.")
-    return value
-
-
-__all__ = ["BIKE_TEXT", "DASTIProcessor"]
+__all__ = ["DASTIProcessor"]

@@ -8,9 +8,9 @@ from typing import Any
 
 from transformers.utils import logging
 
-from .action_graph import PROMPT_GROUPS, ActionGraph, graph_prompts
+from .clauses import PROMPT_GROUPS
 from .descriptions import Descriptions
-from .label_checks import check_prompts
+from .label_checks import check_choice, check_prompts
 from .processing_zsar import ZSARProcessor
 from .video_processing_zsar import ZSARVideoProcessor
 
@@ -60,7 +60,8 @@ class STDDProcessor(ZSARProcessor):
             `"xaa"` of sub-actions, `"a"` none.
         prompt_padding: `"mask"` keeps ragged lists, so that every distinct prompt weighs the same; `"cycle"` repeats a
             label's list up to the longest, as in the released feature files.
-        video_processor, tokenizer, prompt_templates, clean_labels, max_text_length: see [`ZSARProcessor`].
+        video_processor, tokenizer, prompt_templates, clean_labels, max_text_length, text_padding: see
+            [`ZSARProcessor`].
     """
 
     default_templates = AUGMENTED_TEMPLATES
@@ -76,17 +77,13 @@ class STDDProcessor(ZSARProcessor):
         prompt_group: str = "xmix",
         prompt_padding: str = "mask",
         max_text_length: int | None = None,
+        text_padding: str = "longest",
         **kwargs: Any,
     ) -> None:
-        if prompt_group not in PROMPT_GROUPS:
-            raise ValueError(f"prompt_group must be one of {', '.join(PROMPT_GROUPS)}, got {prompt_group!r}.")
-        if prompt_padding not in PROMPT_PADDINGS:
-            raise ValueError(f"prompt_padding must be one of {', '.join(PROMPT_PADDINGS)}, got {prompt_padding!r}.")
-        super().__init__(
-            video_processor, tokenizer, prompt_templates, clean_labels, descriptions, max_text_length, **kwargs
-        )
-        self.prompt_group = prompt_group
-        self.prompt_padding = prompt_padding
+        given = (video_processor, tokenizer, prompt_templates, clean_labels, descriptions, max_text_length)
+        super().__init__(*given, text_padding, **kwargs)
+        self.prompt_group = check_choice("prompt_group", prompt_group, PROMPT_GROUPS)
+        self.prompt_padding = check_choice("prompt_padding", prompt_padding, PROMPT_PADDINGS)
 
     def build_prompts(
         self, names: Sequence[str], templates: Sequence[str], descriptions: Descriptions | None
@@ -113,7 +110,7 @@ class STDDProcessor(ZSARProcessor):
 
     def _clauses(self, name: str, descriptions: Descriptions | None) -> list[str]:
         graph = descriptions.for_label(name) if descriptions is not None else None
-        return graph.clause_list(self.prompt_group) if isinstance(graph, ActionGraph) else []
+        return graph.clause_list(self.prompt_group) if graph is not None else []
 
     def check_exportable(self) -> None:
         if self.prompt_padding == "cycle" and self.descriptions is not None:
@@ -121,6 +118,21 @@ class STDDProcessor(ZSARProcessor):
                 'prompt_padding="cycle" cannot be exported: there the prompts of a label depend on the others. '
                 'Use a processor with prompt_padding="mask".'
             )
+
+
+def graph_prompts(label: str, clauses: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
+    """The prompts of one label, one list per template (card of STDD, S7).
+
+    Args:
+        label: the label as it goes into the prompt.
+        clauses: usually `graph.clause_list(group)`; empty gives the label prompt alone.
+        templates: each with one `{}`.
+
+    Returns:
+        Per template the label prompt, then the label with each clause; no prompt twice.
+    """
+    texts = [label, *(f"{label}, {clause}" for clause in clauses)]
+    return [list(dict.fromkeys(template.replace("{}", text) for text in texts)) for template in templates]
 
 
 __all__ = ["AUGMENTED_TEMPLATES", "BASE_TEMPLATES", "STDDProcessor"]

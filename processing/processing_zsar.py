@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,9 +19,8 @@ from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
 from transformers.utils import cached_file
 
 from .descriptions import Descriptions
-from .label_checks import as_labels, check_candidates, check_prompts, check_text, is_visible, listed
-from .label_losses import Prompt, find_losses
-from .optional_parts import part
+from .label_checks import as_labels, check_candidates, check_choice, check_prompts, check_text, is_visible, listed
+from .label_losses import LabelWarning, Prompt, find_losses
 from .prompts import as_templates, clean_label, describe, normalize_text
 from .video_processing_zsar import READ_OPTIONS, Generator, ZSARVideoProcessor
 
@@ -44,6 +44,10 @@ class ZSARProcessor(ProcessorMixin):
             beside the tokenizer as `descriptions.json`.
         max_text_length (`int`, *optional*): tokens of a prompt that the text tower reads, for a tokenizer that says
             more or nothing.
+        text_padding: `"longest"`, or `"max_length"` for text towers that read rows of their full length only.
+
+    Raises:
+        ValueError: another padding, or `"max_length"` where neither tokenizer nor `max_text_length` gives a length.
 
     torchvision is not needed: the video processor is loaded by its class, not through `AutoVideoProcessor`.
     """
@@ -64,6 +68,7 @@ class ZSARProcessor(ProcessorMixin):
         clean_labels: bool = True,
         descriptions: Descriptions | dict | str | None = None,
         max_text_length: int | None = None,
+        text_padding: str = "longest",
         **kwargs: Any,
     ) -> None:
         super().__init__(video_processor, tokenizer, **kwargs)
@@ -71,25 +76,10 @@ class ZSARProcessor(ProcessorMixin):
         self.clean_labels = clean_labels
         self.descriptions = self.read_descriptions(descriptions)
         self.max_text_length = max_text_length
+        self.text_padding = check_choice("text_padding", text_padding, ("longest", "max_length"))
+        if text_padding == "max_length" and self.text_limit is None:
+            raise ValueError("text_padding='max_length' needs a length: pass max_text_length.")
         self._warned_labels: set[int] = set()
-
-    @classmethod
-    def from_clip(
-        cls, pretrained: str | os.PathLike, *, load_kwargs: dict[str, Any] | None = None, **options: Any
-    ) -> ZSARProcessor:
-        """The processor that goes with `from_clip` of a model: tokenizer, picture size, mean and std of a checkpoint.
-
-        Args:
-            pretrained: a Hub id or folder of a CLIP checkpoint.
-            load_kwargs: `revision`, `token`, ...
-            options: of the processor, and of [`ZSARVideoProcessor`] (`num_frames`, ...) instead of the checkpoint's.
-
-        Raises:
-            OSError: no such checkpoint, or one without a tokenizer.
-        """
-        if (images := part("checkpoint_images")) is None:
-            raise OSError("The code beside this model makes no processors of other checkpoints: pip install hf-zsar.")
-        return images.processor_of(cls, os.fspath(pretrained), load_kwargs or {}, options)
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
         # transformers' own check wants a torchvision-based video processor.
@@ -198,16 +188,11 @@ class ZSARProcessor(ProcessorMixin):
         """transformers only warns of an option that it does not know; a misspelled one must not pass unnoticed."""
         known = {"common_kwargs", *self.valid_processor_kwargs.__annotations__}
         known |= set(self.video_processor.valid_kwargs.__annotations__)
-        others = sorted(set(kwargs) - known)
-        unknown = [name for name in others if name not in TextKwargs.__annotations__]
-        if unknown:
+        known |= set(TextKwargs.__annotations__) if with_text else set()
+        if unknown := sorted(set(kwargs) - known):
             raise ValueError(
-                f"Unknown option {', '.join(unknown)}: neither the video processor nor the tokenizer has it."
-            )
-        if others and not with_text:
-            raise ValueError(
-                f"{', '.join(others)} is for the tokenizer and goes with text=...; the prompts of labels are always "
-                "padded to the longest."
+                f"Unknown option {', '.join(unknown)}: not of the video processor, and those of the tokenizer go with "
+                "text=... only, as the prompts of labels are always padded as the text tower needs it."
             )
 
     @property
@@ -318,10 +303,6 @@ class ZSARProcessor(ProcessorMixin):
             ValueError: prompts of a label depend on other labels, so that an export (ONNX) cannot list them.
         """
 
-    def word_options(self) -> dict[str, Any]:
-        """For an export (ONNX): how words are marked among the tokens; empty where they are not."""
-        return {}
-
     def index_prompts(self, prompts: Sequence[Sequence[str]]) -> BatchFeature:
         """Tokenize each distinct prompt once and say which label uses which row."""
         rows: dict[str, int] = {}
@@ -333,11 +314,16 @@ class ZSARProcessor(ProcessorMixin):
 
     def tokenize(self, texts: Sequence[str], **options: Any) -> dict[str, torch.Tensor]:
         """For CLIP's tokenizer repaired as the official one does (see `normalize_text`): `input_ids` and
-        `attention_mask` `[R, L]`, padded to the longest row, cut at `text_limit`."""
-        limit = self.text_limit
-        options = {"padding": True, "truncation": limit is not None, "max_length": limit, **options}
-        encoded = self.tokenizer([self.repair(text) for text in texts], return_tensors="pt", **options)
+        `attention_mask` `[R, L]`, padded as the text tower needs it, cut at `text_limit`."""
+        encoded = self.encode([self.repair(text) for text in texts], **options)
         return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+
+    def encode(self, texts: Sequence[str], **options: Any) -> Any:
+        """What the tokenizer makes of texts."""
+        limit = self.text_limit
+        options = {"truncation": limit is not None, "max_length": limit, "padding": self.text_padding, **options}
+        # Some tokenizers give no mask unless they are asked.
+        return self.tokenizer(list(texts), return_tensors="pt", return_attention_mask=True, **options)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a prompt, start and end included, before anything is cut."""
@@ -345,13 +331,14 @@ class ZSARProcessor(ProcessorMixin):
 
     def _tell_losses(self, labels: Sequence[str], *args: Any) -> None:
         """One warning for a label set, once; raises where a template leaves no room for labels. See `find_losses`."""
-        losses = find_losses(self, labels, *args)
-        key = hash((tuple(labels), str(losses)))
-        if str(losses) and key not in self._warned_labels:
+        lost = find_losses(self, labels, *args)
+        key = hash((tuple(labels), lost))
+        if lost and key not in self._warned_labels:
             if len(self._warned_labels) >= MOST_TOLD:
                 self._warned_labels.clear()
             self._warned_labels.add(key)
-            losses.warn(stacklevel=3)
+            message = f"Not everything of these labels reaches the model: {lost}."
+            warnings.warn(message, LabelWarning, stacklevel=3)
 
     def _templates(self, templates: str | Sequence[str] | None) -> list[str]:
         return self.prompt_templates if templates is None else self.as_templates(templates)

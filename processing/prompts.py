@@ -67,8 +67,3 @@ def describe(label: str, descriptions: Sequence[str], templates: Sequence[str]) 
     alone = fill_templates(label, templates)
     described = [prompt for each in descriptions for prompt in fill_templates(f"{label}, {each}", templates)]
     return alone * max(1, len(descriptions)) + described
-
-
-__all__ = [
-    *("as_templates", "check_template", "class_key", "clean_label", "describe", "fill_templates", "normalize_text"),
-]

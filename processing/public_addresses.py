@@ -73,6 +73,3 @@ def _is_public_ipv4(address: IPv4Address) -> bool:
 
 def _is_public_ipv6(address: IPv6Address) -> bool:
     return address in _GLOBAL_IPV6 and not any(address in network for network in _SPECIAL_IPV6)
-
-
-__all__ = ["is_public"]

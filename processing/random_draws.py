@@ -22,6 +22,3 @@ def numpy_generator(generator: Generator | None) -> Any:
     if isinstance(generator, torch.Generator):
         generator = int(torch.randint(2**62, (), generator=generator))
     return np.random.default_rng(generator) if isinstance(generator, int) else generator
-
-
-__all__ = ["Generator", "numpy_generator"]

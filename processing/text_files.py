@@ -111,6 +111,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         repeated = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise ValueError(f"the key {repeated!r} appears twice in one object; keep one of the two")
     return data
-
-
-__all__ = ["TextFileError", "decode", "parse_json", "read_json", "read_text"]

@@ -58,6 +58,3 @@ def _decode(match: re.Match[str]) -> str:
         return match[0].translate(_TO_BYTES).encode("latin-1").decode("utf-8")
     except UnicodeError:
         return match[0]
-
-
-__all__ = ["normalize_text"]

@@ -50,6 +50,3 @@ def _redacted(url: str) -> str:
         pairs = (pair.partition("=") for pair in query[1:].split("&"))
         shown += "?" + "&".join(f"{name}={HIDDEN}" if equals else HIDDEN for name, equals, _ in pairs)
     return f"{shown}#{HIDDEN}" if rest else shown
-
-
-__all__ = ["is_url", "redacted"]

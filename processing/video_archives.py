@@ -58,6 +58,3 @@ def _copy(url: str, name: str, max_bytes: int) -> MediaSource:
         raise
     except Exception as error:  # every file system has its own, with no base in common
         raise VideoReadError(f"{name}: cannot be opened ({type(error).__name__}: {redacted(str(error))}).") from error
-
-
-__all__ = ["fetch"]

@@ -87,6 +87,3 @@ class Clock:
             self.skipped += max(0.0, shown - self._end)
             return back if fits else round(self._end) - shown
         return 0
-
-
-__all__ = ["REORDER_DEPTH", "Clock"]

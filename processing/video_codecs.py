@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from .video_bytes import read_bytes
 from .video_sources import MediaSource
 
 
@@ -24,10 +25,7 @@ def codec_name(container: str, source: MediaSource) -> str | None:
     pattern = NAMES.get(container)
     if pattern is None or not source.seekable:
         return None
-    for part in (source.read(0, ENDS), source.read(-ENDS, ENDS)):
+    for part in (read_bytes(source, 0, ENDS), read_bytes(source, -ENDS, ENDS)):
         if found := pattern.search(part):
             return "".join(chr(byte) if 32 < byte < 127 else f"\\x{byte:02x}" for byte in found[1])
     return None
-
-
-__all__ = ["codec_name"]

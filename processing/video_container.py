@@ -19,6 +19,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from .limits import hold_to, limits
+from .video_bytes import read_bytes
 from .video_clock import REORDER_DEPTH, Clock
 from .video_codecs import codec_name
 from .video_pictures import READ_ERRORS, most_pixels, open_container, orientation, oriented, reason, square_size
@@ -119,7 +120,7 @@ class MediaFile:
             return b""
         try:
             self._rewind_source()
-            return self.source.read(0, 8)
+            return read_bytes(self.source, 0, 8)
         except (OSError, ValueError) as error:
             raise VideoReadError(f"{self.name}: cannot be read ({reason(error)}).") from error
 
@@ -383,6 +384,3 @@ def drain(codec: Any) -> None:
         with suppress(*READ_ERRORS):
             codec.decode(None)
         codec.flush_buffers()
-
-
-__all__ = ["MediaFile", "default_threads"]

@@ -68,6 +68,3 @@ class DecoderReader(VideoReader):
             return method(*arguments)
         except (RuntimeError, IndexError, ValueError) as error:
             raise VideoReadError(f"{self.name}: the decoder failed ({error}).") from error
-
-
-__all__ = ["DecoderReader"]

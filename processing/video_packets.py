@@ -89,6 +89,3 @@ def _sei_number(payload: bytes, place: int) -> tuple[int, int]:
     while place < len(payload) and payload[place] == 255:
         value, place = value + 255, place + 1
     return value + (payload[place] if place < len(payload) else 0), place + 1
-
-
-__all__ = ["exact_recovery_point", "has_length_prefixes", "opens_decoding", "well_formed"]

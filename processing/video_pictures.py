@@ -83,7 +83,3 @@ def oriented(picture: np.ndarray, swapped: bool, mirrored: bool, flipped: bool) 
     if mirrored:
         picture = picture[:, ::-1]
     return picture[::-1] if flipped else picture
-
-
-__all__ = ["FORMATS", "READ_ERRORS", "most_pixels", "open_container", "orientation", "oriented", "reason"]
-__all__ += ["square_size"]

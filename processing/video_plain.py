@@ -139,6 +139,3 @@ class PlainReader(VideoReader):
         except READ_ERRORS as error:
             raise VideoReadError(f"{self.name}: its pictures cannot be converted ({reason(error)}).") from error
         return oriented(picture, *orientation(frame))
-
-
-__all__ = ["PlainReader"]

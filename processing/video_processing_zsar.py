@@ -12,7 +12,8 @@ from transformers.processing_utils import VideosKwargs
 from transformers.video_processing_utils import VideoProcessorMixin
 
 from .frame_sampling import Generator, get_sampler
-from .label_checks import shown
+from .label_checks import check_choice, shown
+from .optional_parts import needed
 from .prefetching import prefetch
 from .video_reading import VideoClip, VideoReader, open_video
 from .video_sources import VideoReadError, is_one_video, source_name
@@ -108,7 +109,7 @@ class ZSARVideoProcessor(VideoProcessorMixin):
         defaults = {name: getattr(type(self), name) for name in self.OPTIONS}
         super().__init__(**service, **checked_options({**defaults, **kwargs}, self.OPTIONS))
 
-    def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def all_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All options of a call: the instance's own, overridden by those `given` that are not None."""
         given = {name: value for name, value in given.items() if value is not None}
         if "fps" in given and "num_frames" in given:
@@ -147,9 +148,9 @@ class ZSARVideoProcessor(VideoProcessorMixin):
             VideoReadError: a video that cannot be read; the message names it.
             ValueError: an unknown option, or videos that give different numbers of frames.
         """
-        options = self._options(options)
+        options = self.all_options(options)
         clips = [self._sample(video, options, generator) for video in as_batch(videos)]
-        pixels = [self._pixels(clip, options) for clip in clips]
+        pixels = [self.pixels(clip, options) for clip in clips]
         shapes = sorted({tuple(each.shape) for each in pixels})
         if len(shapes) > 1:
             raise ValueError(f"These videos give different shapes, {shapes}: pass them one by one.")
@@ -162,15 +163,15 @@ class ZSARVideoProcessor(VideoProcessorMixin):
 
     def sample(self, video: Any, generator: Generator | None = None, **options: Any) -> VideoClip:
         """The frames that `__call__` looks at: uint8 `[V * T, H, W, 3]`, view after view, with times and numbers."""
-        return self._sample(video, self._options(options), generator)
+        return self._sample(video, self.all_options(options), generator)
 
     def resize_crop(self, frames: torch.Tensor, **options: Any) -> torch.Tensor:
         """uint8 `[N, H, W, 3]` -> `[C, N, 3, h, w]` in C crops; uint8, or float in 0..255 without `antialias`."""
-        return self._resize_crop(frames, self._options(options))
+        return self._resize_crop(frames, self.all_options(options))
 
     def normalize(self, frames: torch.Tensor, **options: Any) -> torch.Tensor:
         """Gray levels `[..., 3, H, W]` in 0..255 -> float32, rescaled and normalized."""
-        return self._normalize(frames, self._options(options))
+        return self._normalize(frames, self.all_options(options))
 
     def iter_windows(
         self, source: Any, window: float, stride: float | None = None, num_frames: int | None = None, **options: Any
@@ -187,18 +188,8 @@ class ZSARVideoProcessor(VideoProcessorMixin):
         Yields:
             start and end in seconds, and `[T, 3, H, W]`, or `[C, T, 3, H, W]` with several crops.
         """
-        live = bool(options.pop("live", False))
-        if idle := [name for name in ("sampling", "num_views", "fps") if options.get(name) is not None]:
-            raise ValueError(f"{idle[0]} changes nothing with windows: their frames are taken at segment centers.")
-        options = self._options({**options, "num_frames": num_frames})
-        return self._iter_windows(source, window, stride, {**options, "num_views": 1, "do_sample_frames": True}, live)
-
-    def _iter_windows(
-        self, source: Any, window: float, stride: float | None, options: Mapping[str, Any], live: bool
-    ) -> Iterator[tuple[float, float, torch.Tensor]]:
-        with open_video(source, live=live, **read_options(options)) as reader:
-            for part in reader.windows(window, stride, options["num_frames"]):
-                yield part.start, part.end, self._pixels(part.clip, options)
+        windows = needed("video_windows", "windows of videos", VideoReadError)
+        return windows.pixel_windows(self, source, window, stride, num_frames=num_frames, **options)
 
     def _sample(self, video: Any, options: Mapping[str, Any], generator: Generator | None) -> VideoClip:
         with open_video(video, **read_options(options)) as reader:
@@ -211,7 +202,7 @@ class ZSARVideoProcessor(VideoProcessorMixin):
                 clip = sample_clip(reader, options, generator)
             return clip
 
-    def _pixels(self, clip: VideoClip, options: Mapping[str, Any]) -> torch.Tensor:
+    def pixels(self, clip: VideoClip, options: Mapping[str, Any]) -> torch.Tensor:
         """`[T, 3, H, W]`, or `[V * C, T, 3, H, W]`."""
         pixels = self._resize_crop(clip.frames, options)
         crops, total, views = len(pixels), len(clip), views_of(options)
@@ -268,12 +259,7 @@ def _size(name: str, value: Any) -> dict[str, int]:
 
 
 def _chosen(*choices: Any) -> Callable[[str, Any], Any]:
-    def check(name: str, value: Any) -> Any:
-        if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {shown(value)}.")
-        return value
-
-    return check
+    return lambda name, value: check_choice(name, value, choices)
 
 
 def _count(name: str, value: Any) -> int:
@@ -298,7 +284,7 @@ def _channels(name: str, value: Any) -> list[float]:
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "size": _size,
     "crop_size": _size,
-    "resample": lambda name, value: RESAMPLES[_chosen(*RESAMPLES)(name, value)],
+    "resample": lambda name, value: RESAMPLES[check_choice(name, value, RESAMPLES)],
     "crop_rounding": _chosen(*ROUNDINGS),
     "mode": _chosen("exact", "keyframe"),
     "num_frames": _count,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .optional_parts import part
+from .optional_parts import needed
 from .video_sources import VideoReadError, check_clip
 
 
@@ -162,8 +162,7 @@ class VideoReader:
         Raises:
             ValueError: lengths or counts that are not positive.
         """
-        if (windows := part("video_windows")) is None:
-            raise VideoReadError(f"{self.name}: the code beside this model reads no windows: pip install hf-zsar.")
+        windows = needed("video_windows", "windows of videos", VideoReadError)
         parts = windows.windows_of(self, window, window if stride is None else stride, num_frames)
         return (VideoWindow(start, end, self._clip(frames)) for start, end, frames in parts)
 
@@ -245,6 +244,3 @@ class ArrayReader(VideoReader):
         for time in times:
             index = self._number(time)
             yield TimedFrame(index / self._rate, index, self._frames[index].numpy())
-
-
-__all__ = ["ArrayReader", "VideoClip", "VideoInfo", "VideoReader", "VideoWindow"]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .limits import limits
+from .video_bytes import again
 from .video_container import MediaFile
 from .video_pictures import orientation
 from .video_reader import FLOAT_SLACK, TimedFrame, VideoClip, VideoInfo, VideoReader, copy_picture
@@ -157,11 +158,11 @@ class FileReader(MediaReader):
     def _side_by_side(self, pictures: PictureStack, parts: Sequence[Sequence[int]], read: Callable[..., bool]) -> bool:
         """Read groups of pictures that do not depend on each other with a decoder each."""
         media, threads = self._media, self._media.thread_count
-        if len(parts) == 1 or media.source.again() is None:
+        if len(parts) == 1 or again(media.source) is None:
             return read(media, pictures.ticks, pictures)
 
         def aside(part: Sequence[int]) -> tuple[bool, MediaFile]:
-            other = MediaFile(media.source.again() or media.source, threads // len(parts))
+            other = MediaFile(again(media.source) or media.source, threads // len(parts))
             other.steady = media.steady
             try:
                 return read(other, part, pictures), other
@@ -190,7 +191,7 @@ class FileReader(MediaReader):
         return True
 
     def _first_shape(self, media: MediaFile, frame: av.VideoFrame) -> tuple[int, int, int]:
-        beside = media.source.again()
+        beside = again(media.source)
         if beside is not None and (frame.height, frame.width) != media.header_size:
             # The size changes somewhere, or the header is wrong: the first picture itself decides.
             other = MediaFile(beside, 1)
@@ -285,6 +286,3 @@ def open_file(source: MediaSource, thread_count: int | None = None, as_stored: b
             media.close()
         source.close()
         raise
-
-
-__all__ = ["FileReader", "MediaReader", "open_file"]

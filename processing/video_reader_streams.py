@@ -224,6 +224,3 @@ class IteratorReader(VideoReader):
 
     def ending(self) -> tuple[float, TimedFrame]:
         return self._end, cast(TimedFrame, self._last)  # a window is open
-
-
-__all__ = ["IteratorReader", "LiveReader", "StreamReader"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .limits import limits
-from .optional_parts import part
+from .optional_parts import needed, part
 from .video_plain import PlainReader
 from .video_reader import ArrayReader, VideoClip, VideoInfo, VideoReader, VideoWindow
 from .video_sources import (
@@ -23,20 +23,6 @@ from .video_sources import (
     media_source,
     source_name,
 )
-
-
-def needed(name: str, source: Any) -> Any:
-    """A part without which `source` cannot be read.
-
-    Raises:
-        VideoReadError: it is not there.
-    """
-    if (found := part(name)) is None:
-        raise VideoReadError(
-            f"{source_name(source)}: the code beside this model reads files and frames; for other forms of video "
-            "install this package: pip install hf-zsar."
-        )
-    return found
 
 
 def open_video(
@@ -71,26 +57,30 @@ def open_video(
     """
     if isinstance(source, VideoReader):
         return source
+
+    def further(name: str) -> Any:
+        return needed(name, f"what reads {source_name(source)}", VideoReadError)
+
     media: MediaSource | None
     if is_url(source) and live:
-        body = needed("video_download", source).open_stream(source, timeout, allow_private_urls)
+        body = further("video_download").open_stream(source, timeout, allow_private_urls)
         media = MediaSource(body.name, file=body, on_close=[body.close])
     elif is_url(source):
-        media = needed("video_download", source).download(source, timeout, max_bytes, allow_private_urls)
+        media = further("video_download").download(source, timeout, max_bytes, allow_private_urls)
     elif isinstance(source, Mapping) and source.get("bytes") is None and is_url(source.get("path")):
-        media = needed("video_archives", source).fetch(source["path"], timeout, max_bytes, allow_private_urls)
+        media = further("video_archives").fetch(source["path"], timeout, max_bytes, allow_private_urls)
     else:
         media = media_source(source)
     if media is not None and media.seekable:
         files = part("video_reader_files")
         return files.open_file(media, thread_count, as_stored) if files else PlainReader(media)
     if media is not None:
-        streams = needed("video_reader_streams", source)
+        streams = further("video_reader_streams")
         return streams.StreamReader(media, max_bytes or limits().download_bytes, thread_count, as_stored)
     if callable(getattr(source, "get_frames_played_at", None)):
-        return needed("video_decoders", source).DecoderReader(source)
+        return further("video_decoders").DecoderReader(source)
     if isinstance(source, Iterator):
-        return needed("video_reader_streams", source).IteratorReader(source, fps)
+        return further("video_reader_streams").IteratorReader(source, fps)
     frames = as_frames(source)
     if frames is None:
         raise VideoReadError(f"{source_name(source)}: not a form of video that can be read ({type(source).__name__}).")

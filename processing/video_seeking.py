@@ -367,7 +367,3 @@ def _key_packet(media: MediaFile, place: int) -> av.Packet | None:
         if packet is not None and packet.pts is not None and packet.is_keyframe and packet.pts >= listed:
             return packet
     return None
-
-
-__all__ = ["NotExact", "frames_at", "key_frames_near", "sequential_at", "sparse_access"]
-__all__ += ["split_key_targets", "split_targets"]

@@ -48,29 +48,6 @@ class MediaSource:
         probe = getattr(self.file, "seekable", None)
         return bool(probe()) if callable(probe) else hasattr(self.file, "seek")
 
-    def again(self) -> MediaSource | None:
-        """The same video to be opened beside this one; None where that is impossible."""
-        if self.path is not None:
-            return MediaSource(self.name, path=self.path)
-        if self.data is not None:
-            return MediaSource(self.name, file=io.BytesIO(self.data), data=self.data)
-        return None
-
-    def read(self, place: int, size: int) -> bytes:
-        """Up to `size` bytes from `place` on, counted from the end where negative. A file object stays where it is.
-
-        Raises:
-            OSError, ValueError: the file cannot be read.
-        """
-        if self.path is not None:
-            with open(self.path, "rb") as file:
-                return _read_at(file, place, size)
-        here = self.file.tell()
-        try:
-            return _read_at(self.file, place, size)
-        finally:
-            self.file.seek(here)
-
     def close(self) -> None:
         while self.on_close:
             self.on_close.pop()()
@@ -84,12 +61,6 @@ def check_clip(name: str, count: int, shape: Sequence[int]) -> None:
     """
     what = f"{name}: {count} frames of {shape[1]}x{shape[0]}, pixels in all"
     hold_to("clip_pixels", count * shape[0] * shape[1], what, VideoReadError)
-
-
-def _read_at(file: Any, place: int, size: int) -> bytes:
-    end = file.seek(0, os.SEEK_END)
-    file.seek(max(0, end + place) if place < 0 else place)
-    return file.read(size)
 
 
 def check_size(name: str, width: int, height: int) -> None:

@@ -14,6 +14,7 @@ import av
 import numpy as np
 
 from .limits import limits
+from .video_bytes import read_bytes
 from .video_clock import JOINABLE
 from .video_container import MediaFile
 from .video_packets import has_length_prefixes, opens_decoding, well_formed
@@ -172,7 +173,7 @@ def _remark_joined(media: MediaFile) -> None:
         joined = rest > size / 10 + 2048  # a few tables and packets of other streams may always follow
     else:
         mark = JOIN_MARKS.get(kind)
-        joined = mark is not None and rest > 0 and mark in media.source.read(media.place, JOIN_BYTES)
+        joined = mark is not None and rest > 0 and mark in read_bytes(media.source, media.place, JOIN_BYTES)
     if joined:
         media.remark(f"the last {rest:,} of {size:,} bytes are not looked at: another video seems joined to this one")
 
@@ -202,7 +203,11 @@ def _from_avi_index(media: MediaFile) -> Timeline | None:
     if not len(entries) or not declared - 2 <= len(entries) <= declared or not sparse_access(media):
         return None
     end = entries[-1].pos + entries[-1].size
-    if not entries[0].is_keyframe or end > media.container.size or b"RIFF" in media.source.read(end, JOIN_BYTES):
+    if (
+        not entries[0].is_keyframe
+        or end > media.container.size
+        or b"RIFF" in read_bytes(media.source, end, JOIN_BYTES)
+    ):
         return None
     times = np.array([entry.timestamp for entry in entries if entry.size], dtype=np.int64)
     if not len(times) or (np.diff(times) <= 0).any():
@@ -274,6 +279,3 @@ def _seek_near_end(media: MediaFile) -> bool:
     second = round(1 / stream.time_base)
     # Audio may go on after the last picture; an index gives the last key frame whatever the time.
     return media.seek(end if media.format == "matroska" else end - 5 * second)
-
-
-__all__ = ["JOIN_MARKS", "Timeline", "read_through", "read_timeline"]

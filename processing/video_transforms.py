@@ -143,6 +143,3 @@ def stack(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     if any(part.device.type != "cpu" or part.requires_grad for part in parts):
         return torch.stack(list(parts))
     return torch.from_numpy(np.stack([part.numpy() for part in parts]))
-
-
-__all__ = ["channels_first", "crop", "crop_offsets", "normalize", "resize", "stack", "target_size"]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import torch
 
 from .limits import hold_to
+from .video_processing_zsar import ZSARVideoProcessor, read_options
+from .video_reader import TimedFrame, VideoReader
+from .video_reading import open_video
 from .video_sources import VideoReadError, check_clip
-
-
-if TYPE_CHECKING:
-    from .video_reader import TimedFrame, VideoReader
 
 
 Frame = TypeVar("Frame")
@@ -121,4 +122,24 @@ def windows_of(
     return sliding_windows(frames_at, window, stride, num_frames, duration, reader.ending)
 
 
-__all__ = ["sampling_order", "sliding_windows", "window_bounds", "windows_of"]
+def pixel_windows(
+    processor: ZSARVideoProcessor, source: Any, window: float, stride: float | None, live: bool = False, **options: Any
+) -> Iterator[tuple[float, float, torch.Tensor]]:
+    """See `ZSARVideoProcessor.iter_windows`."""
+    if idle := [name for name in ("sampling", "num_views", "fps") if options.get(name) is not None]:
+        raise ValueError(f"{idle[0]} changes nothing with windows: their frames are taken at segment centers.")
+    known = {**processor.all_options(options), "num_views": 1, "do_sample_frames": True}
+    return _pixel_windows(processor, source, window, stride, bool(live), known)
+
+
+def _pixel_windows(
+    processor: ZSARVideoProcessor,
+    source: Any,
+    window: float,
+    stride: float | None,
+    live: bool,
+    options: Mapping[str, Any],
+) -> Iterator[tuple[float, float, torch.Tensor]]:
+    with open_video(source, live=live, **read_options(options)) as reader:
+        for part in reader.windows(window, stride, options["num_frames"]):
+            yield part.start, part.end, processor.pixels(part.clip, options)

@@ -21,6 +21,7 @@ GRAPHS = {
     "riding a bike": ["where the person is on the bike", "where the road is below the bike"],
     "cooking": ["where the pan is on the stove"],
 }
+SIGLIP = dict(text_padding="max_length")
 # What changes the graphs or the text side: method, fields of the configuration, options of the processor.
 CASES = {
     **{method: (method, {}, {}) for method in sorted(METHODS)},
@@ -31,7 +32,11 @@ CASES = {
     "dasti bike text": ("dasti", {}, dict(word_source="class", word_mask_mode="all", text_pad_token_id=0)),
     "dasti whole rows": ("dasti", dict(class_chunk_size=1), dict(word_mask_mode="valid")),
     "dasti rows": ("dasti", dict(use_spatial_interaction=False), dict(attribute_encoding="per_attribute")),
-    "siglip": ("video_text", TINY["video_text"].variants["siglip"], dict(text_padding="max_length")),
+    "siglip": ("video_text", TINY["video_text"].variants["siglip"], SIGLIP),
+    **{
+        f"{method} siglip": (method, TINY[method].variants["siglip"], SIGLIP)
+        for method in ("actionclip", "dasti", "stdd")
+    },
     "xclip": ("video_text", TINY["video_text"].variants["xclip"], {}),
     "rest a seen label": ("rest", dict(seen_class_names=["RidingABike", *"bcdef"], gzsl_offset=0.3), {}),
     "rest text alone": ("rest", dict(exact_match_uses_seen_prototype=False, transfer_top_k=2), {}),

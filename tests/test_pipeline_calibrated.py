@@ -67,6 +67,18 @@ def test_none_of_these(classifier, video):
     assert all(list(window) == ["start", "end", "labels", "unknown"] for window in windows)
 
 
+def test_the_background_is_chosen_once_for_many_videos(classifier, video, monkeypatch):
+    chosen = []
+    choose = LabelBank.with_background
+    monkeypatch.setattr(LabelBank, "with_background", lambda *args: chosen.append(args[1]) or choose(*args))
+    asked = dict(unknown=True, background_labels=["mowing a lawn", *BACKGROUND])
+    first, second = classifier([video] * 2, LABELS, **asked)
+    assert chosen == [3] and first == second == classifier(video, LABELS, **asked)
+    classifier(video, LABELS[:2], **asked)
+    classifier(video, LABELS, unknown=True, background_labels=BACKGROUND[::-1])
+    assert chosen == [3, 2, 3]
+
+
 def test_the_background_is_that_of_kinetics_unless_given(classifier, video):
     assert 0 < classifier(video, LABELS, unknown=True)["unknown"] < 1
 

@@ -16,7 +16,7 @@ from torch import nn
 from hf_zsar import METHODS
 from hf_zsar.cli import main
 from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline as Pipe
-from hf_zsar.pipeline_zero_shot_video_classification import bf16_pays
+from hf_zsar.video_scoring import bf16_pays
 from tests.evaluation.toy import write_clip
 from tests.tiny_models import LABELS, parameters_of, tiny_inputs, tiny_model, tiny_processor, tiny_videos
 from tests.videos import write_video
@@ -67,7 +67,7 @@ def test_bfloat16_is_computed_in_a_copy(method, clip, tmp_path):
 
 
 def test_the_choice_of_bfloat16_by_itself_is_a_copy_as_well(monkeypatch, clip):
-    monkeypatch.setattr("hf_zsar.pipeline_zero_shot_video_classification.bf16_pays", lambda model: True)
+    monkeypatch.setattr("hf_zsar.video_scoring.bf16_pays", lambda model: True)
     model = tiny_model("actionclip")
     before = state_of(model)
     ask(pipe_of(model), clip)
@@ -151,7 +151,7 @@ def test_compiled_pipelines_answer_the_same(precision, clip, monkeypatch):
     assert ask(pipe, clip) == ask(pipe_of(model, precision=precision), clip) == ask(pipe, clip)
     assert len(compiled) == 1
     with torch.no_grad():
-        model.backbone.logit_scale.add_(1)
+        model.backbone.model.logit_scale.add_(1)
     ask(pipe, clip)
     assert len(compiled) == (2 if precision == "bf16" else 1)
 

@@ -132,7 +132,7 @@ tiny_clip_tokenizer().save_pretrained(FOLDER + "/model")
 size = {"height": 32, "width": 32}
 CLIPImageProcessorPil(size=size, crop_size=size).save_pretrained(FOLDER + "/model")
 classifier = hf_zsar.pipeline(FOLDER + "/model")
-assert type(classifier.model.encoder).__name__ == "ToyEncoder"
+assert type(classifier.model.backbone).__name__ == "ToyEncoder"
 video = numpy.zeros((8, 32, 32, 3), dtype="uint8")
 assert len(classifier(video, candidate_labels=["cooking", "surfing"])) == 2
 """

@@ -104,6 +104,14 @@ def tiny_siglip_config(**text: Any) -> dict[str, Any]:
     return dict(model_type="siglip", text_config={**tower, **text}, vision_config={**tower, **vision})
 
 
+def tiny_tipsv2_config() -> dict[str, Any]:
+    """Two towers of two layers, with a class and a register token."""
+    text = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2)
+    vision = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=IMAGE_SIZE, patch_size=8)
+    text |= dict(vocab_size=len(_clip_vocabulary()[0]), max_position_embeddings=77)
+    return dict(model_type="tipsv2", text_config=text, vision_config=vision)
+
+
 def tiny_bert_config(**overrides: Any) -> dict[str, Any]:
     """A two-layer BERT."""
     config = dict(
@@ -134,6 +142,11 @@ class TinyMethod:
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     processor: dict[str, Any] = field(default_factory=dict)
     prepare: Callable[[PreTrainedModel], None] | None = None
+
+
+def _learned_scale(model: PreTrainedModel) -> None:
+    if hasattr(model.backbone.model, "logit_bias"):  # a fresh SigLIP starts from a scale of 1
+        init.constant_(model.backbone.model.logit_scale, 3.0)
 
 
 def _tiny_actionclip_config() -> dict[str, Any]:
@@ -188,12 +201,13 @@ def _tiny_stdd_config() -> dict[str, Any]:
 
 
 def _tiny_video_text_config() -> dict[str, Any]:
-    return dict(encoder_config=tiny_clip_config(), num_frames=NUM_FRAMES)
+    return dict(backbone_config=tiny_clip_config(), num_frames=NUM_FRAMES)
 
 
-def _learned_scale(model: PreTrainedModel) -> None:
-    if hasattr(model.encoder.model, "logit_bias"):  # a fresh SigLIP starts from a scale of 1
-        init.constant_(model.encoder.model.logit_scale, 3.0)
+def _on_encoders() -> dict[str, dict[str, Any]]:
+    """A method over other encoders than CLIP: without a token of the whole image, and (slow) with one and with two."""
+    configs = (tiny_siglip_config(), tiny_clip_config(model_type="metaclip_2"), tiny_tipsv2_config())
+    return {config["model_type"]: dict(backbone_config=config) for config in configs}
 
 
 class _TinyMethods(dict[str, TinyMethod]):
@@ -210,7 +224,11 @@ TINY = _TinyMethods(
             **{header: dict(sim_header=header) for header in ("meanP", "Conv_1D", "LSTM", "Transf", "Transf_cls")},
             "temporal_shift": dict(temporal_shift=True),
             "joint_space_time": dict(joint_space_time=True, sim_header="meanP"),
+            **_on_encoders(),
+            "siglip_shift": dict(backbone_config=tiny_siglip_config(), temporal_shift=True),
+            "siglip_joint": dict(backbone_config=tiny_siglip_config(), joint_space_time=True, sim_header="meanP"),
         },
+        prepare=_learned_scale,
     ),
     dasti=TinyMethod(
         _tiny_dasti_config,
@@ -224,7 +242,9 @@ TINY = _TinyMethods(
             "frozen_text": dict(freeze_text=True),
             "one_class_at_a_time": dict(class_chunk_size=1),
             "all_classes": dict(loss_mode="all_classes", loss_target="multi_hot"),
+            **_on_encoders(),
         },
+        prepare=_learned_scale,
         processor=dict(
             descriptions={
                 "riding a bike": ["wheel", "helmet", "road"],
@@ -258,14 +278,16 @@ TINY = _TinyMethods(
             "mean_matching": dict(matching="mean"),
             "plain_clip": dict(use_stca=False),
             "distilled": dict(distill_weight=2.0, train_text_tower=False),
+            **_on_encoders(),
         },
+        prepare=_learned_scale,
     ),
     video_text=TinyMethod(
         _tiny_video_text_config,
         tiny_clip_tokenizer,
         variants={
-            "siglip": dict(encoder_config=tiny_siglip_config()),
-            "xclip": dict(encoder_config=tiny_xclip_config()),
+            "siglip": dict(backbone_config=tiny_siglip_config()),
+            "xclip": dict(backbone_config=tiny_xclip_config()),
         },
         prepare=_learned_scale,
     ),
@@ -275,6 +297,13 @@ TINY = _TinyMethods(
 def tiny_config(method: str, **overrides: Any) -> PreTrainedConfig:
     """The tiny configuration of a method, some fields replaced."""
     return METHODS[method].config_class(**{**TINY[method].config(), **overrides})
+
+
+def method_fields(method: str) -> dict:
+    """Fields of the tiny configuration that are the method's own."""
+    config = tiny_config(method).to_diff_dict()
+    own = METHODS[method].config_class.__dataclass_fields__
+    return {name: value for name, value in config.items() if name in own and name != "backbone_config"}
 
 
 def tiny_model(method: str, seed: int = 0, **overrides: Any) -> PreTrainedModel:

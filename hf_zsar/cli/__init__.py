@@ -16,6 +16,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from hf_zsar.errors import sentence
 from hf_zsar.processing.urls import redacted
@@ -32,6 +33,7 @@ COMMANDS = (
     "calibrate",
     "embed",
     "search",
+    "label",
     "models",
     "evaluate",
     "train",
@@ -61,7 +63,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
-def module(command: str) -> object:
+def module(command: str) -> Any:
     """The module of a sub-command."""
     return importlib.import_module(f"{__name__}.{command.replace('-', '_')}")
 
@@ -96,8 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.formatwarning = format_warning
 
 
-def _warning(text: Warning | str, *_: object) -> str:
-    return f"warning: {redacted(str(text))}\n"
+def _warning(message: Warning | str, *_: object, **__: object) -> str:
+    return f"warning: {redacted(str(message))}\n"
 
 
 def _prepare_streams() -> None:
@@ -122,7 +124,7 @@ def _drop_unwritten() -> None:
 class PrintVersion(argparse.Action):
     """`--version`, looked up only when asked for."""
 
-    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: str) -> None:
+    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **kwargs)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:

@@ -36,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--multi-label", action="store_true", help="also for several labels at once: 8 clips with and without each"
     )
     parser.add_argument("--seed", type=int, default=0, help="which half of the clips gives the temperature")
+    common.add_sampling_arguments(parser)
     common.add_model_arguments(parser)
 
 
@@ -51,10 +52,10 @@ def run(args: argparse.Namespace) -> int:
     examples = labeled_videos(args.source)
     pipe = common.load_pipeline(args)
     pipe.model.check_bank(bank)
-    broken = common.Told()
-    bank, clips = calibrated_bank(
-        pipe, bank, examples, unknown=args.unknown, multi_label=args.multi_label, seed=args.seed, on_error=broken.tell
-    )
+    options, broken = common.sampling_options(args), common.Told()
+    common.tell_of_sampling(bank, pipe, options)
+    asked = dict(unknown=args.unknown, multi_label=args.multi_label, seed=args.seed, video_options=options)
+    bank, clips = calibrated_bank(pipe, bank, examples, on_error=broken.tell, **asked)
     bank.save(out)
     print(f"temperature {bank.calibration.temperature:.3g}, from {clips} clips: {out}")
     return int(broken.any)

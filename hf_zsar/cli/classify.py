@@ -75,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         pipe.label_bank(labels, args.template, args.descriptions)  # what is wrong is said before any decoding
     else:
         pipe.model.check_bank(bank)
+        if not args.window:  # whose frames are others anyway
+            common.tell_of_sampling(bank, pipe, common.sampling_options(args))
     name = "timeline" if args.window else "scores"
     asked = {"candidate_labels": labels} if bank is None else {"label_bank": bank}
     results = pipe.stream(videos, **asked, on_error="return", **pipeline_options(args, labels))
@@ -197,7 +199,7 @@ def draw_why(pipe: Any, video: str, path: str, args: argparse.Namespace, labels:
     from hf_zsar.explanation import explain
     from hf_zsar.plots.explanation import draw_explanation
 
-    options = {"hypothesis_template": args.template, "descriptions": args.descriptions}
+    options: dict[str, Any] = {"hypothesis_template": args.template, "descriptions": args.descriptions}
     explanation = explain(pipe, video, labels, **options, **common.sampling_options(args))
     draw_explanation(explanation, path, os.path.basename(redacted(video).rstrip("/")))
 

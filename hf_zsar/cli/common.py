@@ -112,6 +112,14 @@ def read_bank(args: argparse.Namespace) -> Any:
     return LabelBank.load(args.bank)
 
 
+def tell_of_sampling(bank: Any, pipe: Any, options: Mapping[str, Any]) -> None:
+    """Warn where a bank is of videos that were sampled in another way."""
+    from hf_zsar.adaptation import other_sampling
+
+    if bank is not None and (sentence := other_sampling(bank, pipe.processor, options)):
+        say(f"warning: {sentence}")
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model, and where it runs."""
     group = parser.add_argument_group("model")
@@ -123,7 +131,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def sampling_options(args: argparse.Namespace) -> dict[str, int]:
+def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
     """The sampling options that were given, by the names that the pipeline and the processor use."""
     options = {"num_frames": args.num_frames, "num_views": args.num_views}
     return {name: value for name, value in options.items() if value is not None}
@@ -292,14 +300,15 @@ def load_pipeline(args: argparse.Namespace) -> Any:
 
     import hf_zsar
     from hf_zsar.hub.loading import complete, readable
+    from hf_zsar.registration import TASK
 
     hush_libraries()
-    options = {"revision": args.revision, "device": args.device}
-    options = {name: value for name, value in options.items() if value is not None}
+    given = {"revision": args.revision, "device": args.device}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if args.model is None or not args.trust_remote_code:
         return hf_zsar.pipeline(args.model, **options)
     with readable(args.model):
-        task = "zero-shot-video-classification"
+        task: Any = TASK  # the types of `transformers.pipeline` know its own tasks only
         return complete(transformers.pipeline(task, model=args.model, trust_remote_code=True, **options))
 
 
@@ -485,11 +494,11 @@ def collect(videos: Sequence[str], results: Iterable[Any], name: str) -> Iterato
         warnings.simplefilter("always", VideoReadWarning)
         show = warnings.showwarning
 
-        def keep(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        def keep(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
             if issubclass(category, VideoReadWarning):
-                caught.append(warnings.WarningMessage(message, category, *place))
+                caught.append(warnings.WarningMessage(message, category, *place, **more))
             else:  # of no video
-                show(message, category, *place)
+                show(message, category, *place, **more)
 
         warnings.showwarning = keep
         for video, shown, result in zip(progress(videos), names, results, strict=True):

@@ -57,13 +57,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     group.add_argument("--template", action="append", metavar="TEXT", help="prompt with {}; repeat for an ensemble")
     group.add_argument("--descriptions", metavar="FILE", help="JSON file of attributes or action graphs")
     common.add_bank_argument(group)
+    group.add_argument(
+        "--unknown-labels",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help='classes that are no candidates: how well their clips are told as "none of these" (AUROC, FPR@95)',
+    )
     group.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="number type of the model")
     group.add_argument("--batch-size", type=common.positive, default=8, metavar="N", help="videos at a time (8)")
     group.add_argument("--workers", type=common.positive, metavar="N", help="decoding threads (default: up to 4)")
     group.add_argument("--store", metavar="DIR", help="where features are kept (default: in the user's cache)")
     group = parser.add_argument_group("output")
     group.add_argument("--json", nargs="?", const="-", metavar="FILE", help="the whole record, printed or to a file")
-    group.add_argument("--plot", metavar="PNG", help="draw accuracy per class, confusion and, for gzsl, the curve")
+    group.add_argument("--plot", metavar="PNG", help="draw accuracy per class, confusion, reliability, label sets")
     group.add_argument("--eval-results", metavar="DIR", help="write .eval_results/*.yaml under this folder")
     group.add_argument("--hub-dataset", metavar="ID", help="data set on the Hub that --eval-results is about")
 
@@ -95,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
         pipe.model.to(getattr(torch, args.dtype))
     store = args.store or default_store()
     crops = {"num_crops": args.num_crops} if args.num_crops else {}
+    options = {**common.sampling_options(args), **crops}
+    common.tell_of_sampling(bank, pipe, options)
     record = evaluate_zero_shot(
         pipe.model,
         pipe.processor,
@@ -104,7 +113,8 @@ def run(args: argparse.Namespace) -> int:
         templates=args.template,
         descriptions=args.descriptions,
         bank=bank,
-        video_options={**common.sampling_options(args), **crops},
+        unknown_labels=args.unknown_labels,
+        video_options=options,
         store=store,
         batch_size=args.batch_size,
         num_workers=args.workers,

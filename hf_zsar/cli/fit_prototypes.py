@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
         raise common.CommandError("nothing to do: give --data, --select-transfer or both")
     common.check_options(args, {"root": "data"})
     common.check_output_folder(args.out)
+    model: Any
     model, processor = load(args.model)
     if not hasattr(model, "set_prototypes"):
         raise common.CommandError(f"{args.model} is a {type(model).__name__}; only ResT models have prototypes")

@@ -79,7 +79,12 @@ def check(args: argparse.Namespace) -> None:
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """Options of `pipe.segments` that were given."""
-    options = {"hypothesis_template": args.template, "descriptions": args.descriptions}
+    options = {
+        "hypothesis_template": args.template,
+        "descriptions": args.descriptions,
+        "batch_size": args.batch_size,
+        "num_frames": args.num_frames,
+    }
     return {name: value for name, value in options.items() if value is not None}
 
 

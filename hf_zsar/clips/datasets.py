@@ -82,8 +82,8 @@ def load_video_dataset(
     files = _present(files, str(source), on_missing)
     dataset = _as_dataset(files, label_names or names, str(source))
     # A power of two, so that any usual number of nodes and workers divides it.
-    shards = 1 << min(6, len(dataset).bit_length() - 1)
-    return dataset.to_iterable_dataset(num_shards=shards) if streaming else dataset
+    count = 1 << min(6, len(dataset).bit_length() - 1)
+    return dataset.to_iterable_dataset(num_shards=count) if streaming else dataset
 
 
 def _present(files: Sequence[LabeledFile], source: str, on_missing: str) -> list[LabeledFile]:

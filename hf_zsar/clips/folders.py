@@ -49,7 +49,7 @@ def find_videos(folder: str | os.PathLike) -> list[str]:
     found: list[str] = []
     unusable: list[str] = []
     entered: set[str] = set()
-    folders, links = [os.fspath(folder)], []
+    folders, links = [os.fspath(folder)], list[str]()
     while folders or links:
         here = folders.pop() if folders else links.pop()
         real = os.path.realpath(here)

@@ -118,7 +118,8 @@ def _end_with_parent() -> None:
     """A worker whose parent is killed would wait for work for ever."""
 
     def wait() -> None:
-        multiprocessing.parent_process().join()
+        if parent := multiprocessing.parent_process():
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -179,6 +180,3 @@ def load_frame_cache(folder: Path, streaming: bool = False) -> Any:
         )
     data_files = {"train": [glob.escape(shard) for shard in shards]}  # `datasets` takes names for patterns
     return load_dataset("parquet", data_files=data_files, split="train", streaming=streaming)
-
-
-__all__ = ["build_frame_cache", "load_frame_cache"]

@@ -83,7 +83,8 @@ def labeled_files(
     else:
         lists = [(each, Path(root) if root else each.parent) for each in matching_lists(path)]
         tried = ([read_list(*each, split) for each in lists] for split in splits)
-        parts = next((parts for parts in tried if any(files for files, _ in parts)), [([], None)])
+        found = (parts for parts in tried if any(files for files, _ in parts))
+        parts: list[tuple[list[LabeledFile], list[str] | None]] = next(found, [([], None)])
         files, names = [file for part, _ in parts for file in part], parts[0][1]
     if not files and path.is_dir():
         shards = any(each.suffix in SHARD_SUFFIXES for each in path.iterdir())
@@ -234,7 +235,8 @@ def _read_csv(path: Path, root: Path, split: str) -> tuple[Rows, list[str] | Non
 def _kinetics(
     records: Sequence[tuple[int, dict[str, str]]], path: Path, root: Path, split: str
 ) -> tuple[Rows, list[str]]:
-    rows, there = [], _by_stem(root)
+    rows: Rows = []
+    there = _by_stem(root)
     for number, record in records:
         if record.get("split") in (None, "", split, {"validation": "validate"}.get(split)):
             try:
@@ -275,9 +277,10 @@ def _fields(line: str) -> tuple[str, list[str]]:
     if "\t" in line:
         name, *rest = (cell.strip() for cell in line.split("\t"))
         return name, [cell for cell in rest if cell]
-    match = _LINE.fullmatch(line)
-    name, rest = match.groups() if match else (*line.split(maxsplit=1), None)[:2]
-    return name, (rest or "").split()
+    if match := _LINE.fullmatch(line):
+        return match[1], (match[2] or "").split()
+    name, *words = line.split()
+    return name, words
 
 
 def _label(rest: Sequence[str], where: str) -> str:

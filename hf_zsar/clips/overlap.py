@@ -136,6 +136,3 @@ def _unit(embed: ClassEmbedder, names: Sequence[str]) -> np.ndarray:
     if rows.ndim != 2 or len(rows) != len(names):
         raise ValueError(f"The embedder gave an array of shape {rows.shape} for {len(names)} names.")
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-
-__all__ = ["Overlap", "filter_overlap", "mean_word_embedder", "read_word_vectors"]

@@ -22,12 +22,13 @@ from .checkpoint_files import (
     ConversionError,
     StateDict,
     as_float32,
+    image_side,
     load_exactly,
     read_checkpoint,
+    read_two_parts,
     require,
     split_packed_attention,
     tensors_of,
-    without_common_prefix,
     without_prefix,
 )
 from .openai_clip import convert_blocks, convert_openai_clip, count_blocks
@@ -51,15 +52,7 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
         ConversionError: not such a file, an unknown head, or weights that are missing or left over.
     """
     source = os.fspath(path)
-    content = read_checkpoint(path)
-    parts = [content.get(name) for name in ("model_state_dict", "fusion_model_state_dict")]
-    if not all(isinstance(part, Mapping) for part in parts):
-        raise ConversionError(
-            f"{source} has no 'model_state_dict' and 'fusion_model_state_dict': it is not a checkpoint of the "
-            f"official ActionCLIP code. It has {sorted(content)[:10]}."
-        )
-    clip = without_common_prefix(tensors_of(parts[0], source), "module.")
-    head = as_float32(without_common_prefix(tensors_of(parts[1], source), "module.")) if parts[1] else {}
+    clip, head = read_two_parts(path, "the official ActionCLIP code")
     header = detect_header(head, source)
     settings: dict[str, Any] = {"sim_header": header}
     notes = [] if header == "Transf" else drop_positions(head)
@@ -203,7 +196,7 @@ def _build(
 
 def official_video_options(clip: CLIPConfig, num_frames: int) -> dict[str, Any]:
     """How the official code samples and resizes, as options of the video processor."""
-    size = clip.vision_config.image_size
+    size = image_side(clip)
     return {
         "num_frames": num_frames,
         "sampling": "actionclip",
@@ -222,6 +215,3 @@ def mmaction2_video_options(clip: CLIPConfig, num_frames: int) -> dict[str, Any]
         "image_mean": [value / 255 for value in _PIXEL_MEAN],
         "image_std": [value / 255 for value in _PIXEL_STD],
     }
-
-
-__all__ = ["convert", "convert_mmaction2", "convert_temporal_transformer", "detect_header"]

@@ -8,27 +8,34 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from hf_zsar.modeling.configuration_dasti import DASTIConfig
 from hf_zsar.modeling.modeling_dasti import DASTIModel
-from hf_zsar.processing.processing_dasti import BIKE_TEXT
 
 from .actionclip import POSITIONS, convert_temporal_transformer, official_video_options
 from .checkpoint_files import (
     Conversion,
     ConversionError,
-    as_float32,
+    image_side,
     load_exactly,
-    read_checkpoint,
+    read_two_parts,
     require,
-    tensors_of,
-    without_common_prefix,
 )
 from .openai_clip import convert_openai_clip, count_blocks
 
 
+# BIKE's Video Concept Spotting: no spatial interaction, class branch only, no normalization of the pooled feature.
+BIKE: dict[str, Any] = dict(
+    use_spatial_interaction=False,
+    spatial_fusion="none",
+    normalize_pooled=False,
+    class_score_weight=1.0,
+    attribute_loss_weight=0.0,
+    loss_divergence="kl",
+)
+# How BIKE reads labels (card of DA-STI, S6).
+BIKE_TEXT: dict[str, Any] = dict(word_source="class", word_mask_mode="all", text_pad_token_id=0, clean_labels=False)
 _FRAMES_IN_NAME = re.compile(r"-f(\d+)\.\w+$")
 
 
@@ -44,15 +51,7 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
         ConversionError: not such a file, the attribute branch, joint space-time, or weights missing or left over.
     """
     source = os.fspath(path)
-    content = read_checkpoint(path)
-    parts = [content.get(name) for name in ("model_state_dict", "fusion_model_state_dict")]
-    if not all(isinstance(part, Mapping) for part in parts):
-        raise ConversionError(
-            f"{source} has no 'model_state_dict' and 'fusion_model_state_dict': it is not a checkpoint of BIKE. "
-            f"It has {sorted(content)[:10]}."
-        )
-    clip = without_common_prefix(tensors_of(parts[0], source), "module.")
-    head = without_common_prefix(as_float32(parts[1]), "module.")
+    clip, head = read_two_parts(path, "BIKE")
     if any(name.startswith(("query_fc.", "sentence_fc.")) for name in head):
         raise ConversionError(
             f"{source} is BIKE's attribute branch, which compares texts with texts; convert the video branch instead."
@@ -71,27 +70,24 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
             f"{source} does not say how many frames it was trained with: pass num_frames (--num-frames)."
         )
     clip_config, weights, rest = convert_openai_clip(clip, source)
-    model = DASTIModel(DASTIConfig.bike(backbone_config=clip_config, **settings)).eval()
+    model = DASTIModel(DASTIConfig(**{**BIKE, **settings}, backbone_config=clip_config)).eval()
     weights = {f"backbone.model.{name}": tensor for name, tensor in weights.items()}
     if head:
         weights |= convert_temporal_transformer(head, "temporal_transformer.")
     load_exactly(model, weights | rest | head, source)
     options = official_video_options(clip_config, model.config.num_frames) | {"sampling": "bike"}
-    if clip_config.vision_config.image_size > 256:
-        options["size"] = {"shortest_edge": clip_config.vision_config.image_size}
+    if (size := image_side(clip_config)) > 256:
+        options["size"] = {"shortest_edge": size}
     return Conversion(
         model=model,
         source=source,
         layout="BIKE video branch",
         notes=["DA-STI's parts are off (bike preset): set them in config.json once description attributes are there"],
         video_options=options,
-        processor_options=dict(BIKE_TEXT),
+        processor_options=BIKE_TEXT,
     )
 
 
 def _frames_in_name(source: str) -> int | None:
     match = _FRAMES_IN_NAME.search(source)
     return int(match[1]) if match else None
-
-
-__all__ = ["convert"]

@@ -112,6 +112,24 @@ def tensors_of(content: Mapping[str, Any], source: str) -> StateDict:
     return dict(content)
 
 
+def read_two_parts(path: str | os.PathLike, whose: str) -> tuple[StateDict, StateDict]:
+    """CLIP and the head on top of it out of a trainer file of the code of ActionCLIP, or of one that is built on it.
+
+    Raises:
+        ConversionError: as [`read_checkpoint`] and [`tensors_of`], or a file of another form.
+    """
+    source, names = os.fspath(path), ("model_state_dict", "fusion_model_state_dict")
+    content = read_checkpoint(path)
+    clip, head = (content.get(name) for name in names)
+    if not isinstance(clip, Mapping) or not isinstance(head, Mapping):
+        raise ConversionError(
+            f"{source} has no {names[0]!r} and {names[1]!r}: it is not a checkpoint of {whose}. It has "
+            f"{sorted(content)[:10]}."
+        )
+    head = as_float32(without_common_prefix(tensors_of(head, source), "module.")) if head else {}
+    return without_common_prefix(tensors_of(clip, source), "module."), head
+
+
 def _is_plain(tensor: torch.Tensor) -> bool:
     """Whether a tensor is what it seems; a view with steps of 0 makes any size out of one number."""
     if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_nested:
@@ -233,6 +251,11 @@ class Conversion:
         self.model.save_pretrained(folder)
         for extra in self.extras:
             extra.save_pretrained(folder)
+
+
+def image_side(clip: Any) -> int:
+    """Height and width of the frames of a CLIP with this configuration."""
+    return int(clip.vision_config.image_size)
 
 
 def check_target(folder: str | os.PathLike) -> Path:

@@ -13,7 +13,7 @@ from hf_zsar import METHODS, ZSARVideoProcessor
 from hf_zsar.errors import sentence
 from hf_zsar.hub.loading import readable
 
-from .checkpoint_files import Conversion, ConversionError
+from .checkpoint_files import Conversion, ConversionError, image_side
 
 
 NO_TOKENIZER = (
@@ -45,7 +45,7 @@ def attach_processor(conversion: Conversion, tokenizer: Any = None, templates: S
     else:
         check_vocabulary(tokenizer, config)
     if isinstance(config, CLIPConfig):
-        size = config.vision_config.image_size
+        size = image_side(config)
         image_processor = CLIPImageProcessorPil(
             size={"shortest_edge": size}, crop_size={"height": size, "width": size}
         )
@@ -86,6 +86,3 @@ def check_vocabulary(tokenizer: Any, config: PreTrainedConfig) -> None:
             f"the tokenizer has {found[0]} entries and end token {found[1]}, but the checkpoint was trained with "
             f"{expected[0]} entries and end token {expected[1]}."
         )
-
-
-__all__ = ["attach_processor"]

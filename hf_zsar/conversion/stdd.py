@@ -27,6 +27,7 @@ from .checkpoint_files import (
     ConversionError,
     StateDict,
     as_float32,
+    image_side,
     load_exactly,
     read_checkpoint,
     tensors_of,
@@ -94,7 +95,7 @@ def convert(path: str | os.PathLike, **config: Any) -> Conversion:
 
 def official_video_options(clip: CLIPConfig, num_frames: int) -> dict[str, Any]:
     """How the official evaluation samples, resizes and crops one view (card of STDD, S1 and S2)."""
-    size = clip.vision_config.image_size
+    size = image_side(clip)
     return {
         "num_frames": num_frames,
         "sampling": "slowfast",
@@ -147,7 +148,7 @@ def _settings(cfg: Any, source: str) -> tuple[dict[str, Any], list[str]]:
         "temporal_scales": _as_list(model.get("TEMPORAL_SCALE")),
         "distill_weight": model.get("DISTILLATION_RATIO"),
         "num_frames": data.get("NUM_FRAMES"),
-        "matching": {True: "bidirectional", False: "mean"}.get(data.get("TEXT_AUG")),
+        "matching": {True: "bidirectional", False: "mean"}.get(data["TEXT_AUG"]) if "TEXT_AUG" in data else None,
     }
     return {name: value for name, value in settings.items() if value is not None}, notes
 
@@ -179,6 +180,3 @@ def load_teacher(path: str | os.PathLike) -> CLIPModel | None:
     model = CLIPModel(config).eval()
     load_exactly(model, weights | rest, source)
     return model
-
-
-__all__ = ["convert", "load_teacher"]

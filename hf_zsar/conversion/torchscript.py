@@ -110,6 +110,7 @@ class _Reader(pickle._Unpickler):
         super().__init__(file)
         self._record = record
         self._storages: dict[str, torch.Tensor] = {}
+        self.stack: list[Any]  # of the base class
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "__torch__":
@@ -148,7 +149,7 @@ class _Reader(pickle._Unpickler):
             raise pickle.UnpicklingError("it makes an object of what is not a module")
         self.stack[-1] = Shell()
 
-    dispatch = {
+    dispatch: dict[int, Callable[[Any], None]] = {  # type: ignore[misc]  # of the class, there as here
         getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _INSTRUCTIONS
     }
     dispatch[pickle.BUILD[0]] = _build
@@ -157,6 +158,3 @@ class _Reader(pickle._Unpickler):
 
 def _tensor(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
     return storage.as_strided(size, stride, offset)
-
-
-__all__ = ["check_stored", "is_torchscript", "read_torchscript"]

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-from hf_zsar.processing.descriptions import canonical_key
+from hf_zsar.processing.action_graph import canonical_key
 
 from .journal import Journal, cache_key
 from .keywords import KeywordExtractor, keep_distinct
@@ -41,12 +40,6 @@ class AttributeGenerator(Protocol):
     ) -> list[str]:
         """At most `n` attributes of a label, best first; none when the generator has nothing to go by."""
         ...
-
-
-@dataclass
-class _Answer:
-    attributes: list[str]
-    replies: list[str]
 
 
 class TransformersLLMGenerator:
@@ -83,8 +76,8 @@ class TransformersLLMGenerator:
         key = cache_key(label, "attributes", n, messages, self.name, self.revision, self.params)
         record = self.journal.get(key)
         if record is None:
-            answer = self._ask(label, messages, n)
-            record = self.journal.put(key, label, attributes=answer.attributes, replies=answer.replies)
+            found, replies = self._ask(label, messages, n)
+            record = self.journal.put(key, label, attributes=found, replies=replies)
         attributes = list(record["attributes"])
         self.made_by = "llm" if attributes else ""
         if len(attributes) < n and descriptions:
@@ -99,7 +92,8 @@ class TransformersLLMGenerator:
         text = self.prompt.format(label=canonical_key(label), descriptions=numbered(descriptions), n=n)
         return [{"role": "user", "content": text}]
 
-    def _ask(self, label: str, messages: list[Message], n: int) -> _Answer:
+    def _ask(self, label: str, messages: list[Message], n: int) -> tuple[list[str], list[str]]:
+        """The attributes, and the replies that they were read from."""
         action = canonical_key(label)
         limit = self.params["max_new_tokens"]
         replies = [self.llm.reply(messages, limit)]
@@ -110,9 +104,9 @@ class TransformersLLMGenerator:
             try:
                 replies.append(self.llm.reply([*messages, said, {"role": "user", "content": again}], limit))
             except PromptTooLongError:
-                return _Answer(attributes, replies)
+                return attributes, replies
             attributes = keep_distinct([*attributes, *parse_attributes(replies[1])], action)
-        return _Answer(attributes[:n], replies)
+        return attributes[:n], replies
 
 
 def numbered(descriptions: Sequence[str]) -> str:

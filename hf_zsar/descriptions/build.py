@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from hf_zsar.processing.action_graph import ActionGraph
-from hf_zsar.processing.descriptions import ClassDescription, Descriptions, canonical_key
+from hf_zsar.processing.action_graph import ActionGraph, canonical_key
+from hf_zsar.processing.descriptions import ClassDescription, Descriptions
 
 from .attribute_generators import AttributeGenerator
 from .sources import Texts, read_texts

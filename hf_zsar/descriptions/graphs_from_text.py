@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from hf_zsar.processing.action_graph import ActionGraph, Triple, sub_action_chain, unique
-from hf_zsar.processing.descriptions import canonical_key
+from hf_zsar.processing.action_graph import ActionGraph, Triple, canonical_key, sub_action_chain, unique
 from hf_zsar.processing.graph_clauses import gerund
 
 from .reading import ANYBODY, Event, Reading, Thing, read_text
@@ -88,8 +87,9 @@ def _sub_action(event: Event) -> str:
     if event.verb.lemma_ in EMPTY_VERBS and event.thing is None:
         return ""
     subject = event.subject
-    alone = subject is not None and event.thing is None and subject.pos_ == "NOUN"
-    if not alone or Thing("", subject.lemma_.lower(), subject).is_person:
+    if subject is None or event.thing is not None or subject.pos_ != "NOUN":
+        return event.text
+    if Thing("", subject.lemma_.lower(), subject).is_person:
         return event.text
     return f"the {subject.lower_} {gerund(event.text)}"
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from hf_zsar.processing.action_graph import canonical_key
 from hf_zsar.processing.description_documents import normalize_attribute, normalize_attributes
-from hf_zsar.processing.descriptions import canonical_key
 from hf_zsar.processing.graph_clauses import gerund
 from hf_zsar.processing.prompts import class_key
 

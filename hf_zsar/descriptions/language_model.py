@@ -78,7 +78,7 @@ def _load(name: str, device: str | None, revision: str | None) -> tuple[Any, Any
         check_folder(name)
         config = AutoConfig.from_pretrained(name, revision=revision)
         check_sizes(config.to_dict())
-        factory = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        factory: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         model, info = factory.from_pretrained(name, revision=revision, dtype="auto", output_loading_info=True)
         check_missing(model, info["missing_keys"])
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from hf_zsar.processing.action_graph import RELATIONS, ActionGraph, sub_action_chain
-from hf_zsar.processing.descriptions import canonical_key
+from hf_zsar.processing.action_graph import RELATIONS, ActionGraph, canonical_key, sub_action_chain
 
 from .attribute_generators import numbered
 from .graphs_from_text import TextGraphs

@@ -106,7 +106,7 @@ def _look_for_gaps(review: Review, descriptions: Descriptions) -> None:
         review.remarks.append(f"{len(empty)} classes are known by their name alone: {_some(empty)}")
     if descriptions.kind == "attributes":
         wanted = descriptions.num_attributes
-        short = [key for key, entry in descriptions.classes.items() if 0 < len(entry.value) < wanted]  # type: ignore[arg-type]
+        short = [key for key, entry in descriptions.classes.items() if 0 < len(entry.value) < wanted]
         if short:
             review.remarks.append(f"{len(short)} classes have fewer than {wanted} attributes: {_some(short)}")
 

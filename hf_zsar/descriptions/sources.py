@@ -16,8 +16,9 @@ from typing import Any
 
 from hf_zsar.clips.folders import is_junk
 from hf_zsar.clips.tables import read_lines
+from hf_zsar.processing.action_graph import canonical_key
 from hf_zsar.processing.description_documents import read_description_file
-from hf_zsar.processing.descriptions import DescriptionError, canonical_key
+from hf_zsar.processing.descriptions import DescriptionError
 from hf_zsar.processing.prompts import class_key
 from hf_zsar.processing.text_files import TextFileError, parse_json
 

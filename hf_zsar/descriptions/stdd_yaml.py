@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_zsar.clips.folders import is_junk
-from hf_zsar.processing.action_graph import RELATIONS, ActionGraph
-from hf_zsar.processing.descriptions import ClassDescription, DescriptionError, Descriptions, canonical_key
+from hf_zsar.processing.action_graph import RELATIONS, ActionGraph, canonical_key
+from hf_zsar.processing.descriptions import ClassDescription, DescriptionError, Descriptions
 from hf_zsar.processing.prompts import class_key
 from hf_zsar.processing.text_files import TextFileError
 from hf_zsar.yaml_files import read_yaml

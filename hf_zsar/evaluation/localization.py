@@ -255,9 +255,11 @@ class Finder:
         proposals: Sequence[VideoSegments] | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
+        options = {"high": HIGH, "low": LOW, **options}
         self.pipe, self.splits = pipe, splits
+        self.num_frames = options.pop("num_frames", None) or pipe.processor.video_processor.num_frames
         sets = [[clean_label(label) for label in split.classes] for split in splits]
-        self.searches = [Search(pipe, labels, **{"high": HIGH, "low": LOW, **options}) for labels in sets]
+        self.searches = [Search(pipe, labels, **options) for labels in sets]
         self.proposals = None if proposals is None else {each.video: each for each in proposals}
         self.missing: list[str] = []
         self.broken: dict[str, str] = {}
@@ -281,7 +283,7 @@ class Finder:
 
     def _add(self, name: str, path: str) -> None:
         if self.proposals is None:
-            encoded = list(self.searches[0].encoded(path))
+            encoded = list(self.searches[0].encoded(path, self.num_frames))
             answers = [list(search.segments(encoded)) for search in self.searches]
         else:
             answers = self._labeled(path, self.proposals.get(name, VideoSegments(name)).segments)
@@ -292,11 +294,11 @@ class Finder:
 
     def _labeled(self, path: str, proposals: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
         """The likeliest labels of each proposal, the score being the label's times the proposal's."""
-        processor, answers = self.pipe.processor.video_processor, [[] for _ in self.searches]
+        processor, count = self.pipe.processor.video_processor, self.num_frames
+        answers: list[list[dict[str, Any]]] = [[] for _ in self.searches]
         with open_video(path) as reader:
             for each in proposals:
                 start, end = each["start"], min(each["end"], reader.duration)
-                count = processor.num_frames
                 clip = reader.read_at([start + (place + 0.5) * (end - start) / count for place in range(count)])
                 pixels = processor.normalize(processor.resize_crop(clip.frames, num_crops=1)[0])
                 features = self.pipe.encode_videos(pixels[None])

@@ -61,6 +61,3 @@ def _splits(manifest: Manifest, protocol: str) -> Iterable[Split]:
             half = set(half_classes(order, seed))
             clips = tuple(clip for clip, labels in labels_of.items() if half.issuperset(labels))
             yield Split(f"seed{seed}", tuple(name for name in classes if name in half), clips)
-
-
-__all__ = ["MANIFEST_PROTOCOLS", "manifest_protocol"]

@@ -7,7 +7,7 @@ reproduce them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
@@ -21,6 +21,7 @@ from .splits import held_out_clips
 Videos = Mapping[str, Sequence[str]]
 
 ZERO_SHOT = "another data set; no clip of this one"
+SEEN_OR_OTHER = "the seen classes of the same split, or another set"
 K400 = "Kinetics-400, whose classes the candidates are not"
 _HMDB_ORDER = (
     "HMDB51's label order is alphabetical. The label files of ActionCLIP, X-CLIP and ViFi-CLIP exchange kick / kick "
@@ -111,84 +112,74 @@ def _full(lists: _Lists, protocol: str) -> Protocol:
     )
 
 
-def _class_subsets(
-    lists: _Lists, protocol: str, source: str, rule: str, training: str, caveats: Sequence[str] = ()
-) -> Protocol:
-    """One split for every `unseen` list of a packaged class split."""
-    videos, clip_set = lists.full()
-    classes, _ = lists.classes(lists.dataset)
-    record = lists.protocol(source)
-    splits = [_restricted(classes, entry["name"], entry["unseen"], videos) for entry in record["splits"]]
-    return lists.make(
-        protocol,
-        splits,
-        videos,
-        rule=rule,
-        clip_set=f"of {clip_set}, those of the split",
-        training=training,
-        caveats=caveats,
-    )
+@dataclass(frozen=True)
+class _ClassSubsets:
+    """One split for every `unseen` list of a packaged class split.
+
+    Args:
+        source: the list is `<data set>_<source>`.
+        part: its only split that counts, if not all do.
+        clips, sources, caveats: by data set, where it differs from others.
+    """
+
+    source: str
+    rule: str
+    training: str = ZERO_SHOT
+    caveat: str | None = None
+    part: str | None = None
+    clips: str = "those of the split"
+    sources: Mapping[str, str] = field(default_factory=dict)
+    caveats: Mapping[str, str] = field(default_factory=dict)
+
+    def __call__(self, lists: _Lists, protocol: str) -> Protocol:
+        videos, clip_set = lists.full()
+        classes, _ = lists.classes(lists.dataset)
+        record = lists.protocol(f"{lists.dataset}_{self.sources.get(lists.dataset, self.source)}")
+        entries = [entry for entry in record["splits"] if self.part in (None, entry["name"])]
+        caveat = self.caveats.get(lists.dataset, self.caveat)
+        return lists.make(
+            protocol,
+            [_restricted(classes, entry["name"], entry["unseen"], videos) for entry in entries],
+            videos,
+            rule=self.rule,
+            clip_set=f"of {clip_set}, {self.clips}",
+            training=self.training,
+            caveats=(caveat,) if caveat else (),
+        )
 
 
-def _half_e2e(lists: _Lists, protocol: str) -> Protocol:
-    rule = "ten halves of the classes by numpy's legacy generator, seeds 0 to 9, over ASCII-sorted names (E2E)"
-    return _class_subsets(lists, protocol, f"{lists.dataset}_half_e2e", rule, ZERO_SHOT)
-
-
-def _half_bike(lists: _Lists, protocol: str) -> Protocol:
-    # Only UCF101's official order differs from the sorted one; elsewhere BIKE's subsets are E2E's.
-    source = "ucf101_half_bike" if lists.dataset == "ucf101" else f"{lists.dataset}_half_e2e"
-    rule = "ten halves of the classes by numpy's legacy generator, seeds 0 to 9, over the label order (BIKE)"
-    caveat = "BIKE's own half-class routine scores raw frame features; here the whole model is scored."
-    return _class_subsets(lists, protocol, source, rule, ZERO_SHOT, (caveat,))
-
-
-def _half_openvclip(lists: _Lists, protocol: str) -> Protocol:
-    rule = "ten halves of the classes by Python's random generator seeded 2023 (Open-VCLIP)"
-    caveats = ("Open-VCLIP's HMDB51 clips are the 5,100 of official split 1; here all 6,766 count.",)
-    return _class_subsets(
-        lists,
-        protocol,
-        f"{lists.dataset}_half_openvclip",
-        rule,
-        ZERO_SHOT,
-        caveats if lists.dataset == "hmdb51" else (),
-    )
-
-
-def _xu2017(lists: _Lists, protocol: str) -> Protocol:
-    rule = "50 random seen/unseen class splits of Xu et al. (IJCV 2017), tested on the unseen half (section 4)"
-    caveat = "Published numbers often use the first 10 or 30 of the 50 splits."
-    return _class_subsets(
-        lists,
-        protocol,
-        f"{lists.dataset}_half_xu2017",
-        rule,
-        "the seen classes of the same split, or another set",
-        (caveat,),
-    )
-
-
-def _locate(lists: _Lists, protocol: str) -> Protocol:
-    rule = "ten random 100/100 class splits that LoCATe-GAT publishes, tested on the unseen half (section 4)"
-    return _class_subsets(
-        lists, protocol, f"{lists.dataset}_half_locate", rule, "the seen classes of the same split, or another set"
-    )
-
-
-def _truze(lists: _Lists, protocol: str) -> Protocol:
-    videos, clip_set = lists.full()
-    classes, _ = lists.classes(lists.dataset)
-    record = lists.protocol(f"{lists.dataset}_truze")
-    unseen = next(entry for entry in record["splits"] if entry["name"] == "zsl")["unseen"]
-    return lists.make(
-        protocol,
-        [_restricted(classes, "zsl", unseen, videos)],
-        videos,
-        rule="the classes that overlap no Kinetics-400 class (TruZe, GCPR 2021)",
-        clip_set=f"of {clip_set}, those of the unseen classes",
-        training="Kinetics-400, or the seen classes of TruZe",
-    )
+_half_e2e = _ClassSubsets(
+    "half_e2e", "ten halves of the classes by numpy's legacy generator, seeds 0 to 9, over ASCII-sorted names (E2E)"
+)
+_half_bike = _ClassSubsets(
+    "half_e2e",  # only UCF101's official order differs from the sorted one
+    "ten halves of the classes by numpy's legacy generator, seeds 0 to 9, over the label order (BIKE)",
+    sources={"ucf101": "half_bike"},
+    caveat="BIKE's own half-class routine scores raw frame features; here the whole model is scored.",
+)
+_half_openvclip = _ClassSubsets(
+    "half_openvclip",
+    "ten halves of the classes by Python's random generator seeded 2023 (Open-VCLIP)",
+    caveats={"hmdb51": "Open-VCLIP's HMDB51 clips are the 5,100 of official split 1; here all 6,766 count."},
+)
+_xu2017 = _ClassSubsets(
+    "half_xu2017",
+    "50 random seen/unseen class splits of Xu et al. (IJCV 2017), tested on the unseen half (section 4)",
+    SEEN_OR_OTHER,
+    "Published numbers often use the first 10 or 30 of the 50 splits.",
+)
+_locate = _ClassSubsets(
+    "half_locate",
+    "ten random 100/100 class splits that LoCATe-GAT publishes, tested on the unseen half (section 4)",
+    SEEN_OR_OTHER,
+)
+_truze = _ClassSubsets(
+    "truze",
+    "the classes that overlap no Kinetics-400 class (TruZe, GCPR 2021)",
+    "Kinetics-400, or the seen classes of TruZe",
+    part="zsl",
+    clips="those of the unseen classes",
+)
 
 
 def _test_splits(lists: _Lists, protocol: str) -> Protocol:

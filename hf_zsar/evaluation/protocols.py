@@ -131,6 +131,26 @@ class Protocol:
             raise ValueError(f"{self.id} on {self.dataset} has no split {unknown}. It has: {', '.join(known)}.")
         return replace(self, splits=tuple(known[name] for name in names))
 
+    def without(self, labels: Collection[str]) -> Protocol:
+        """The protocol without some classes, as candidates and with their clips.
+
+        Raises:
+            ValueError: a label that is no class, or clips of several labels.
+        """
+        in_label_order(self.classes, labels)
+        if self.multi_label:
+            raise ValueError(f"{self.id} on {self.dataset}: its clips show several actions, none is of one alone.")
+        splits = tuple(
+            replace(
+                split,
+                candidates=tuple(name for name in split.candidates if name not in labels),
+                clips=tuple(clip for clip in split.clips if self.labels_of[clip][0] not in labels),
+                seen=split.seen - set(labels),
+            )
+            for split in self.splits
+        )
+        return replace(self, splits=splits)
+
 
 def in_label_order(classes: Sequence[str], chosen: Collection[str]) -> tuple[str, ...]:
     """The chosen names in label order.

@@ -28,6 +28,7 @@ METRIC_TITLES = {
     "harmonic": "harmonic",
     "best_harmonic": "best harmonic",
     "area": "area",
+    "ece": "ECE",
 }
 
 
@@ -63,6 +64,7 @@ def text_report(record: Mapping[str, Any]) -> str:
     """All that a person needs to read a result: what was measured, the numbers, and what was not scored."""
     protocol, model, clips = record["protocol"], record["model"], record["clips"]
     revision = f" @ {model['revision']}" if model["revision"] else ""
+    temperature = record["prompts"].get("temperature", 1)
     return "\n".join(
         [
             f"{dataset_title(record)}, protocol {protocol['id']}: {protocol['split_rule']}",
@@ -70,10 +72,12 @@ def text_report(record: Mapping[str, Any]) -> str:
             f"trained on  {model['training_set']}; the protocol expects: {protocol['expects_training_on']}",
             f"sampling    {record['sampling']['frames_x_views']}",
             f"prompts     {'; '.join(record['prompts']['templates'])}",
+            *([f"temperature {temperature:.3g}, of the bank"] if temperature != 1 else []),
             f"clips       {clips['scored']} of {clips['expected']} scored: {protocol['clip_set']}",
             *_trouble(clips),
             "",
             *_table(record),
+            *_unknown(record),
             f"intervals: {record['intervals']}",
             *_wrong(record),
             *(f"note: {caveat}" for caveat in protocol["caveats"]),
@@ -93,6 +97,16 @@ def _trouble(clips: Mapping[str, Any]) -> list[str]:
     if clips["duplicates"]:
         lines.append(f"duplicates  {clips['duplicates']} clips lie there more than once; one copy was taken")
     return lines
+
+
+def _unknown(record: Mapping[str, Any]) -> list[str]:
+    """How well each score "none of these" tells the clips of other labels."""
+    if "unknown" not in record:
+        return []
+    clips, scores = record["unknown"]["clips"], record["unknown"]["scores"]
+    rows = [[f"none of these, {clips['unknown']} clips against {clips['known']}", "AUROC, %", "FPR@95, %"]]
+    rows += [[name, percent(each["auroc"]), percent(each["fpr95"])] for name, each in scores.items()]
+    return ["", *aligned(rows)]
 
 
 def _wrong(record: Mapping[str, Any]) -> list[str]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from hf_zsar.features.encoding import batches_of
 from hf_zsar.features.processes import Processes
 from hf_zsar.features.store import FeatureStore, VideoFile
-from hf_zsar.modeling.modeling_zsar import LabelBank
+from hf_zsar.modeling.calibration import Calibration
+from hf_zsar.modeling.modeling_zsar import LabelBank, ZSARPreTrainedModel
 
 from .protocols import Protocol, Split
 
@@ -27,9 +27,10 @@ class SplitScores:
 
     Args:
         clips: the n clips that could be scored, in the order of the protocol.
-        logits: float32 `[n, K]`, K = the split's candidates in label order.
+        logits: float32 `[n, K]`, K = the split's candidates in label order; divided by the bank's temperature.
         truth: bool `[n, K]`.
         expected: how many clips the split asks for.
+        calibration: of the bank of exactly these candidates.
     """
 
     split: Split
@@ -37,6 +38,7 @@ class SplitScores:
     logits: np.ndarray
     truth: np.ndarray
     expected: int
+    calibration: Calibration = Calibration()
 
     @property
     def targets(self) -> np.ndarray:
@@ -46,7 +48,7 @@ class SplitScores:
 
 @torch.inference_mode()
 def score_splits(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     store: FeatureStore,
     bank: LabelBank,
     protocol: Protocol,
@@ -62,6 +64,7 @@ def score_splits(
     """
     groups = list(dict.fromkeys(split.candidates for split in protocol.splits))
     banks = [bank.select(candidates) for candidates in groups]
+    calibrations = [sub_bank.calibration for sub_bank in banks]
     wanted = [_clips_against(protocol, candidates) for candidates in groups]
     rows: list[tuple[int, str, np.ndarray]] = []
     for batch in processes.share(batches_of(files, batch_size)):
@@ -69,23 +72,27 @@ def score_splits(
         for group, sub_bank in enumerate(banks):
             chosen = [i for i, file in enumerate(batch) if file.id in wanted[group]]
             if chosen:
-                logits = model.score(features.select(chosen), sub_bank).float().cpu().numpy()
-                rows += [(group, batch[i].id, row) for i, row in zip(chosen, logits, strict=True)]
+                logits = model.score(features.select(chosen), sub_bank).float() / calibrations[group].temperature
+                rows += [(group, batch[i].id, row) for i, row in zip(chosen, logits.cpu().numpy(), strict=True)]
     found: list[dict[str, np.ndarray]] = [{} for _ in groups]
     for group, clip, row in processes.gather(rows):
         found[group][clip] = row
-    return [_table(protocol, split, found[groups.index(split.candidates)]) for split in protocol.splits]
+    places = [groups.index(split.candidates) for split in protocol.splits]
+    return [
+        _table(protocol, split, found[place], calibrations[place])
+        for split, place in zip(protocol.splits, places, strict=True)
+    ]
 
 
 def _clips_against(protocol: Protocol, candidates: tuple[str, ...]) -> set[str]:
     return {clip for split in protocol.splits if split.candidates == candidates for clip in split.clips}
 
 
-def _table(protocol: Protocol, split: Split, rows: dict[str, np.ndarray]) -> SplitScores:
+def _table(protocol: Protocol, split: Split, rows: dict[str, np.ndarray], calibration: Calibration) -> SplitScores:
     clips = tuple(clip for clip in split.clips if clip in rows)
     position = {name: k for k, name in enumerate(split.candidates)}
     truth = np.zeros((len(clips), len(split.candidates)), dtype=bool)
     for n, clip in enumerate(clips):
         truth[n, [position[name] for name in protocol.labels_of[clip]]] = True
     table = np.stack([rows[clip] for clip in clips]) if clips else np.zeros(truth.shape, dtype=np.float32)
-    return SplitScores(split, clips, table, truth, len(split.clips))
+    return SplitScores(split, clips, table, truth, len(split.clips), calibration)

@@ -24,6 +24,7 @@ from .metrics.functions import (
 )
 from .protocols import Protocol
 from .scoring import SplitScores
+from .trust import coverage_curve, reliability
 
 
 CONFIDENCE = 0.95
@@ -89,6 +90,10 @@ def _add_class_means(result: dict[str, Any], scores: SplitScores, ranks: np.ndar
 
     result["metrics"]["mean_class"] = mean_class(np.arange(len(ranks)))
     if len(ranks):
+        probabilities = softmax(scores.logits)
+        result["reliability"] = reliability(probabilities, targets)
+        result["metrics"]["ece"] = result["reliability"].pop("ece")
+        result["coverage"] = coverage_curve(probabilities, targets, scores.calibration)
         result["intervals"]["mean_class"] = bootstrap_interval(mean_class, len(ranks), CONFIDENCE)
     if scores.split.seen:
         _add_generalized(result, scores, ranks)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
-
+from hf_zsar.clips.class_lists import load_class_names
 from hf_zsar.clips.layouts import FoundClips, dataset_info, find_clips
 from hf_zsar.clips.manifests import find_manifest_clips
 from hf_zsar.features.encoding import EncodingOptions, encode_videos, feature_header, open_store
 from hf_zsar.features.processes import Processes
 from hf_zsar.features.store import FeatureStore, Header, VideoFile, file_signature
 from hf_zsar.files import scratch_folder
-from hf_zsar.modeling.modeling_zsar import LabelBank
+from hf_zsar.modeling.modeling_zsar import LabelBank, ZSARPreTrainedModel
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 
 from .manifest import manifest_protocol
@@ -27,6 +26,7 @@ from .protocols import Protocol, digest, in_label_order
 from .records import FORMAT, library_versions, now
 from .scoring import SplitScores, score_splits
 from .summary import INTERVALS, summarize, summarize_split
+from .trust import unknown_section
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ModelFacts:
 
 
 def evaluate_zero_shot(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     protocol: str | Protocol = "full",
     *,
@@ -56,6 +56,8 @@ def evaluate_zero_shot(
     templates: str | Sequence[str] | None = None,
     descriptions: Any = None,
     bank: LabelBank | None = None,
+    unknown_labels: Collection[str] = (),
+    background_labels: Sequence[str] | None = None,
     video_options: Mapping[str, Any] | None = None,
     store: str | os.PathLike | None = None,
     batch_size: int = 8,
@@ -77,6 +79,9 @@ def evaluate_zero_shot(
         splits: only these splits of the protocol.
         templates, descriptions: instead of the processor's, see `ZSARProcessor.prepare_labels`.
         bank: of this model, with the classes of the protocol, instead of one that is made here: with examples, say.
+            What `hf-zsar calibrate` found counts where the bank has these classes alone.
+        unknown_labels: classes that are no candidates: how well their clips are told as "none of these" is added.
+        background_labels: for that, see the pipeline; default: the classes of Kinetics-400.
         video_options: overrides of the video processor: `num_frames`, `num_views`, `num_crops`, `sampling`...
         store: folder for video features, which later runs and other protocols reuse. Without it they are forgotten,
             which needs a single process.
@@ -94,6 +99,7 @@ def evaluate_zero_shot(
     started, processes = time.monotonic(), Processes.current()
     protocol = resolve_protocol(protocol, dataset, manifest, videos)
     protocol = protocol.only(splits) if splits else protocol
+    whole, protocol = protocol, protocol.without(unknown_labels) if unknown_labels else protocol
     _check_choices(protocol)
     workers = num_workers or _default_workers()
     options = EncodingOptions(dict(video_options or {}), batch_size=batch_size, num_workers=workers, progress=progress)
@@ -103,14 +109,22 @@ def evaluate_zero_shot(
         root = store if store is not None else stack.enter_context(_temporary_store(processes))
         facts = facts or ModelFacts()
         header = feature_header(model, processor, options, facts.id, facts.revision)
-        found = processes.from_main(lambda: _find(protocol, videos, manifest))
-        files = processes.from_main(lambda: _files(protocol, found))
+        found = processes.from_main(lambda: _find(whole, videos, manifest))
+        files = processes.from_main(lambda: _files(whole, found))
         features = _open(Path(root), header, processes)
         # May refuse, so it goes first.
         bank = encode_candidates(model, processor, protocol, templates, descriptions, bank)
         broken = encode_videos(model, processor, files, features, options, processes)
         good = [file for file in files if file.id not in broken]
         scores = score_splits(model, features, bank, protocol, good, batch_size, processes)
+        strange = {clip for clip in whole.clips if not set(unknown_labels).isdisjoint(whole.labels_of[clip])}
+        more = {}
+        if unknown_labels:
+            joint = _with_background(model, processor, bank, whole, templates, descriptions, background_labels)
+            more["unknown"] = {
+                "labels": sorted(unknown_labels),
+                **unknown_section(model, features, bank, joint, good, strange, batch_size, processes),
+            }
         partial = {file.id: " ".join(notes) for file in good if (notes := features.warnings_of(file))}
     return {
         "format": FORMAT,
@@ -122,6 +136,7 @@ def evaluate_zero_shot(
         "prompts": _prompts_section(processor, protocol, bank, templates, descriptions),
         "intervals": INTERVALS,
         **_numbers(protocol, scores),
+        **more,
         "versions": library_versions(),
         "seconds": round(time.monotonic() - started, 2),
     }
@@ -137,7 +152,7 @@ def _check_choices(protocol: Protocol) -> None:
 
 
 def encode_candidates(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     protocol: Protocol,
     templates: str | Sequence[str] | None = None,
@@ -153,6 +168,24 @@ def encode_candidates(
     if missing:
         raise ValueError(f"the bank lacks {len(missing)} of the {len(labels)} classes, {missing[0]!r} for one.")
     return bank.select(labels).to(model.device)
+
+
+def _with_background(
+    model: ZSARPreTrainedModel,
+    processor: ZSARProcessor,
+    bank: LabelBank,
+    protocol: Protocol,
+    templates: str | Sequence[str] | None,
+    descriptions: Any,
+    background: Sequence[str] | None,
+) -> LabelBank:
+    """The labels of a bank that have a name and, behind them, background labels, of which none is a class here."""
+    labels = bank.without_examples.labels
+    others = [name for name in background or load_class_names("kinetics400") if name not in protocol.classes]
+    if not others:
+        raise ValueError("background_labels must hold some that are no classes of the protocol.")
+    joint = model.build_label_bank(processor, [*labels, *others], templates=templates, descriptions=descriptions)
+    return joint.with_background(len(labels)).to(model.device)
 
 
 def resolve_protocol(
@@ -201,7 +234,7 @@ def _default_workers() -> int:
     return min(4, os.cpu_count() or 1)
 
 
-def _model_section(model: PreTrainedModel, facts: ModelFacts) -> dict[str, Any]:
+def _model_section(model: ZSARPreTrainedModel, facts: ModelFacts) -> dict[str, Any]:
     config = model.config
     name = facts.id or getattr(config, "_name_or_path", "") or type(model).__name__
     return {
@@ -280,6 +313,7 @@ def _prompts_section(
         "names_in_prompts_hash": digest(processor.check_labels(list(bank.labels))),
         "descriptions": known.fingerprint if known is not None else None,
         "label_bank": bank.fingerprint,
+        "temperature": bank.calibration.temperature,
         "candidates": "the classes of each split" if len(protocol.splits) > 1 else f"{len(bank)} classes",
     }
 

@@ -8,33 +8,26 @@ stopped. A shard is written as soon as it is large or old enough: that is all th
 from __future__ import annotations
 
 import json
-import os
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
-from hf_zsar.modeling.modeling_zsar import VideoFeatures
+from hf_zsar.modeling.modeling_zsar import VideoFeatures, ZSARPreTrainedModel
 from hf_zsar.processing.frame_sampling import get_sampler
-from hf_zsar.processing.prefetching import prefetch
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 from hf_zsar.processing.video_sources import VideoReadError, VideoReadWarning
 
 from .processes import Processes
+from .reading import ReadAhead
 from .shards import Row
+from .sources import readable
 from .store import FeatureStore, Header, VideoFile, shown
-
-
-# A shard ends with the batch that reaches one of these: rows, bytes, seconds since the last one.
-SHARD_ROWS, SHARD_BYTES, SHARD_SECONDS = 512, 64 * 2**20, 20.0
-
-Encoded = tuple[list[Row], "VideoFeatures | None", list[VideoFile]]
+from .writing import Progress, ShardWriter, Step
 
 
 @dataclass(frozen=True)
@@ -46,21 +39,27 @@ class EncodingOptions:
         window, stride: seconds; a row for each stretch of a video instead of one for all of it.
         batch_size: videos per forward pass.
         num_workers: decoding threads.
-        progress: show a bar on a terminal.
+        time_limit: seconds after which a video that gives nothing, or no further window, is given up; None: never.
+        dtype: `"float16"` or `"float32"` in the store; None: as the model gives it.
+        pooled: keep `video_embeds` alone, which not every method can score with.
+        progress: show a bar on a terminal, else a line now and then.
         say: told of every video that cannot be read, or only in part.
     """
 
-    video_options: Mapping[str, Any]
+    video_options: Mapping[str, Any] = field(default_factory=dict)
     window: float | None = None
     stride: float | None = None
     batch_size: int = 8
     num_workers: int = 2
+    time_limit: float | None = None
+    dtype: str | None = None
+    pooled: bool = False
     progress: bool = False
     say: Callable[[str], None] | None = None
 
 
 def feature_header(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     options: EncodingOptions,
     name: str | None = None,
@@ -80,6 +79,11 @@ def feature_header(
     encoding: dict[str, Any] = {"video": settings, "dtype": str(model.dtype).removeprefix("torch.")}
     if options.window is not None:
         encoding |= {"window": options.window, "stride": options.stride or options.window}
+    if options.dtype is not None:
+        encoding["stored_as"] = options.dtype
+    needed = () if options.pooled else model.score_inputs
+    if needed is not None:
+        encoding["keeps"] = ["video_embeds", *needed]
     name = str(name or getattr(model.config, "_name_or_path", "") or type(model).__name__)
     about = {
         # A folder's place on one machine means nothing on another.
@@ -91,7 +95,7 @@ def feature_header(
     return Header(about, json.loads(json.dumps(encoding, default=str)))
 
 
-def open_store(folder: str | os.PathLike, header: Header, processes: Processes) -> FeatureStore:
+def open_store(folder: Any, header: Header, processes: Processes) -> FeatureStore:
     """The store to write to, on every process; errors as [`FeatureStore.claim`]."""
 
     def claim() -> None:
@@ -106,8 +110,14 @@ def batches_of(videos: Sequence[VideoFile], batch_size: int) -> list[Sequence[Vi
     return [videos[start : start + batch_size] for start in range(0, len(videos), batch_size)]
 
 
+def missing_batches(videos: Sequence[VideoFile], store: FeatureStore, batch_size: int) -> list[list[VideoFile]]:
+    """Of each batch the videos that the store lacks; batches without any are left out."""
+    batches = ([video for video in batch if video not in store] for batch in batches_of(videos, batch_size))
+    return [batch for batch in batches if batch]
+
+
 def encode_videos(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ZSARProcessor,
     videos: Sequence[VideoFile],
     store: FeatureStore,
@@ -116,8 +126,8 @@ def encode_videos(
 ) -> dict[str, str]:
     """Encode the videos that the store lacks; afterwards it holds every video that can be read, on every process.
 
-    A video that cannot be read, or whose features are not finite, does not stop the others. It is noted in the store,
-    and tried again by the next run.
+    A video that cannot be read in time, or whose features are not finite, does not stop the others. It is noted in the
+    store, and tried again by the next run.
 
     Returns:
         id of a video -> what is wrong with it.
@@ -126,165 +136,160 @@ def encode_videos(
         OSError: a shard cannot be written.
     """
     processes = processes or Processes()
-    batches = batches_of(videos, options.batch_size)
     # Looked up once and told to all: another process may be writing already when this one looks.
-    pending = processes.from_main(
-        lambda: [number for number, batch in enumerate(batches) if any(video not in store for video in batch)]
-    )
-    todo = [[video for video in batches[number] if video not in store] for number in processes.share(pending)]
-    encoder = _Encoder(model, processor, store, options)
-    steps = encoder.whole(todo) if options.window is None else encoder.stretches(todo)
-    encoder.run(steps, sum(map(len, todo)), options.progress and processes.is_main)
-    broken = processes.gather(encoder.broken)
+    pending = processes.from_main(lambda: missing_batches(videos, store, options.batch_size))
+    todo = processes.share(pending, [sum(video.size for video in batch) for batch in pending])
+    encoder = VideoEncoder(model, processor, options, store.holds)
+    progress = Progress(sum(map(len, todo)), options.progress and processes.is_main, options.say)
+    with read_warnings() as notes, ShardWriter(store, options.say, progress) as writer:
+        for step in encoder.steps(todo, notes):
+            writer.add(step)
+    broken = processes.gather(writer.broken)
     store.refresh()
     return dict(broken)
 
 
-class _Encoder:
-    """One process's share: reads, encodes, and writes shards as they fill."""
+class Notes:
+    """What was wrong with videos that could be read in part, as warnings said it."""
+
+    def __init__(self, caught: list[warnings.WarningMessage]) -> None:
+        self._caught = caught
+
+    def take(self, source: str) -> tuple[str, ...]:
+        """The notes of a video: the text of a warning begins with its source."""
+        found = []
+        for warning in list(self._caught):
+            text = shown(str(warning.message))
+            if issubclass(warning.category, VideoReadWarning) and text.startswith(f"{source}: "):
+                self._caught.remove(warning)
+                found.append(text.removeprefix(f"{source}: "))
+        return tuple(found)
+
+
+@contextmanager
+def read_warnings() -> Iterator[Notes]:
+    """Collect the warnings of partly readable videos, from the decoding threads too; others are shown after."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", VideoReadWarning)
+        yield Notes(caught)
+    for other in caught:
+        if not issubclass(other.category, VideoReadWarning):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+
+
+class VideoEncoder:
+    """Batches of videos -> rows and features.
+
+    Args:
+        holds: whether a row is there already, so that a stretch need not be encoded.
+    """
 
     def __init__(
-        self, model: PreTrainedModel, processor: ZSARProcessor, store: FeatureStore, options: EncodingOptions
+        self,
+        model: ZSARPreTrainedModel,
+        processor: ZSARProcessor,
+        options: EncodingOptions,
+        holds: Callable[[Row], bool] | None = None,
     ) -> None:
-        self.model, self.read, self.store, self.options = model, processor.video_processor, store, options
-        self.broken: list[tuple[str, str]] = []
-        self.messages: list[str] = []
-        self._rows: list[Row] = []
-        self._parts: list[VideoFeatures] = []
-        self._complete: list[VideoFile] = []
-        self._since = time.monotonic()
+        self.model, self.read, self.options, self.holds = model, processor.video_processor, options, holds
 
-    def run(self, steps: Iterator[Encoded], total: int, progress: bool) -> None:
-        """Take the steps to the end; what is finished is written also when one of them fails."""
-        from tqdm import tqdm
+    def steps(self, batches: Sequence[Sequence[VideoFile]], notes: Notes) -> Iterator[Step]:
+        """A step for each batch, or for as many stretches of a video."""
+        options = self.options
+        ahead = options.num_workers + (options.batch_size if options.window is None else 0)
+        reading = ReadAhead(self.parts, options.num_workers, ahead, options.time_limit)
+        with closing(reading(video for batch in batches for video in batch)) as videos:
+            for step in self._whole(batches, videos) if options.window is None else self._stretches(videos):
+                rows = [replace(row, warnings=notes.take(row.source) + row.warnings) for row in step.rows]
+                yield replace(step, rows=rows)
 
-        with (
-            self._warnings() as caught,
-            tqdm(total=total, unit="video", desc="encoding", disable=None if progress else True, leave=False) as bar,
-        ):
-            try:
-                for rows, features, complete in steps:
-                    self._take_messages(caught)
-                    self._add(rows, features, complete)
-                    bar.update(len(complete))
-            except BaseException:
-                with suppress(OSError):  # the first error is the one to tell
-                    self._flush()
-                raise
-            self._flush()
+    def parts(self, video: VideoFile) -> Iterator[tuple[Row, torch.Tensor]]:
+        """What there is to encode of a video: all of it, `[1, ...]`, or its windows."""
+        options = self.options
+        if options.window is None:
+            inputs = self.read(readable(video), return_tensors="pt", **options.video_options)
+            yield video.row, inputs["pixel_values_videos"]
+            return
+        windows = self.read.iter_windows(readable(video), options.window, options.stride, **options.video_options)
+        for start, end, frames in windows:
+            row = video.row.stretch(start, end)
+            if self.holds is None or not self.holds(row):
+                yield row, frames[None]
 
-    def whole(self, batches: Sequence[Sequence[VideoFile]]) -> Iterator[Encoded]:
-        """A row a video, batch by batch; some are read ahead."""
-
-        def pixels(video: VideoFile) -> torch.Tensor | VideoReadError:
-            try:
-                inputs = self.read(video.source, return_tensors="pt", **self.options.video_options)
-            except VideoReadError as error:
-                return error
-            return inputs["pixel_values_videos"]
-
-        decoded = prefetch(pixels, (video for batch in batches for video in batch), self.options.num_workers)
+    def _whole(self, batches: Sequence[Sequence[VideoFile]], videos: Iterable[Any]) -> Iterator[Step]:
+        videos = iter(videos)
         for batch in batches:
-            good = []
-            for video, value in zip(batch, decoded, strict=False):
-                if isinstance(value, VideoReadError):
-                    self._give_up(video, value)
-                else:
-                    good.append((video, value))
-            yield from self._encoded(good)
+            good, failed = [], []
+            for _ in batch:
+                video, parts = next(videos)
+                try:
+                    good += [(video, pixels) for _, pixels in parts]
+                except VideoReadError as error:
+                    failed.append((video, told(video, error)))
+            yield from self._encoded(good, failed)
 
-    def _encoded(self, batch: Sequence[tuple[VideoFile, torch.Tensor]]) -> Iterator[Encoded]:
+    def _encoded(
+        self, batch: Sequence[tuple[VideoFile, torch.Tensor]], failed: Sequence[tuple[VideoFile, str]] = ()
+    ) -> Iterator[Step]:
         """One step for a batch; where a video in it gives NaN or infinity, one for each of the others."""
         videos = [video for video, _ in batch]
         try:
-            features = encode_batch(self.model, [value for _, value in batch]) if batch else None
+            features = self.encode([pixels for _, pixels in batch])
         except FloatingPointError as error:
             if len(batch) == 1:
-                self._give_up(videos[0], error)
-            else:
-                for each in batch:
-                    yield from self._encoded([each])
+                yield Step(failed=[*failed, (videos[0], told(videos[0], error))])
+                return
+            yield Step(failed=failed)
+            for each in batch:
+                yield from self._encoded([each])
             return
-        yield [video.row for video in videos], features, videos
+        yield Step([video.row for video in videos], features, [video.row for video in videos], failed)
 
-    def stretches(self, batches: Iterable[Iterable[VideoFile]]) -> Iterator[Encoded]:
-        """A row a window, in batches of one video's."""
-        for video in (video for batch in batches for video in batch):
+    def _stretches(self, videos: Iterable[Any]) -> Iterator[Step]:
+        """Batches of one video's windows."""
+        for video, parts in videos:
             rows: list[Row] = []
             pixels: list[torch.Tensor] = []
             try:
-                for start, end, frames in self._windows(video):
+                for row, frames in parts:
                     # The last rows of a video wait for the word that it is whole, to go with them.
                     if len(rows) == self.options.batch_size:
-                        yield rows, encode_batch(self.model, pixels), []
+                        yield Step(rows, self.encode(pixels))
                         rows, pixels = [], []
-                    row = video.row.stretch(start, end)
-                    if not self.store.holds(row):
-                        rows.append(row)
-                        pixels.append(frames[None])
-                last = encode_batch(self.model, pixels) if rows else None
+                    rows.append(row)
+                    pixels.append(frames)
+                last = self.encode(pixels)
             except (VideoReadError, FloatingPointError) as error:
-                self._give_up(video, error)
+                yield Step(failed=[(video, told(video, error))])
             else:
-                yield rows, last, [video]
+                yield Step(rows, last, [video.row])
 
-    def _windows(self, video: VideoFile) -> Iterator[tuple[float, float, torch.Tensor]]:
-        return self.read.iter_windows(
-            video.source, self.options.window, self.options.stride, **self.options.video_options
-        )
+    def encode(self, pixel_values: Sequence[torch.Tensor]) -> VideoFeatures | None:
+        """What the store keeps of a batch; None of an empty one.
 
-    def _give_up(self, video: VideoFile, error: VideoReadError | FloatingPointError) -> None:
-        # What a model says does not name the video.
-        reason = str(error) if isinstance(error, VideoReadError) else f"{shown(video.row.source)}: {error}"
-        self.broken.append((video.id, reason))
-        self.store.add_error(video, reason)
-        if self.options.say is not None:
-            self.options.say(f"error: {reason}")
+        Raises:
+            FloatingPointError: features that are not finite, or beyond the numbers that are stored.
+        """
+        if not pixel_values:
+            return None
+        features = encode_batch(self.model, pixel_values)
+        needed = () if self.options.pooled else self.model.score_inputs
+        kept = features.keys() if needed is None else {"video_embeds", *needed} & features.keys()
+        dtype = getattr(torch, self.options.dtype) if self.options.dtype else None
+        stored = VideoFeatures(**{name: features[name].to(dtype or features[name].dtype) for name in kept})
+        if dtype == torch.float16 and not all(bool(tensor.isfinite().all()) for tensor in stored.values()):
+            raise FloatingPointError("features beyond what float16 holds: store them as float32.")
+        return stored
 
-    def _add(self, rows: list[Row], features: VideoFeatures | None, complete: list[VideoFile]) -> None:
-        if features is not None:
-            self._rows += rows
-            self._parts.append(features)
-        self._complete += complete
-        size = sum(tensor.nbytes for part in self._parts for tensor in part.values())
-        old = time.monotonic() - self._since > SHARD_SECONDS
-        if old or len(self._rows) >= SHARD_ROWS or size >= SHARD_BYTES:
-            self._flush()
 
-    def _flush(self) -> None:
-        self._since = time.monotonic()
-        if self._rows:
-            rows = [replace(row, warnings=self._notes(row.source)) for row in self._rows]
-            self.store.write(rows, VideoFeatures.cat(self._parts), self._complete)
-            done = tuple(f"{video.row.source}: " for video in self._complete)
-            self.messages = [text for text in self.messages if not text.startswith(done)]
-        self._rows, self._parts, self._complete = [], [], []
-
-    @contextmanager
-    def _warnings(self) -> Iterator[list[warnings.WarningMessage]]:
-        """Collect the warnings of partly readable videos, from the decoding threads too; others are shown after."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", VideoReadWarning)
-            yield caught
-        for other in caught:
-            if not issubclass(other.category, VideoReadWarning):
-                warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
-
-    def _take_messages(self, caught: list[warnings.WarningMessage]) -> None:
-        mine = [warning for warning in caught if issubclass(warning.category, VideoReadWarning)]
-        caught[:] = [warning for warning in caught if warning not in mine]
-        self.messages += [shown(str(warning.message)) for warning in mine]
-        if self.options.say is not None:
-            for warning in mine:
-                self.options.say(f"warning: {warning.message}")
-
-    def _notes(self, source: str) -> tuple[str, ...]:
-        """What was wrong with a video: a warning's text begins with its source."""
-        return tuple(text.removeprefix(f"{source}: ") for text in self.messages if text.startswith(f"{source}: "))
+def told(video: VideoFile, error: Exception) -> str:
+    """What is wrong with a video, with its name: not everything that is raised has it."""
+    name, reason = shown(video.row.source), str(error)
+    return reason if reason.startswith(name) else f"{name}: {reason}"
 
 
 @torch.inference_mode()
-def encode_batch(model: PreTrainedModel, pixel_values: Sequence[torch.Tensor]) -> VideoFeatures:
+def encode_batch(model: ZSARPreTrainedModel, pixel_values: Sequence[torch.Tensor]) -> VideoFeatures:
     """Features of one batch, on the CPU, in the number type that the model gives.
 
     Raises:

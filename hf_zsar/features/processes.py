@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 # How long a rank waits for the others. Work is shared out evenly; a run that fails for this goes on where it was.
 _TIMEOUT = timedelta(minutes=30)
+# What an item costs besides its bytes, in bytes.
+_ITEM = 2**20
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,19 @@ class Processes:
         """Rank 0."""
         return self.rank == 0
 
-    def share(self, items: Sequence[T]) -> list[T]:
-        """This rank's part of a list that is the same on every rank: every count-th item."""
-        return list(items[self.rank :: self.count])
+    def share(self, items: Sequence[T], sizes: Sequence[int] | None = None) -> list[T]:
+        """This rank's part of a list that is the same on every rank, in order: about as much as the others have.
+
+        Args:
+            sizes: bytes of each item; without them an item counts as much as another.
+        """
+        loads, mine = [0] * self.count, []
+        sizes = [_ITEM + size for size in sizes or [0] * len(items)]
+        for number in sorted(range(len(items)), key=lambda number: -sizes[number]):
+            rank = loads.index(min(loads))
+            loads[rank] += sizes[number]
+            mine += [number] if rank == self.rank else []
+        return [items[number] for number in sorted(mine)]
 
     def from_main(self, function: Callable[[], T]) -> T:
         """Call on the main process; every rank gets the result, or the error when the user's input is at fault."""

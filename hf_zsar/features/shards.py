@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from hf_zsar.files import replacing
@@ -55,11 +56,20 @@ class Row:
     @property
     def video(self) -> str:
         """The id of the video that this is a stretch of."""
-        return self.id if self.start is None else self.id.rpartition(_STRETCH)[0]
+        return _video(self.id, self.start)
+
+    @property
+    def key(self) -> str:
+        """What the store knows the video by."""
+        return f"{self.video}\t{self.signature}"
 
     def stretch(self, start: float, end: float) -> Row:
         """The row of a part of this video, named by a media fragment."""
         return replace(self, id=f"{self.id}{_STRETCH}{start:.3f},{end:.3f}", start=start, end=end)
+
+
+def _video(name: str, start: float | None) -> str:
+    return name if start is None else name.rpartition(_STRETCH)[0]
 
 
 def write_shard(path: Path, rows: Sequence[Row], features: VideoFeatures, about: Mapping[str, Any]) -> None:
@@ -68,18 +78,38 @@ def write_shard(path: Path, rows: Sequence[Row], features: VideoFeatures, about:
     Args:
         about: JSON values that `read_rows` gives back.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    dtypes = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in features.items()}
+    table = as_table(rows, features)
+    table = table.replace_schema_metadata({_ABOUT: json.dumps({**about, "dtypes": dtypes})})
+    with replacing(path) as temporary:
+        packed = {name: "zstd" if name in _MINE else "none" for name in table.column_names}  # floats hardly shrink
+        pq.write_table(table, temporary, use_dictionary=["source", "signature"], compression=packed)
+
+
+def as_table(rows: Sequence[Row], features: VideoFeatures) -> pa.Table:
+    """Rows and their features as columns."""
+    import pyarrow as pa
 
     types = {"start": pa.float64(), "end": pa.float64(), "warnings": pa.list_(pa.string())}
     columns = {name: pa.array([getattr(row, name) for row in rows], types.get(name, pa.string())) for name in _MINE}
-    dtypes = {}
-    for name, tensor in features.items():
-        columns[name] = _column(tensor)
-        dtypes[name] = str(tensor.dtype).removeprefix("torch.")
-    table = pa.table(columns).replace_schema_metadata({_ABOUT: json.dumps({**about, "dtypes": dtypes})})
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, use_dictionary=["source", "signature"], compression="zstd")
+    return pa.table({**columns, **{name: _column(tensor) for name, tensor in features.items()}})
+
+
+def rows_of(table: pa.Table) -> list[Row]:
+    """The rows of a table; its tensors stay where they are."""
+    columns = table.select(_MINE).to_pydict()
+    return [Row(*(*most, tuple(last))) for *most, last in zip(*(columns[name] for name in _MINE), strict=True)]
+
+
+def features_of(table: pa.Table, dtypes: Mapping[str, str]) -> VideoFeatures:
+    """The tensors of a table, by name and type.
+
+    Raises:
+        KeyError, TypeError, AttributeError: no such column, or a type that is none.
+    """
+    return VideoFeatures(**{name: _tensor(table[name], _dtype(kind)) for name, kind in dtypes.items()})
 
 
 def read_rows(path: Path) -> tuple[list[Row], dict[str, Any]]:
@@ -93,16 +123,23 @@ def read_rows(path: Path) -> tuple[list[Row], dict[str, Any]]:
     try:
         with pq.ParquetFile(path) as file:
             about = _about(file, path)
-            columns = file.read(list(_MINE)).to_pydict()
-        rows = [Row(*values[:-1], tuple(values[-1])) for values in zip(*(columns[n] for n in _MINE), strict=True)]
-        _check_texts(columns["id"], columns["source"], columns["signature"])
+            rows = rows_of(file.read(list(_MINE)))
+        _check_texts(*((row.id, row.source, row.signature) for row in rows))
         return rows, {**about, "shapes": _shapes(file.schema_arrow, about["dtypes"])}
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:  # Arrow's errors are among them
         raise ShardError(f"{path} cannot be read as features of videos: {_first_line(error)}") from error
 
 
 def read_features(path: Path) -> VideoFeatures:
-    """All features of a shard.
+    """All features of a shard; errors as [`read_part`]."""
+    return read_part(path)[1]
+
+
+def read_part(path: Path, tensors: Sequence[str] | None = None) -> tuple[pa.Table, VideoFeatures]:
+    """What says what the rows of a shard are, and their features.
+
+    Args:
+        tensors: those that are read; None: all.
 
     Raises:
         ShardError: the file is damaged or no shard.
@@ -112,9 +149,42 @@ def read_features(path: Path) -> VideoFeatures:
     try:
         with pq.ParquetFile(path) as file:
             dtypes = _about(file, path)["dtypes"]
-            table = file.read(list(dtypes))
-        return VideoFeatures(**{name: _tensor(table[name], _dtype(dtypes[name])) for name in dtypes})
+            dtypes = dtypes if tensors is None else {name: dtypes[name] for name in tensors}
+            table = file.read([*_MINE, *dtypes])
+        return table.select(_MINE), features_of(table, dtypes)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError) as error:
+        raise ShardError(f"{path} cannot be read as features of videos: {_first_line(error)}") from error
+
+
+def tensor_types(path: Path) -> dict[str, str]:
+    """Name and type of the tensors in a shard; errors as [`read_part`]."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        return _about(file, path)["dtypes"]
+
+
+def read_keys(path: Path, fingerprint: str) -> np.ndarray:
+    """int64 `[3, rows]`: what tells the rows, the videos and the signatures of a shard from others, in this process.
+
+    Raises:
+        ShardError: the file is damaged, no shard, or of a store with another fingerprint.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            about = _about(file, path)
+            columns = file.read(["id", "start", "signature"]).to_pydict()
+        if about.get("fingerprint") != fingerprint:
+            raise ShardError("it is of another store")
+        _check_texts(columns["id"], columns["signature"])
+        ids, starts, signatures = columns.values()
+        videos = map(_video, ids, starts)
+        return np.array(
+            [[*map(hash, zip(ids, signatures, strict=True))], [*map(hash, videos)], [*map(hash, signatures)]]
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ShardError(f"{path} cannot be read as features of videos: {_first_line(error)}") from error
 
 
@@ -139,7 +209,9 @@ def _column(tensor: torch.Tensor) -> pa.Array:
         tensor = tensor.float()
     column = pa.array(tensor.reshape(-1).numpy())
     for size in reversed(tensor.shape[1:]):
-        column = pa.FixedSizeListArray.from_arrays(column, size)
+        # Numbers that may be missing cost half as much again to read.
+        kind = pa.list_(pa.field("item", column.type, nullable=False), size)
+        column = pa.FixedSizeListArray.from_arrays(column, type=kind)
     return column
 
 

@@ -66,16 +66,23 @@ def shown(text: str) -> str:
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A video to encode: its name in the store, its path or URL, and the signature of the file."""
+    """A video to encode: its name in the store, its path or URL, and the signature of the file, which begins with its
+    size; `span` is where it lies in an archive, first byte and size."""
 
     id: str
     source: str
     signature: str = ""
+    span: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes; 0 where that is not known."""
+        return int(size) if (size := self.signature.partition("-")[0]).isdigit() else 0
 
     @property
     def key(self) -> str:
         """What the store knows the video by."""
-        return f"{self.row.id}\t{self.signature}"
+        return self.row.key
 
     @property
     def row(self) -> Row:
@@ -142,7 +149,7 @@ class FeatureStore:
             StoreError: the folder is not a store.
             FileNotFoundError: no such folder.
         """
-        store = cls(folder, _read_header(Path(folder)))
+        store = cls(folder, read_header(Path(folder)))
         store.refresh()
         return store
 
@@ -156,7 +163,7 @@ class FeatureStore:
         """
         folder = Path(folder)
         if check_place(folder):
-            found = _read_header(folder)
+            found = read_header(folder)
             if difference := header.difference(found):
                 raise StoreError(f"{folder} cannot be added to: {difference}. Choose another folder.")
         folder.mkdir(parents=True, exist_ok=True)
@@ -171,14 +178,14 @@ class FeatureStore:
     def refresh(self) -> None:
         """Read again what is there. A shard that cannot be read is named in a warning and not used."""
         self._shards, self._places, self._complete = {}, {}, set()
-        for path in sorted((self.folder / DATA).glob("*.parquet")):
+        for path in shard_paths(self.folder):
             try:
                 rows, about = read_rows(path)
                 if about.get("fingerprint") != self.header.fingerprint:
                     raise ShardError(f"{path} is of another store")
                 self._note(path, rows, about.get("complete", ()), about["shapes"])
             except ShardError as error:
-                warnings.warn(f"{error}; its videos are encoded again.", stacklevel=2)
+                damage(error)
 
     def _note(self, path: Path, rows: list[Row], complete: Sequence[str], shapes: dict[str, list[int]]) -> None:
         self._shards[path] = rows
@@ -203,7 +210,7 @@ class FeatureStore:
         newest = {row.video: row.signature for row in rows}
         return [row for row in rows if newest[row.video] == row.signature]
 
-    def write(self, rows: Sequence[Row], features: VideoFeatures, complete: Sequence[VideoFile]) -> None:
+    def write(self, rows: Sequence[Row], features: VideoFeatures, complete: Sequence[Row | VideoFile]) -> None:
         """Add rows and their features (leading axis: the rows in order) as one shard.
 
         Args:
@@ -270,9 +277,33 @@ class FeatureStore:
     def check_model(self, model: ZSARPreTrainedModel) -> None:
         """
         Raises:
-            ValueError: the features come from another model.
+            ValueError: the features come from another model, or what it scores with was not kept.
         """
-        check_identity(model, self.header.model["identity"], f"The store {self.folder} (of {_name(self.header)})")
+        check_scorable(self.folder, self.header, model)
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """The shards of a store, in the order of writing."""
+    return sorted((folder / DATA).glob("*.parquet"))
+
+
+def damage(error: ShardError) -> None:
+    """Say that a shard is not used."""
+    warnings.warn(f"{error}; its videos are encoded again.", stacklevel=3)
+
+
+def check_scorable(folder: Path, header: Header, model: ZSARPreTrainedModel) -> None:
+    """
+    Raises:
+        ValueError: the features of a store come from another model, or what it scores with was not kept.
+    """
+    check_identity(model, header.model["identity"], f"The store {folder} (of {_name(header)})")
+    kept = header.encoding.get("keeps")
+    if kept is not None and (missing := set(model.score_inputs or ()) - set(kept)):
+        raise StoreError(
+            f"{folder} keeps {', '.join(kept)} alone, and {type(model).__name__} scores with "
+            f"{', '.join(sorted(missing))}, too: embed the videos again without --pooled."
+        )
 
 
 def check_identity(model: ZSARPreTrainedModel, identity: str, what: str) -> None:
@@ -299,7 +330,8 @@ def check_place(folder: str | os.PathLike) -> bool:
     return False
 
 
-def _read_header(folder: Path) -> Header:
+def read_header(folder: Path) -> Header:
+    """What all features of a store have in common; errors as [`FeatureStore.open`]."""
     path = folder / HEADER
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder} (`hf-zsar embed --out` makes a store of features).")

@@ -54,15 +54,16 @@ class ModelCardCallback(TrainerCallback):
             self.hub_model_id = trainer.hub_model_id
             if trainer.is_world_process_zero():
                 finished = trainer.state.global_step >= trainer.state.max_steps
-                self.write(trainer.args.output_dir, trainer.args, trainer.state, writer.model, finished, trainer)
+                self.write(_folder(trainer.args), trainer.args, trainer.state, writer.model, finished, trainer)
 
-        trainer.create_model_card = create_model_card
+        attached: Any = trainer
+        attached.create_model_card = create_model_card
         return self
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        dataset = getattr(kwargs.get("train_dataloader"), "dataset", None)
+        dataset: Any = getattr(kwargs.get("train_dataloader"), "dataset", None)
         self.videos = len(dataset) if hasattr(dataset, "__len__") else None
 
     def on_save(
@@ -74,7 +75,7 @@ class ModelCardCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         if state.is_world_process_zero:
-            folder = Path(args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+            folder = Path(_folder(args), f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
             self.write(folder, args, state, model, finished=False, source=kwargs)
 
     def on_push_begin(
@@ -87,16 +88,24 @@ class ModelCardCallback(TrainerCallback):
     ) -> None:
         if state.is_world_process_zero:
             finished = state.global_step >= state.max_steps
-            self.write(args.output_dir, args, state, model, finished, source=kwargs)
+            self.write(_folder(args), args, state, model, finished, source=kwargs)
 
-    on_train_end = on_push_begin
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: PreTrainedModel,
+        **kwargs: Any,
+    ) -> None:
+        self.on_push_begin(args, state, control, model, **kwargs)
 
     def write(
         self,
         folder: str | Path,
         args: TrainingArguments,
         state: TrainerState,
-        model: PreTrainedModel,
+        model: Any,
         finished: bool,
         source: Any,
     ) -> None:
@@ -106,12 +115,12 @@ class ModelCardCallback(TrainerCallback):
         model = model.get_base_model() if hasattr(model, "get_base_model") else model  # of peft
         facts = self.facts.completed_from(model, processor if hasattr(processor, "video_processor") else None)
         repo_id = facts.repo_id or self.hub_model_id or args.hub_model_id
-        name = facts.model_name or (repo_id or str(Path(args.output_dir).resolve())).rsplit("/", 1)[-1]
+        name = facts.model_name or (repo_id or str(Path(_folder(args)).resolve())).rsplit("/", 1)[-1]
         facts = dataclasses.replace(facts, repo_id=repo_id, model_name=name)
         training = self.training_facts(args, state, finished)
         # A push may be reading the folder in the background, and a file that it has listed and then misses ends it. So
         # the card is written where the Hub's client does not look, and moved from there.
-        (unseen := Path(args.output_dir, ".cache", "huggingface")).mkdir(parents=True, exist_ok=True)
+        (unseen := Path(_folder(args), ".cache", "huggingface")).mkdir(parents=True, exist_ok=True)
         with workplace(unseen, folder) as work:
             write_card(card := work / "card", dataclasses.replace(facts, training=training))
             for file in [path for path in card.rglob("*") if path.is_file()]:
@@ -135,6 +144,10 @@ class ModelCardCallback(TrainerCallback):
             versions=library_versions(),
             finished=finished,
         )
+
+
+def _folder(args: TrainingArguments) -> str:
+    return str(args.output_dir)
 
 
 def hyperparameters_of(args: TrainingArguments) -> dict[str, Any]:

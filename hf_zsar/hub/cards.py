@@ -52,7 +52,7 @@ def card_metadata(facts: CardFacts) -> Any:
     for repo_id in (*base_models, *facts.datasets, *([facts.repo_id] if facts.repo_id else [])):
         validate_repo_id(repo_id)
     results = [entry for record in facts.results for entry in reports.model_index_results(record)]
-    extra = {"base_model_relation": facts.base_model_relation} if facts.base_model_relation else {}
+    extra: dict[str, Any] = {"base_model_relation": facts.base_model_relation} if facts.base_model_relation else {}
     return ModelCardData(
         language="en",
         license=facts.license,

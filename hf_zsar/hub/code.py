@@ -44,7 +44,7 @@ def collect_code(classes: Iterable[type]) -> dict[str, str]:
                 "hf_zsar.modeling and from hf_zsar.processing."
             )
         for package, name in (match.group(2, 3) for match in _TRAVELS.finditer(source)):
-            folder = Path(importlib.import_module(package).__file__).parent if package else path.parent
+            folder = Path(inspect.getfile(importlib.import_module(package))).parent if package else path.parent
             waiting.append(folder / f"{name}.py")
     return dict(sorted(found.items()))
 

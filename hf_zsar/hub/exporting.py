@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_zsar.files import is_empty, replacing_folder
+from hf_zsar.modeling.encoder import Encoder
 from hf_zsar.processing.frame_sampling import get_sampler
 from hf_zsar.processing.text_files import TextFileError, read_json
 from hf_zsar.registration import TASK
@@ -22,7 +23,9 @@ from .code import ExportError, collect_code
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, ProcessorMixin
+    from transformers import ProcessorMixin
+
+    from hf_zsar.modeling.modeling_zsar import ZSARPreTrainedModel
 
     from .facts import CardFacts
 
@@ -57,7 +60,7 @@ class {model}(Model):
 
 
 def export(
-    model: PreTrainedModel,
+    model: ZSARPreTrainedModel,
     processor: ProcessorMixin,
     folder: str | os.PathLike,
     *,
@@ -114,40 +117,40 @@ def is_export(folder: Path) -> bool:
     return isinstance(config, dict) and "auto_map" in config
 
 
-def add_code(folder: Path, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+def add_code(folder: Path, model: ZSARPreTrainedModel, processor: ProcessorMixin) -> None:
     """Copy the code of a model, its configuration, its processor and the pipeline; point the JSON files at it."""
-    from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
+    from hf_zsar.video_scoring import VideoScoringPipeline
 
     classes = {"AutoConfig": type(model.config), "AutoModel": type(model), "AutoProcessor": type(processor)}
-    parts = (type(model.encoder),) if hasattr(model, "encoder") else ()
-    if parts and not parts[0].travels:
+    adapters = [type(each) for each in model.children() if isinstance(each, Encoder)]
+    if not all(adapter.travels for adapter in adapters):
         raise ExportError(
-            f"{parts[0].__name__} needs a package of its own, which an export cannot bring along: push the original "
-            "checkpoint, which hf_zsar.pipeline takes as it is."
+            f"{adapters[0].__name__} needs a package of its own, which an export cannot bring along: push the "
+            "original checkpoint, which hf_zsar.pipeline takes as it is."
         )
-    code = collect_code((*classes.values(), *parts, ZeroShotVideoClassificationPipeline))
+    code = collect_code((*classes.values(), *adapters, VideoScoringPipeline))
     if get_sampler(processor.video_processor.sampling).unit == "seconds":
         code["official_samplers.py"] = NO_SAMPLERS
     for name, source in code.items():
         (folder / name).write_text(source, encoding="utf-8")
     pointers = {auto: _pointer(cls) for auto, cls in classes.items()}
-    if hasattr(model, "encoder"):
-        pointers["AutoModel"] = _add_adapter(folder, model)
-    impl = {"impl": _pointer(ZeroShotVideoClassificationPipeline), "pt": ["AutoModel"], "type": "multimodal"}
+    if adapters:
+        pointers["AutoModel"] = _add_adapter(folder, model, adapters[0])
+    impl = {"impl": _pointer(VideoScoringPipeline), "pt": ["AutoModel"], "type": "multimodal"}
     _update_json(folder / "config.json", auto_map=pointers, custom_pipelines={TASK: impl})
     _update_json(folder / "processor_config.json", auto_map={"AutoProcessor": pointers["AutoProcessor"]})
 
 
-def _add_adapter(folder: Path, model: PreTrainedModel) -> str:
+def _add_adapter(folder: Path, model: ZSARPreTrainedModel, adapter: type) -> str:
     """A file that joins a model with the adapter of its encoder; the pointer to what it defines."""
-    adapter, name = type(model.encoder), type(model).__name__
+    name = type(model).__name__
     (folder / JOINED).write_text(
         _JOINED_CODE.format(
             adapter=adapter.__name__,
             adapter_file=adapter.__module__.rsplit(".", 1)[-1],
             model=name,
             model_file=type(model).__module__.rsplit(".", 1)[-1],
-            model_type=model.encoder.model.config.model_type,
+            model_type=model.config.backbone_config.model_type,
         ),
         encoding="utf-8",
     )
@@ -165,7 +168,7 @@ def _update_json(path: Path, **fields: Any) -> None:
 
 
 def _write_readme(
-    folder: Path, model: PreTrainedModel, processor: ProcessorMixin, card: CardFacts | str | None
+    folder: Path, model: ZSARPreTrainedModel, processor: ProcessorMixin, card: CardFacts | str | None
 ) -> None:
     from .cards import write_card
     from .facts import CardFacts

@@ -96,7 +96,7 @@ class CardFacts:
     def completed_from(self, model: PreTrainedModel, processor: ProcessorMixin | None = None) -> CardFacts:
         """The same facts, with what the model and its processor tell filled in where nothing was said."""
         kinds = {spec.model_type: spec.name for spec in METHODS.values()}
-        known = {
+        known: dict[str, Any] = {
             "method": kinds.get(model.config.model_type),
             "license": _license_of(model.config),
             "architecture": architecture_of(model, processor),

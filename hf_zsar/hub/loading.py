@@ -18,6 +18,7 @@ from hf_zsar.registration import TASK
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
+    from hf_zsar.modeling.modeling_zsar import ZSARPreTrainedModel
     from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
 
 # Not of the model, or read with bounds of their own.
@@ -52,16 +53,21 @@ def pipeline(
         if isinstance(model, str) and not _is_own(model, **_subset(kwargs, SOURCE)):
             model, processor = load_encoder(model, **_subset(kwargs, (*SOURCE, "encoder", "dtype", "device_map")))
             kwargs = {"processor": processor, **_subset(kwargs, kwargs.keys() - {*SOURCE, "encoder"})}
-        options = {"model": model, "pipeline_class": ZeroShotVideoClassificationPipeline, **kwargs}
-        return complete(transformers.pipeline(TASK, **options))
+        options: dict[str, Any] = {"model": model, "pipeline_class": ZeroShotVideoClassificationPipeline, **kwargs}
+        task: Any = TASK  # the types of `transformers.pipeline` know its own tasks only
+        return complete(transformers.pipeline(task, **options))
 
 
-def load(source: str | os.PathLike | None = None, **kwargs: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
+def load(
+    source: str | os.PathLike | None = None, *, method: str | None = None, **kwargs: Any
+) -> tuple[ZSARPreTrainedModel, ProcessorMixin]:
     """A model in evaluation mode and its processor.
 
     Args:
         source: repository id or folder of a model of this package, or of a published one that there is an adapter for
             (`hf-zsar models`). The embedded default if left out.
+        method: `"actionclip"`, `"stdd"` or `"dasti"`, to start from a published model of images, with its weights
+            and new ones of the method. `kwargs` may hold fields of its configuration, such as `num_frames`.
         kwargs: `revision`, `token`, `cache_dir`, `local_files_only` for both; others, e.g. `dtype`, for the model.
 
     Raises:
@@ -72,8 +78,11 @@ def load(source: str | os.PathLike | None = None, **kwargs: Any) -> tuple[PreTra
     source = _name(source)
     with readable(source):
         check_folder(source)
-        if not _is_own(source, **_subset(kwargs, SOURCE)):
-            model, processor = load_encoder(source, **kwargs)
+        own = _is_own(source, **_subset(kwargs, SOURCE))
+        if own and method is not None:
+            raise ValueError(f"{source} is a model of this package already: method= is for published ones.")
+        if not own:
+            model, processor = load_encoder(source, method=METHODS[method] if method else None, **kwargs)
             return complete(model), processor
         model = complete(AutoModel.from_pretrained(source, **kwargs)).eval()
         return model, AutoProcessor.from_pretrained(source, **_subset(kwargs, SOURCE))
@@ -91,7 +100,7 @@ def _subset(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: options[name] for name in names if name in options}
 
 
-def _is_own(source: str, **load_kwargs: Any) -> bool:
+def _is_own(source: Any, **load_kwargs: Any) -> bool:
     """Whether a repository or folder holds a model of a method or an adapter for one, not a published model."""
     from transformers import PreTrainedConfig
     from transformers.utils import find_adapter_config_file

@@ -85,7 +85,7 @@ def _model_state(api: HfApi, model: str) -> tuple[str, str | None]:
     names = {sibling.rfilename for sibling in info.siblings or ()}
     if not any(name.startswith("pipeline_") and name.endswith(".py") for name in names):
         raise PushError(f"{model} carries no code, so a Space cannot load it: push it with `hf-zsar push` first.")
-    return str(info.sha), (info.card_data or {}).get("license")
+    return str(info.sha), info.card_data.get("license") if info.card_data else None
 
 
 def write_space(folder: Path, model: str, revision: str, title: str, license: str | None = None) -> Path:

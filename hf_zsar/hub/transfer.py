@@ -26,6 +26,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from hf_zsar.files import file_sha256
+
 
 logger = logging.getLogger(__name__)
 
@@ -87,16 +89,8 @@ def _matches(name: str, pattern: str) -> bool:
 
 def content_digest(files: dict[str, Path]) -> str:
     """SHA-256 over names and contents."""
-    lines = (f"{name}\0{_sha256(file)}\0" for name, file in sorted(files.items()))
+    lines = (f"{name}\0{file_sha256(file)}\0" for name, file in sorted(files.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def upload(
@@ -139,12 +133,12 @@ class _Attempt:
         head = self._head()
         if self.sent_pr and (found := self._lost_pull_request()) is not None:
             return found
-        kwargs = dict(repo_type=target.repo_type, revision=target.branch)
+        place: dict[str, Any] = dict(repo_type=target.repo_type, revision=target.branch)
         known = self.api.list_repo_files(target.repo_id, repo_type=target.repo_type, revision=head)
         gone = [name for name in known if name not in self.files and any(_matches(name, p) for p in self.owned)]
         operations: list[Any] = [CommitOperationAdd(name, file) for name, file in self.files.items()]
         self.api.preupload_lfs_files(
-            target.repo_id, list(operations), create_pr=target.create_pr, free_memory=False, **kwargs
+            target.repo_id, list(operations), create_pr=target.create_pr, free_memory=False, **place
         )
         operations += [CommitOperationDelete(name, is_folder=False) for name in gone]
         self.sent_pr = target.create_pr
@@ -155,10 +149,10 @@ class _Attempt:
             commit_description=self.description,
             create_pr=target.create_pr,
             parent_commit=head,
-            **kwargs,
+            **place,
         )
 
-    def _head(self) -> str:
+    def _head(self) -> str | None:
         """The commit to build on; repository and branch are made when there are none."""
         target = self.target
         try:
@@ -257,9 +251,8 @@ def _retry_after(error: Exception) -> float:
 
 def reason(error: Exception) -> str:
     """What a refusal of the Hub means, and what to do about it."""
-    status = next(
-        (part.response.status_code for part in _chain(error) if getattr(part, "response", None) is not None), None
-    )
+    responses = [response for part in _chain(error) if (response := getattr(part, "response", None)) is not None]
+    status = responses[0].status_code if responses else None
     advice = {
         401: "you are not logged in, or the token is wrong: run `hf auth login` or set HF_TOKEN",
         403: "your token may not write there: use one with write access to the namespace",
@@ -289,4 +282,4 @@ def _same(entry: Any, file: Path) -> bool:
     if entry.lfs is None:
         data = file.read_bytes()
         return entry.blob_id == hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-    return entry.lfs.sha256 == _sha256(file)
+    return entry.lfs.sha256 == file_sha256(file)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,9 @@ from .loading import load
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, ProcessorMixin
+    from transformers import ProcessorMixin
+
+    from hf_zsar.modeling.modeling_zsar import ZSARPreTrainedModel
 
 PROBE_LABELS = ("riding a bike", "playing guitar", "walking a dog", "cooking an egg", "reading a book")
 TOLERANCE = 1e-5
@@ -72,7 +74,7 @@ def probe_videos(seed: int = 0, count: int = 2, frames: int = 24, size: int = 48
 
 
 def scores_of(
-    model: PreTrainedModel, processor: ProcessorMixin, videos: np.ndarray, labels: Sequence[str]
+    model: ZSARPreTrainedModel, processor: ProcessorMixin, videos: np.ndarray, labels: Sequence[str]
 ) -> np.ndarray:
     """Probabilities `[videos, labels]` of the model as it stands, float32 on its device."""
     import torch
@@ -85,7 +87,7 @@ def scores_of(
 
 def verify_export(
     folder: str | os.PathLike,
-    model: PreTrainedModel | None = None,
+    model: ZSARPreTrainedModel | None = None,
     processor: ProcessorMixin | None = None,
     *,
     labels: Sequence[str] = PROBE_LABELS,
@@ -124,7 +126,7 @@ def verify_export(
     return difference
 
 
-def _load_installed(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
+def _load_installed(folder: Path) -> tuple[ZSARPreTrainedModel, ProcessorMixin]:
     model, processor = load(folder)
     return model.float(), processor
 
@@ -155,10 +157,10 @@ def run_clean(
         command = [sys.executable, "-c", _UNTIL_INPUT_ENDS + CLEAN_SCRIPT, str(probe), TASK, str(answer), *sources]
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         environment |= {"HF_HOME": str(scratch), "HF_MODULES_CACHE": str(scratch / "modules"), **variables}
-        options = dict(cwd=scratch, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+        options: dict[str, Any] = dict(cwd=scratch, env=environment, capture_output=True, text=True, timeout=timeout)
         until_we_end, ours = os.pipe()
         try:
-            done = subprocess.run(command, stdin=until_we_end, **options)  # noqa: S603 - this interpreter, our script, no shell
+            done = subprocess.run(command, stdin=until_we_end, check=False, **options)  # noqa: S603 - our script, no shell
         except subprocess.TimeoutExpired as error:
             raise ExportError(f"{', '.join(sources)} did not load within {timeout:.0f} s.") from error
         finally:

@@ -1,9 +1,9 @@
-"""Pictures of a record: accuracy per class, what is taken for what, and the calibrated stacking curve."""
+"""Pictures of a record: accuracy per class, what is taken for what, the stacking curve, and how far to trust it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from hf_zsar.evaluation.records import main_metric
 from hf_zsar.evaluation.reports import METRIC_TITLES, dataset_title, percent
 
 from .style import BLUE, GRAY, INK, ORANGE, SMALL, TITLE, new_figure, plain_axes, save
+from .trust import draw_coverage, draw_reliability
 
 
 if TYPE_CHECKING:
@@ -108,15 +109,20 @@ def result_figure(record: Mapping[str, Any]) -> Figure:
     if not record["clips"]["scored"]:
         raise ValueError("There is nothing to draw: no clip was scored.")
     bars = int((confusion_matrix(record).sum(axis=1) > 0).sum())
-    on_the_right = [draw_confusion]
+    on_the_right: list[tuple[Callable[[Axes, Mapping[str, Any]], None], ...]] = [(draw_confusion,)]
     if any("curve" in entry for entry in record["results"]):
-        on_the_right.append(draw_stacking)
-    height = min(40.0, max(6.5 * len(on_the_right), 1.6 + 0.16 * bars))
+        on_the_right.append((draw_stacking,))
+    if any("reliability" in entry for entry in record["results"]):
+        on_the_right.append((draw_reliability, draw_coverage))
+    heights = [6.5 if len(row) == 1 else 3.4 for row in on_the_right]
+    height = min(40.0, max(sum(heights), 1.6 + 0.16 * bars))
     figure = new_figure(14, height)
     left, right = figure.subfigures(1, 2)
     draw_class_accuracy(left.subplots(), record)
-    for axes, draw in zip(right.subplots(len(on_the_right), squeeze=False)[:, 0], on_the_right, strict=True):
-        draw(axes, record)
+    parts = right.subfigures(len(on_the_right), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, row in zip(parts, on_the_right, strict=True):
+        for axes, draw in zip(part.subplots(1, len(row), squeeze=False)[0], row, strict=True):
+            draw(axes, record)
     name, value, std = main_metric(record)
     number = percent(value) + (f" ± {percent(std)}" if std is not None else "")
     figure.suptitle(

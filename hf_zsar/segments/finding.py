@@ -41,7 +41,7 @@ class SegmentOptions:
 
     window: float = 2.0
     stride: float | None = None
-    scales: tuple[int, ...] = (1, 2, 4)
+    scales: tuple[int, ...] = (1, 2)
     smooth: float | None = None
     high: float = HIGH
     low: float = LOW
@@ -144,6 +144,7 @@ class Search:
         self.pipe, self.live = pipe, live
         self.batch = 1 if live else batch_size * self.options.steps
         asked = options if candidate_labels is None else {**options, "candidate_labels": candidate_labels}
+        asked = {**asked, "unknown": True} if unknown else asked
         _, forward, say = pipe._options_of(asked)
         self.multi_label = say.get("multi_label", False)
         texts = [forward.get(name) for name in ("hypothesis_template", "descriptions")]
@@ -153,8 +154,8 @@ class Search:
         self.labels = list(self.bank.without_examples.labels)
         self.joint = None
         if unknown:  # the labels and, behind them, those of the background
-            background = forward.get("background_labels")
-            self.joint = pipe._with_background(*pipe._computing(), self.labels, *texts, background)
+            together = [*self.labels, *forward["background_labels"]]
+            self.joint = pipe._bank_of(*pipe._computing(), together, *texts, len(self.labels))
 
     def watch(self, source: Any, num_frames: int | None = None) -> Iterator[dict[str, Any]]:
         """The segments of a [`LiveSource`]: each piece by itself, so that nothing lasts through a gap."""

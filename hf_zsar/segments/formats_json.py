@@ -79,7 +79,8 @@ def _activitynet_segment(where: str, row: Any) -> dict[str, Any]:
     span = at(at(row, dict, where, "a segment").get("segment"), list, where, "'segment'")
     if len(span) != 2:
         raise TextFileError(f"{where}: 'segment' must hold two times, got {len(span)}.")
-    return segment(where, row.get("label"), *span, row.get("score"))
+    start, end = span
+    return segment(where, row.get("label"), start, end, row.get("score"))
 
 
 def write_label_studio(videos: Sequence[VideoSegments]) -> str:
@@ -174,7 +175,8 @@ def _detection(row: Any, where: str, classes: Sequence[Any], fps: float | None) 
             raise TextFileError(f"{where}: it counts frames: say the frame rate with fps.")
         first, last = _two(row["support"], where)
         span = [max(0.0, first - 1) / fps, last / fps]
-    return segment(where, label, *_two(span, where), row.get("confidence"))
+    start, end = _two(span, where)
+    return segment(where, label, start, end, row.get("confidence"))
 
 
 def _two(span: Any, where: str) -> list[float]:

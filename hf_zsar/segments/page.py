@@ -6,7 +6,9 @@ import base64
 import html
 import mimetypes
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from hf_zsar.files import write_text
@@ -83,7 +85,7 @@ def segments_page(found: VideoSegments, source: str) -> str:
     )
 
 
-def _data(each: dict) -> str:
+def _data(each: Mapping[str, Any]) -> str:
     return f'data-start="{each["start"]:.3f}" data-end="{each["end"]:.3f}"'
 
 
@@ -100,7 +102,7 @@ def _lane(found: VideoSegments, label: str, color: str, duration: float) -> str:
     return f'<div class="lane"><b title="{name}">{name}</b><div class="track">{bars}<i class="now"></i></div></div>'
 
 
-def _row(each: dict) -> str:
+def _row(each: Mapping[str, Any]) -> str:
     score = f" <small>{each['score']:.2f}</small>" if "score" in each else ""
     times = f"{_clock(each['start'])} to {_clock(each['end'])}"
     return f"<li><button {_data(each)}><small>{times}</small> {html.escape(each['label'])}{score}</button></li>"

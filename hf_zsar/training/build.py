@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from hf_zsar.clips.datasets import few_shot, load_video_dataset, with_classes
-from hf_zsar.hub.loading import readable
+from hf_zsar.hub.loading import load, readable
 from hf_zsar.methods import METHODS, MethodSpec
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 from hf_zsar.processing.video_processing_zsar import ZSARVideoProcessor
@@ -59,7 +59,7 @@ def prepare_run(recipe: Recipe) -> Run:
     torch.manual_seed(recipe.seed)  # weights that start at random
     names = train.features["label"].names
     model, processor = build_model(recipe, names)
-    model.prepare_training(names, recipe.model.teacher or recipe.model.clip)
+    model.prepare_training(names, recipe.model.teacher or recipe.model.encoder)
     if recipe.lora is not None:
         model = with_adapters(model, recipe.lora)
     # Adapters of a text side that stays as it is, too.
@@ -115,19 +115,17 @@ def _saved(spec: MethodSpec, origin: ModelRecipe) -> tuple[PreTrainedModel, ZSAR
 
 
 def _new(spec: MethodSpec, origin: ModelRecipe, fields: dict[str, Any]) -> tuple[PreTrainedModel, ZSARProcessor]:
-    if origin.clip is None:
-        model = spec.model_class(spec.config_class(**fields))
-    elif hasattr(spec.model_class, "from_clip"):
-        with readable(origin.clip):
-            model = spec.model_class.from_clip(origin.clip, **fields)
-    else:
-        raise RecipeError("model.clip: this method does not stand on a CLIP; use config or pretrained.")
-    tokenizer = origin.tokenizer or origin.clip
-    if tokenizer is None:
+    if origin.encoder is not None:
+        if not hasattr(spec.model_class, "from_encoder"):
+            raise RecipeError("model.encoder: this method does not stand on one; use config or pretrained.")
+        sides = {"processor": origin.processor, "video_processor": origin.video_processor}
+        return load(origin.encoder, method=spec.name, **sides, **fields)
+    model = spec.model_class(spec.config_class(**fields))
+    if origin.tokenizer is None:
         raise RecipeError("model.tokenizer: a model from a config needs the folder or Hub id of a tokenizer.")
     video_processor = ZSARVideoProcessor(**{"num_frames": model.config.num_frames, **origin.video_processor})
-    with readable(tokenizer):
-        loaded = AutoTokenizer.from_pretrained(tokenizer)
+    with readable(origin.tokenizer):
+        loaded = AutoTokenizer.from_pretrained(origin.tokenizer)
     return model, spec.processor_class(video_processor, loaded, **origin.processor)
 
 

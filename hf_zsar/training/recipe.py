@@ -46,22 +46,23 @@ class RecipeError(ValueError):
 @strict
 @dataclass
 class ModelRecipe:
-    """Where the model comes from: exactly one of `pretrained`, `clip` and `config`.
+    """Where the model comes from: exactly one of `pretrained`, `encoder` and `config`.
 
     Args:
         pretrained: folder or Hub id of a model of this package, to go on from.
-        clip: folder or Hub id of a CLIP, for the methods on one.
+        encoder: folder or Hub id of a published model, such as a CLIP, for the methods on one; pictures and texts are
+            prepared as its files say.
         config: a whole configuration, for a model from random weights.
-        fields: of the method's configuration, over `clip`'s or `pretrained`'s.
-        tokenizer: folder or Hub id; default: that of `pretrained` or `clip`.
+        fields: of the method's configuration, over `encoder`'s or `pretrained`'s.
+        tokenizer: folder or Hub id, for `config`; the others bring theirs.
         processor: options of the method's processor.
         video_processor: options of the video processor.
-        teacher: folder or Hub id of what a method with a teacher learns from; default: `clip`, else the model itself
-            as it starts.
+        teacher: folder or Hub id of what a method with a teacher learns from; default: `encoder`, else the model
+            itself as it starts.
     """
 
     pretrained: str | None = None
-    clip: str | None = None
+    encoder: str | None = None
     config: dict[str, Any] | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     tokenizer: str | None = None
@@ -260,9 +261,11 @@ def recipe_from(content: Mapping[str, Any]) -> Recipe:
 def _problems(recipe: Recipe) -> Iterator[str]:
     if recipe.method not in METHODS:
         yield f"method: {recipe.method!r} is none of {sorted(METHODS)}."
-    origins = [name for name in ("pretrained", "clip", "config") if getattr(recipe.model, name) is not None]
+    origins = [name for name in ("pretrained", "encoder", "config") if getattr(recipe.model, name) is not None]
     if len(origins) != 1:
-        yield f"model: give exactly one of pretrained, clip and config, got {origins or 'none'}."
+        yield f"model: give exactly one of pretrained, encoder and config, got {origins or 'none'}."
+    if recipe.model.tokenizer and recipe.model.config is None:
+        yield "model.tokenizer: goes with model.config; pretrained and encoder bring their own."
     if not 0 <= recipe.interpolation <= 1:
         yield "interpolation: must lie between 0 (as trained) and 1 (as before)."
     if recipe.lora and (recipe.averaging or recipe.interpolation):

@@ -105,7 +105,7 @@ def updates_of(recipe: Recipe, videos: int, processes: int = 1) -> tuple[int, in
 
 def hub_id_of(recipe: Recipe) -> str | None:
     """What the model was made from, where it is a repository of the Hub."""
-    origin = recipe.model.pretrained or recipe.model.clip
+    origin = recipe.model.pretrained or recipe.model.encoder
     return origin if origin and "/" in origin and not os.path.exists(origin) else None
 
 

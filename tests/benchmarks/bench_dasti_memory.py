@@ -42,7 +42,7 @@ def build() -> tuple[DASTIModel, DASTIProcessor]:
     text = dict(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id)
     torch.manual_seed(0)
     clip = CLIPModel(CLIPConfig(text_config=text, vision_config=dict(patch_size=16)))
-    return DASTIModel.from_clip(clip, num_frames=8).eval(), DASTIProcessor(ZSARVideoProcessor(), tokenizer)
+    return DASTIModel.from_encoder(clip, num_frames=8).eval(), DASTIProcessor(ZSARVideoProcessor(), tokenizer)
 
 
 @torch.inference_mode()

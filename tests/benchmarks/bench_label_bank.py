@@ -33,7 +33,7 @@ def build(tokenizer: CLIPTokenizer) -> tuple[ActionCLIPModel, ActionCLIPProcesso
     text = dict(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id)
     vision = dict(hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=1)
     torch.manual_seed(0)
-    model = ActionCLIPModel.from_clip(CLIPModel(CLIPConfig(text_config=text, vision_config=vision)))
+    model = ActionCLIPModel.from_encoder(CLIPModel(CLIPConfig(text_config=text, vision_config=vision)))
     return model, ActionCLIPProcessor(ZSARVideoProcessor(), tokenizer)
 
 

@@ -15,7 +15,7 @@ from transformers import CLIPConfig, CLIPModel, XCLIPConfig, XCLIPModel
 
 from hf_zsar import ActionCLIPModel, VideoTextModel
 from hf_zsar.data import load_class_names
-from hf_zsar.pipeline_zero_shot_video_classification import bf16_copy
+from hf_zsar.video_scoring import bf16_copy
 from tests.benchmarks.measuring import ratio, report, take_turns
 
 
@@ -32,7 +32,7 @@ def random_text(labels: int) -> torch.Tensor:
 def build_ours(patch: int = 16) -> ActionCLIPModel:
     torch.manual_seed(0)
     clip = CLIPModel(CLIPConfig(vision_config=dict(patch_size=patch)))
-    return ActionCLIPModel.from_clip(clip, num_frames=FRAMES).eval()
+    return ActionCLIPModel.from_encoder(clip, num_frames=FRAMES).eval()
 
 
 def build_xclip(patch: int = 16) -> XCLIPModel:

@@ -121,6 +121,7 @@ def many(tmp_path_factory) -> Path:
         write_video(folder / f"{number}.mp4", 4, first_number=20 * number)
         lines.append(f"{number}.mp4,{('cooking', 'surfing')[number % 2]}")
     (folder / "bad.mp4").write_bytes(b"no video" * 50)
+    (folder / "good.csv").write_text("\n".join(lines) + "\n")
     (folder / "list.csv").write_text("\n".join([*lines, "bad.mp4,cooking"]) + "\n")
     return folder
 
@@ -133,7 +134,7 @@ def test_calibrate_then_classify(bank, model, many, tmp_path, capsys):
     assert "bad.mp4" in captured.err and "from 20 clips" in captured.out
     found = LabelBank.load(out)
     assert len(found.calibration.wrong) == len(found.calibration.unknown) == 10
-    assert LabelBank.load(bank).metadata == {}
+    assert "calibration" not in LabelBank.load(bank).metadata
     ask = ["classify", str(many / "0.mp4"), "--bank", out, "--model", model]
     assert main([*ask, "--json", "--coverage", "0.8"]) == 0
     scores = json.loads(capsys.readouterr().out)[0]["scores"]
@@ -160,4 +161,32 @@ def test_what_a_calibration_refuses(bank, model, many, capsys, tmp_path):
     command = ["calibrate", str(many / "list.csv"), "--bank", bank, "--model", model, "--multi-label"]
     assert main(command) == 2
     assert "8 of either are the least" in capsys.readouterr().err  # nothing shows "rowing"
-    assert LabelBank.load(bank).metadata == {}
+    assert "calibration" not in LabelBank.load(bank).metadata
+
+
+def test_a_calibration_refuses_the_examples_of_its_bank_under_any_name(bank, model, clips, many, tmp_path, capsys):
+    copy = tmp_path / "another name.mp4"
+    copy.write_bytes((clips / "cooking" / "1.mp4").read_bytes())
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"video,label\n{many / '0.mp4'},cooking\n{copy},cooking\n{many / '1.mp4'},surfing\n")
+    assert main(["calibrate", str(listed), "--bank", bank, "--model", model]) == 2
+    assert "another name.mp4 is an example of the bank" in capsys.readouterr().err
+    listed.write_text(f"video,label\n{many / '0.mp4'},cooking\n{many / '1.mp4'},surfing\n")
+    out = ["--out", str(tmp_path / "calibrated.safetensors")]
+    assert main(["calibrate", str(listed), "--bank", bank, "--model", model, *out]) == 0
+
+
+def test_other_frames_than_those_of_the_bank_are_warned_of(bank, model, clips, many, tmp_path, capsys):
+    def warned(*command: str) -> bool:
+        assert main([*command, "--model", model]) == 0
+        return "sampled in another way (num_frames" in capsys.readouterr().err
+
+    ask = ["classify", str(many / "0.mp4")]
+    assert not warned(*ask, "--bank", bank) and warned(*ask, "--bank", bank, "--num-frames", "2")
+    assert not warned(*ask, "--bank", bank, "--num-frames", "2", "--window", "0.1")
+    few = str(tmp_path / "few.safetensors")
+    calibrate = ["calibrate", str(many / "good.csv"), "--bank", bank, "--out", few]
+    assert not warned(*calibrate) and warned(*calibrate, "--num-frames", "2")
+    assert warned(*ask, "--bank", few) and not warned(*ask, "--bank", few, "--num-frames", "2")
+    evaluate = ["evaluate", "--manifest", str(many / "good.csv"), "--store", str(tmp_path / "store"), "--bank", few]
+    assert warned(*evaluate) and not warned(*evaluate, "--num-frames", "2")

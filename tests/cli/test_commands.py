@@ -233,7 +233,7 @@ def test_embed_then_search_scores_each_text_by_itself(
     pipe = pipeline(hf_zsar.registration.TASK, model=tiny_model_folder)
     for video, score in table[LABELS[1]].items():
         (alone,) = pipe(video, candidate_labels=[LABELS[1]], function_to_apply="none")
-        assert alone["score"] == pytest.approx(score, abs=1e-3)
+        assert alone["score"] == pytest.approx(score, rel=1e-3), "but for float16"
 
 
 def test_search_refuses_features_of_another_model(hf_zsar_command, clips, tmp_path, capsys):
@@ -271,6 +271,19 @@ def test_embed_goes_on_and_adds_without_encoding_again(hf_zsar_command, clips, t
     assert status == 2 and "num_frames 4 instead of 2" in err and len(err.splitlines()) == 1
 
 
+def test_embed_stores_half_numbers_of_what_is_scored_with_and_plans(hf_zsar_command, clips, tmp_path):
+    store = str(tmp_path / "store")
+    status, out, _ = hf_zsar_command("embed", str(clips), "--out", store, "--dry-run")
+    assert status == 0 and out.startswith("3 videos, of which 3 were measured (0 broken): ")
+    assert not os.path.exists(store)
+    (tmp_path / "list.txt").write_text(f"{clips}/b.mp4\n")
+    assert hf_zsar_command("embed", str(tmp_path / "list.txt"), "--out", store)[0] == 0
+    features = VideoIndex.load(store).features
+    assert list(features.keys()) == ["video_embeds"] and features.video_embeds.dtype == torch.float16
+    status, _, err = hf_zsar_command("embed", str(clips), "--out", store, "--dtype", "float32")
+    assert status == 2 and "stored_as float16 instead of float32" in err
+
+
 def test_embed_windows_and_search_in_them(hf_zsar_command, clips, tmp_path):
     store = str(tmp_path / "store")
     video = str(clips / "a.mkv")  # 1.5 s
@@ -292,6 +305,11 @@ def test_embed_windows_and_search_in_them(hf_zsar_command, clips, tmp_path):
         (["v.mp4", "--out", "file"], "file is not a folder"),
         (["v.mp4", "--out", "file/x"], "file is not a folder"),
         (["v.mp4", "--out", "mine"], "not empty and no store"),
+        (["v.mp4", "--out", "x", "--num-actors", "3"], "--num-actors needs --engine ray"),
+        (["v.mp4", "--out", "x", "--gpus-per-actor", "0"], "--gpus-per-actor needs --engine ray"),
+        (["v.mp4", "--out", "x", "--engine", "ray"], "pip install 'hf-zsar\\[ray\\]'"),
+        (["--labels", "a", "--label-bank", "b", "--dry-run"], "--dry-run needs --out"),
+        (["--labels", "a", "--label-bank", "b", "--pooled"], "--pooled needs --out"),
         (["--labels", "a", "--label-bank", "mine"], "it is a folder"),
         (["--labels", "a", "--label-bank", "none/x"], "there is no folder"),
     ],
@@ -306,6 +324,7 @@ def test_embed_says_what_is_wrong_before_a_model_is_loaded(argv, message, tmp_pa
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr("hf_zsar.cli.common.load_pipeline", refuse)
+    monkeypatch.setattr("hf_zsar.cli.embed.find_spec", lambda name: None)
     assert main(["embed", *argv]) == 2
     err = capsys.readouterr().err
     assert re.search(f"^hf-zsar embed: .*({message})", err) and len(err.splitlines()) == 1

@@ -127,6 +127,11 @@ COMMANDS: dict[str, list[str]] = {
     "source.json": ["cache", "FILE", "OUT"],
     "source.csv": ["cache", "FILE", "OUT"],
     "record.json": ["compare", "FILE"],
+    **{
+        f"segments.{suffix}": ["find", "--format", "csv", "--output", "OUT", "--read"]
+        for suffix in ("json", "csv", "xml", "eaf", "vtt", "srt")
+    },
+    "truth.json": ["evaluate", "--protocol", "thumos14", "--annotations", "FILE", "--predictions", "FILE"],
     "overlap.json": ["filter-overlap", "--train", "FILE", "--test"],
     "overlap.csv": ["filter-overlap", "--train", "FILE", "--test"],
     "prototypes.json": ["fit-prototypes", "MODEL", "OUT", "--data"],

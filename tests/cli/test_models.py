@@ -27,3 +27,5 @@ def test_the_list_as_json(capsys):
     listed = json.loads(capsys.readouterr().out)
     assert [entry["model_type"] for entry in listed] == list(ENCODERS)
     assert {"name", "license", "good_for", "figures", "example"} <= listed[0].keys()
+    on = {entry["model_type"]: entry["methods"] for entry in listed}
+    assert on["siglip"] == on["clip"] == ["actionclip", "dasti", "stdd"] and on["xclip"] == []

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from hf_zsar import METHODS
+from hf_zsar.encoders import ENCODERS
 from tests.common.exceptions import apply_exceptions
 from tests.common.suite import SuiteUnavailable, load
 from tests.tiny_models import LABELS, TINY, tiny_config, tiny_inputs
@@ -34,11 +35,11 @@ class MethodTester:
     batch_size = 3
     is_training = True
 
-    def __init__(self, method: str) -> None:
-        self.method = method
+    def __init__(self, method: str, variant: str = "") -> None:
+        self.method, self.variant = method, variant
 
     def get_config(self) -> Any:
-        return tiny_config(self.method)
+        return tiny_config(self.method, **TINY[self.method].variants.get(self.variant, {}))
 
     def prepare_config_and_inputs_for_common(self) -> tuple[Any, dict[str, torch.Tensor]]:
         return self.get_config(), dict(tiny_inputs(self.method, LABELS, batch=self.batch_size))
@@ -86,6 +87,7 @@ class CommonModelTests(modeling.ModelTesterMixin):
     """The model suite with the hooks that our models need, and the replacements that `exceptions.py` lists."""
 
     method: str
+    variant = ""
     _is_composite = True
     # Older models of transformers are let off; ours are not.
     test_can_init_all_missing_weights_before_2023 = True
@@ -95,7 +97,7 @@ class CommonModelTests(modeling.ModelTesterMixin):
     additional_model_inputs = ["input_ids"]
 
     def setUp(self) -> None:
-        self.model_tester = MethodTester(self.method)
+        self.model_tester = MethodTester(self.method, self.variant)
         self.config_tester = configuration.ConfigTester(
             self, config_class=METHODS[self.method].config_class, has_text_modality=False
         )
@@ -128,10 +130,11 @@ class CommonModelTests(modeling.ModelTesterMixin):
         self._check_text_features(return_dict=None)
 
 
-def model_case(method: str) -> type[unittest.TestCase]:
+def model_case(method: str, variant: str = "") -> type[unittest.TestCase]:
     """All common model tests of a method, excepted ones included."""
-    name = f"{METHODS[method].prefix}CommonTest"
+    name = f"{METHODS[method].prefix}{variant.title()}CommonTest"
     content = {"method": method, "all_model_classes": (ready_class(method),), "__module__": __name__}
+    content["variant"] = variant
     return type(name, (CommonModelTests, unittest.TestCase), content)
 
 
@@ -168,6 +171,10 @@ def training_case(method: str) -> type[unittest.TestCase]:
     return type(name, (CommonTrainingTests, unittest.TestCase), {"method": method, "__module__": __name__, **content})
 
 
+# A method that stands on an encoder, over another one; over all of them: slow.
+for _method, _variant in ((m, v) for m in METHODS for v in TINY[m].variants if v in ENCODERS):
+    _case = apply_exceptions(model_case(_method, _variant), "model")
+    globals()[_case.__name__] = _case if _variant == "siglip" else pytest.mark.slow(_case)
 for _method in METHODS:
     for _case in (model_case(_method), training_case(_method)):
         globals()[_case.__name__] = apply_exceptions(_case, "model") if issubclass(_case, CommonModelTests) else _case

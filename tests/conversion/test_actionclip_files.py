@@ -209,7 +209,7 @@ def test_plain_clip_folder_starts_a_method(tmp_path):
     torch.save(openai_clip(), tmp_path / "clip.pt")
     conversion = convert_checkpoint(str(tmp_path / "clip.pt"), "openai-clip", tiny_clip_tokenizer())
     conversion.save(tmp_path / "clip")
-    model = ActionCLIPModel.from_clip(str(tmp_path / "clip"))
+    model = ActionCLIPModel.from_encoder(str(tmp_path / "clip"))
     assert model.config.sim_header == "meanP"
     expected = conversion.model.state_dict()
     assert all(torch.equal(p, expected[n]) for n, p in model.backbone.model.state_dict().items())

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_zsar.processing.action_graph import PROMPT_GROUPS, ActionGraph, graph_prompts, tidy_clause
+from hf_zsar.processing.action_graph import ActionGraph, tidy_clause
+from hf_zsar.processing.clauses import PROMPT_GROUPS
 from hf_zsar.processing.graph_clauses import gerund, verbalize
+from hf_zsar.processing.processing_stdd import graph_prompts
 
 
 ORANGE = ActionGraph.from_dict(

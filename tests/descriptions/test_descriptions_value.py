@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_zsar.processing.action_graph import ActionGraph
+from hf_zsar.processing.action_graph import ActionGraph, canonical_key
 from hf_zsar.processing.description_documents import format_json, normalize_attribute
-from hf_zsar.processing.descriptions import DescriptionError, Descriptions, canonical_key
+from hf_zsar.processing.descriptions import DescriptionError, Descriptions
 
 
 def attributes(**classes):

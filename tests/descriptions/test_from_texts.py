@@ -21,8 +21,8 @@ from hf_zsar.descriptions import (
 )
 from hf_zsar.descriptions.keywords import keep_distinct, rake, rerank
 from hf_zsar.descriptions.reading import NotEnglishWarning, clean_text, english, read_text
-from hf_zsar.processing.action_graph import ActionGraph
-from hf_zsar.processing.descriptions import Descriptions, canonical_key
+from hf_zsar.processing.action_graph import ActionGraph, canonical_key
+from hf_zsar.processing.descriptions import Descriptions
 
 
 # -- graphs --------------------------------------------------------------------------------------------------------

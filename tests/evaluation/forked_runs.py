@@ -20,14 +20,14 @@ from pathlib import Path
 from hf_zsar.data import load_class_names
 from hf_zsar.evaluation import evaluate_zero_shot
 from hf_zsar.evaluation.records import record_json
-from hf_zsar.features import encoding
+from hf_zsar.features import writing
 from hf_zsar.features.processes import Processes
 from hf_zsar.features.store import FeatureStore
 from tests.evaluation.toy import color_pair, without_clock
 
 
 SECONDS = 0.05  # that a batch takes in a run that is to be killed
-encoding.SHARD_ROWS = 4
+writing.SHARD_ROWS = 4
 
 
 def evaluate(videos: Path, store: Path, on_batch: Callable[[], None] | None = None) -> dict:

@@ -156,6 +156,9 @@ def test_a_model_is_measured_on_every_split_in_one_pass(joined):
     again = oracle(clips)
     Finder(again, truth, folder, splits[:1], {}, say=lambda text: None)
     assert again.frames_encoded == once
+    fewer = oracle(clips)
+    Finder(fewer, truth, folder, splits[:1], {"num_frames": 4, "batch_size": 4}, say=lambda text: None)
+    assert fewer.frames_encoded < 0.6 * once
 
 
 def test_proposals_are_labeled(joined):

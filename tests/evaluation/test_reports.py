@@ -206,7 +206,8 @@ def test_wrong_clips_are_named_with_right_and_given_label(full, gzsl):
 
 
 def test_pictures_are_drawn(full, gzsl, tmp_path):
-    assert len([axes for axes in result_figure(full).axes if axes.get_title("left")]) == 2
+    titles = [axes.get_title("left") for axes in result_figure(full).axes]
+    assert len([title for title in titles if title]) == 4 and titles[-1] == "label sets"
     titles = [axes.get_title("left") for axes in result_figure(gzsl).axes]
     assert "calibrated stacking" in titles
     plot_result(gzsl, tmp_path / "p.png")

@@ -9,7 +9,8 @@ import warnings
 import pytest
 import torch
 
-from hf_zsar.features import encoding
+from hf_zsar import METHODS
+from hf_zsar.features import encoding, writing
 from hf_zsar.features.encoding import EncodingOptions, encode_videos, feature_header
 from hf_zsar.features.processes import Processes
 from hf_zsar.features.shards import Row, ShardError, read_features, read_rows, write_shard
@@ -18,6 +19,7 @@ from hf_zsar.files import append_line
 from hf_zsar.modeling.modeling_zsar import VideoFeatures
 from hf_zsar.processing.video_reading import VideoReadWarning
 from tests.evaluation.toy import color_pair, write_clip
+from tests.tiny_models import IMAGE_SIZE, LABELS, NUM_FRAMES, tiny_model, tiny_processor
 from tests.videos import write_video
 
 
@@ -401,7 +403,7 @@ def test_a_store_is_extended_and_a_replaced_file_encoded_again(tmp_path, clips):
     [("SHARD_ROWS", 4, 2), ("SHARD_BYTES", 20, 4), ("SHARD_SECONDS", 0.0, 5), ("SHARD_ROWS", 512, 1)],
 )
 def test_shards_end_when_they_are_large_or_old_enough(tmp_path, clips, monkeypatch, limit, value, shards):
-    monkeypatch.setattr(encoding, limit, value)
+    monkeypatch.setattr(writing, limit, value)
     store, _ = run(tmp_path / "s", clips)
     assert len(os.listdir(tmp_path / "s" / "data")) == shards
     assert len(store) == 9
@@ -409,15 +411,15 @@ def test_shards_end_when_they_are_large_or_old_enough(tmp_path, clips, monkeypat
 
 def test_memory_is_that_of_a_shard_and_of_what_is_read_ahead(tmp_path, clips, monkeypatch):
     """No list of all pixels, and none of all features: what is waiting is counted."""
-    monkeypatch.setattr(encoding, "SHARD_ROWS", 2)
+    monkeypatch.setattr(writing, "SHARD_ROWS", 2)
     waiting = []
-    original = encoding._Encoder._add
+    original = writing.ShardWriter.add
 
     def add(self, *step):
         original(self, *step)
         waiting.append(len(self._rows))
 
-    monkeypatch.setattr(encoding._Encoder, "_add", add)
+    monkeypatch.setattr(writing.ShardWriter, "add", add)
     run(tmp_path / "s", clips)
     assert len(waiting) == 5 and max(waiting) <= 2
 
@@ -438,7 +440,7 @@ def test_windows_are_rows_with_start_and_end(tmp_path):
 
 
 def test_a_video_whose_last_windows_are_missing_is_not_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "SHARD_ROWS", 1)
+    monkeypatch.setattr(writing, "SHARD_ROWS", 1)
     path = write_clip(tmp_path / "a.avi", 50, frames=60)
     video = VideoFile(str(path), str(path), file_signature(path))
     calls = []
@@ -490,3 +492,22 @@ def test_secrets_of_urls_are_not_written_and_urls_that_differ_in_them_are_two():
 
 def test_one_process_is_the_default():
     assert Processes().share([1, 2]) == [1, 2]
+
+
+# what is kept of features
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_says_what_it_scores_with_and_float16_of_that_agrees(method):
+    model, processor = tiny_model(method), tiny_processor(method)
+    pixels = torch.randn(6, NUM_FRAMES, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features, bank = model.encode_videos(pixels), model.build_label_bank(processor, list(LABELS))
+        kept = {name: features[name] for name in ("video_embeds", *model.score_inputs)}
+        logits = model.score(VideoFeatures(**kept), bank)
+        assert torch.equal(logits, model.score(features, bank))
+        half = model.score(VideoFeatures(**kept).to(torch.float16).to(torch.float32), bank)
+        assert (logits.softmax(-1) - half.softmax(-1)).abs().max() < 1e-3
+        for name in model.score_inputs:
+            with pytest.raises((TypeError, AttributeError, KeyError)):
+                model.score(VideoFeatures(**{other: kept[other] for other in kept if other != name}), bank)

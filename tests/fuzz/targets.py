@@ -42,6 +42,8 @@ from hf_zsar.processing.descriptions import DescriptionError, Descriptions
 from hf_zsar.processing.urls import HIDDEN, redacted
 from hf_zsar.processing.video_download import _joined, _split
 from hf_zsar.retrieval import VideoIndex
+from hf_zsar.segments.annotations import VideoSegments
+from hf_zsar.segments.formats import FORMATS, format_of, read_segments
 from hf_zsar.training.recipe import RecipeError, load_recipe
 from tests.fuzz.folders import pack, unpack, write
 from tests.processing.mutation import mutated as broken
@@ -237,6 +239,20 @@ def _recipe_seeds() -> list[bytes]:
     return [pack({"recipe.yaml": path.read_bytes()}) for path in found]
 
 
+def _segments(paths: list[Path]) -> None:
+    for path in paths:
+        for name in {format_of(path), *(each for each, form in FORMATS.items() if form.suffix == path.suffix)}:
+            for video in expect((ValueError,), read_segments, path, name, 25.0) or []:
+                for each in video.segments:
+                    assert each["label"] and 0 <= each["start"] <= each["end"] < float("inf")
+
+
+def _segment_seeds() -> list[bytes]:
+    cuts = tuple({"label": label, "start": 1.0, "end": 2.5, "score": 0.5} for label in ("riding a bike", "a & <b>"))
+    video = VideoSegments("x.mp4", cuts, 9.0, 25.0, 64, 48)
+    return [pack({f"x{form.suffix}": form.write([video]).encode()}) for form in FORMATS.values()]
+
+
 SECRET = "s3cr3t"
 
 
@@ -390,6 +406,7 @@ TARGETS: dict[str, Target] = {
     "banks": Target(_banks, _bank_seeds),
     "stores": Target(_stores, _store_seeds, ("features.json", "errors.jsonl", "README.md")),
     "recipes": Target(_recipes, _recipe_seeds),
+    "segments": Target(_segments, _segment_seeds, ("x.json", "x.csv", "x.xml", "x.eaf", "x.vtt", "x.srt")),
     "urls": Target(_urls, _url_seeds),
     "configurations": Target(_configurations, _configuration_seeds),
     "checkpoints": Target(_checkpoints, _checkpoint_seeds, ("x.pt", "x.safetensors", "x.bin")),

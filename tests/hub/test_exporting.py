@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_zsar import METHODS
+from hf_zsar.encoders import ENCODERS
 from hf_zsar.hub import ExportError, LicenseError, export, push, verification, verify_export
 from hf_zsar.hub.exporting import code_digest
 from hf_zsar.hub.licenses import check_redistribution, source_licenses
@@ -49,12 +50,15 @@ def test_every_method_gives_its_scores_without_the_package(method: str, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoder", TINY["video_text"].variants)
-def test_a_published_model_travels_with_its_own_adapter_only(encoder: str, tmp_path: Path) -> None:
-    fields = TINY["video_text"].variants[encoder]
-    model, processor = tiny_model("video_text", **fields), tiny_processor("video_text")
-    folder = export(model, processor, tmp_path / encoder)
-    assert {path.name for path in folder.glob("encoder*.py")} == {"encoder.py", f"encoder_{encoder}.py"}
+@pytest.mark.parametrize(("method", "kind"), [(m, v) for m in METHODS for v in TINY[m].variants if v in ENCODERS])
+def test_a_published_model_travels_with_its_own_adapter_only(method: str, kind: str, tmp_path: Path) -> None:
+    options = {"text_padding": "max_length"} if kind == "siglip" else {}
+    model, processor = tiny_model(method, **TINY[method].variants[kind]), tiny_processor(method, **options)
+    folder = export(model, processor, tmp_path / kind)
+    adapter = ENCODERS[kind].adapter_class()
+    carried = {"encoder.py", f"{adapter.__module__.rpartition('.')[2]}.py"}
+    carried |= {"encoder_towers.py"} if adapter.shows_blocks else set()
+    assert {path.name for path in folder.glob("encoder*.py")} == carried
 
 
 @pytest.mark.slow

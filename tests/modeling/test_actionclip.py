@@ -202,7 +202,7 @@ def test_scores(model):
     assert close(probabilities.sum(-1), torch.ones(3))
     # The learned scale has no say.
     with torch.no_grad():
-        model.backbone.logit_scale.fill_(0)
+        model.backbone.model.logit_scale.fill_(0)
     assert torch.equal(score_any(model, features, bank).softmax(-1), probabilities)
 
 
@@ -320,7 +320,7 @@ def training_batch(labels=(4, 1, 4)):
 def test_loss_by_hand(model):
     inputs, classes = training_batch()
     output = model(**inputs, labels=classes, label_ids=classes)
-    scale = model.backbone.logit_scale.exp()
+    scale = model.backbone.model.logit_scale.exp()
     logits = scale * output.video_embeds @ output.text_embeds.t()
     same = (classes[:, None] == classes).float()
     wanted = (10 * same).softmax(-1)
@@ -341,7 +341,7 @@ def test_loss_among_distinct_candidates(model):
     inputs = tiny_inputs("actionclip", batch=3)
     loss = model(**inputs, labels=torch.tensor([2, 0, 2])).loss
     loss.backward()
-    assert loss.item() > 0 and model.backbone.logit_scale.grad.abs() > 0
+    assert loss.item() > 0 and model.backbone.model.logit_scale.grad.abs() > 0
     with pytest.raises(ValueError, match="1 of 3 labels match no candidate"):
         model(**inputs, labels=torch.tensor([2, 0, len(LABELS)]))
     with pytest.raises(ValueError, match="pass labels"):
@@ -399,7 +399,7 @@ def test_stochastic_depth_keeps_the_mean():
 def test_stochastic_depth_of_a_clip_that_is_started_from():
     from tests.modeling.test_dual_encoder import tiny_clip
 
-    model = type(model_of()).from_clip(tiny_clip(), drop_path_rate=0.5)
+    model = type(model_of()).from_encoder(tiny_clip(), drop_path_rate=0.5)
     assert [layer.self_attn.dropout for layer in model.backbone.vision_layers] == [0.0, 0.5]
 
 

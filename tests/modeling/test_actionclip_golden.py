@@ -48,7 +48,7 @@ def check_evaluation(model, case: GoldenCase, expected: dict[str, torch.Tensor])
     with torch.no_grad():
         features = model.encode_videos(case.inputs["pixel_values"])
         bank = encode_labels(model, case)
-        text, _ = model.backbone.encode_text(case.inputs["input_ids"])
+        text = model.backbone.encode_texts(case.inputs["input_ids"], None, 77)
         found = {
             "frame_features": features.frame_embeds,
             "video_features": features.view_embeds,
@@ -222,8 +222,8 @@ def test_training_step(case):
     assert torch.equal(targets, case.expected["train_ground_truth"].bool())
     with torch.no_grad():
         features = model.encode_videos(inputs["train_pixel_values"])
-        text, _ = model.backbone.encode_text(inputs["train_input_ids"])
-        scale = model.backbone.logit_scale.exp()
+        text = model.backbone.encode_texts(inputs["train_input_ids"], None, 77)
+        scale = model.backbone.model.logit_scale.exp()
         logits = scale * output.video_embeds @ output.text_embeds.t()
     case.check("train_video_features", features.view_embeds[:, 0])
     case.check("train_text_features", text)
@@ -254,7 +254,7 @@ def test_training_step_of_mmaction2(case):
 
     model, output = training_step(case, loss_type="ce")
     case.check("train_loss", output.loss)
-    logits = model.backbone.logit_scale.exp() * output.video_embeds @ output.text_embeds.t()
+    logits = model.backbone.model.logit_scale.exp() * output.video_embeds @ output.text_embeds.t()
     halves = contrastive_losses(logits, torch.eye(len(logits), dtype=torch.bool), "ce")
     case.check("train_loss_v2t", halves[0] / 2)
     case.check("train_loss_t2v", halves[1] / 2)

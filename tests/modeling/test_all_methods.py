@@ -15,9 +15,15 @@ from hf_zsar import METHODS
 from tests.tiny_models import LABELS, TINY, tiny_config, tiny_inputs, tiny_model, tiny_processor, tiny_videos
 
 
-VARIANTS = [(method, name) for method in METHODS for name in ("default", *TINY[method].variants)]
+# Methods over these encoders, beside CLIP and SigLIP, are tried in full only.
+SLOW = ("metaclip_2", "tipsv2")
+VARIANTS = [
+    pytest.param(method, name, id=f"{method}-{name}", marks=pytest.mark.slow if name in SLOW else ())
+    for method in METHODS
+    for name in ("default", *TINY[method].variants)
+]
 every_method = pytest.mark.parametrize("method", METHODS)
-every_variant = pytest.mark.parametrize(("method", "variant"), VARIANTS, ids=[f"{m}-{v}" for m, v in VARIANTS])
+every_variant = pytest.mark.parametrize(("method", "variant"), VARIANTS)
 
 
 def build(method: str, variant: str = "default") -> PreTrainedModel:

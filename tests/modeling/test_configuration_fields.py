@@ -60,9 +60,9 @@ def test_settings_of_text_generation_are_no_fields(method, name):
 def test_from_clip_refuses_before_it_loads(method, tmp_path):
     model_class = METHODS[method].model_class
     with pytest.raises(ValueError, match="'num_frame' .did you mean num_frames"):
-        model_class.from_clip(tmp_path / "nowhere", num_frame=4)
+        model_class.from_encoder(tmp_path / "nowhere", num_frame=4)
     with pytest.raises(ValueError, match="'num_frame' .did you mean num_frames"):
-        model_class.from_clip(CLIPModel(CLIPConfig(**tiny_clip_config())), num_frame=4)
+        model_class.from_encoder(CLIPModel(CLIPConfig(**tiny_clip_config())), num_frame=4)
 
 
 @every_method

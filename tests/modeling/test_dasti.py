@@ -8,6 +8,7 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 
+from hf_zsar.conversion.bike import BIKE_TEXT
 from hf_zsar.modeling.configuration_dasti import DASTIConfig
 from hf_zsar.modeling.losses import contrastive_losses
 from hf_zsar.modeling.modeling_dasti import NO_WORD, gather_words
@@ -94,7 +95,7 @@ def test_hand_vector():
     )
     assert result["class_scores"].item() == pytest.approx(0.912622, abs=1e-6)
     assert result["attribute_scores"].item() == pytest.approx(0.408803, abs=1e-6)
-    scale = model_of().backbone.logit_scale.exp().item()
+    scale = model_of().backbone.model.logit_scale.exp().item()
     assert result["logits_per_video"].item() / scale == pytest.approx(0.761476, abs=1e-6)
 
 
@@ -206,7 +207,7 @@ def test_without_interactions_it_is_the_mean_of_unit_frames(parts):
     frames = parts[0]
     classes = unit(K, D, seed=3)
     result = scores(parts, classes, use_temporal_interaction=False, spatial_fusion="none", class_score_weight=1.0)
-    scale = model_of().backbone.logit_scale.exp()
+    scale = model_of().backbone.model.logit_scale.exp()
     torch.testing.assert_close(result["logits_per_video"], scale * normalize(frames.mean(1)) @ classes.t())
 
 
@@ -229,7 +230,7 @@ def test_mixture_of_the_branches(parts):
     torch.testing.assert_close(by_weight[0], by_weight[2])
     torch.testing.assert_close(by_weight[1], by_weight[2])
     apart = [scores(parts, class_score_weight=w) for w in (0.0, 1.0)]
-    scale = model_of().backbone.logit_scale.exp()
+    scale = model_of().backbone.model.logit_scale.exp()
     torch.testing.assert_close(apart[0]["logits_per_video"], scale * apart[0]["attribute_scores"])
     torch.testing.assert_close(apart[1]["logits_per_video"], scale * apart[1]["class_scores"])
 
@@ -284,7 +285,7 @@ def test_loss_options_of_the_model():
     model = model_of()
     with torch.no_grad():
         parts = model(**inputs)
-    scale = model.backbone.logit_scale.exp().item()
+    scale = model.backbone.model.logit_scale.exp().item()
     expected = torch.nn.functional.cross_entropy(scale * parts.class_scores, labels).item()
     one_way = loss(loss_mode="all_classes", loss_target="multi_hot", attribute_loss_weight=0.0)
     assert one_way == pytest.approx(expected, rel=1e-5)
@@ -296,7 +297,7 @@ def test_frozen_text_has_no_gradient_but_the_scale_has(tmp_path):
     for fresh in (model, type(model).from_pretrained(tmp_path)):
         fresh(**tiny_inputs("dasti"), labels=torch.tensor([1, 3])).loss.backward()
         assert not any(p.requires_grad or p.grad is not None for p in parameters_of(fresh, "text"))
-        assert fresh.backbone.logit_scale.grad is not None
+        assert fresh.backbone.model.logit_scale.grad is not None
 
 
 def test_config_refuses_what_cannot_be():
@@ -384,7 +385,7 @@ def test_all_positions_need_a_limit_of_the_text():
 
 
 def test_bike_preset_pads_with_zeros_and_takes_all_positions():
-    processor = type(tiny_processor("dasti")).bike(tiny_processor("dasti").video_processor, tiny_clip_tokenizer())
+    processor = tiny_processor("dasti", descriptions=None, **BIKE_TEXT)
     inputs = processor.prepare_labels(["ApplyEyeMakeup"])
     assert inputs["input_ids"].shape == (1, 77)
     assert (inputs["input_ids"][inputs["attention_mask"] == 0] == 0).all()
@@ -476,7 +477,7 @@ def test_a_text_tower_that_was_unfrozen_stays_so(tmp_path):
     assert all(parameter.requires_grad for parameter in model.backbone.model.text_model.parameters())
     assert not any(parameter.requires_grad for parameter in model.backbone.model.text_projection.parameters())
     clip = model_of(freeze_text=False).backbone.model
-    started = type(model).from_clip(clip, temporal_num_layers=1)
+    started = type(model).from_encoder(clip, temporal_num_layers=1)
     assert not any(parameter.requires_grad for parameter in parameters_of(started, "text"))
 
 
@@ -511,7 +512,7 @@ def test_memory_of_the_similarities_is_bounded(monkeypatch):
 
 def test_every_variant_is_built():
     assert {"residual", "softmax", "add", "none"} <= TINY["dasti"].variants.keys()
-    assert math.isfinite(model_of().backbone.logit_scale.item())
+    assert math.isfinite(model_of().backbone.model.logit_scale.item())
 
 
 def test_the_share_of_a_single_label_is_no_score():

@@ -41,7 +41,7 @@ def bank_of(model, ids) -> LabelBank:
 def test_golden_towers_and_temporal_transformer(case):
     model = converted(case.path)
     ids = case.inputs["class_input_ids"]
-    pooled, tokens = model.backbone.encode_text(ids, return_tokens=True)
+    pooled, tokens = model.backbone.encode_words(ids, None, 77)
     case.check("class_features", pooled)
     case.check("token_features", tokens)
     videos = case.inputs["pixel_values"]
@@ -130,7 +130,7 @@ def test_golden_training_step(case):
     case.check("train_logits", output.logits_per_video)
     case.check("train_loss", output.loss)
     output.loss.backward()
-    vision, scale = model.backbone.model, model.backbone.logit_scale
+    vision, scale = model.backbone.model, model.backbone.model.logit_scale
     block = model.temporal_transformer.layers[0]
     weights = {
         "visual.conv1.weight": vision.vision_model.embeddings.patch_embedding.weight,

@@ -7,13 +7,15 @@ import torch
 from transformers import AutoModel, BertConfig, BertModel, CLIPConfig, CLIPModel, MetaClip2Config, MetaClip2Model
 
 from hf_zsar import METHODS
-from hf_zsar.modeling.dual_encoder import CLIPDualEncoder, DualEncoderPreTrainedModel
+from hf_zsar.modeling import encoder
+from hf_zsar.modeling.dual_encoder import DualEncoderPreTrainedModel
+from hf_zsar.modeling.encoder_clip import CLIPEncoder
 from tests.tiny_models import (
     IMAGE_SIZE,
     NUM_FRAMES,
+    method_fields,
     parameters_of,
     tiny_clip_config,
-    tiny_config,
     tiny_inputs,
     tiny_model,
     tiny_videos,
@@ -32,7 +34,7 @@ def tiny_clip(seed: int = 0, **overrides) -> CLIPModel:
 
 
 @pytest.fixture
-def backbone() -> CLIPDualEncoder:
+def backbone() -> CLIPEncoder:
     return tiny_model("actionclip").backbone.eval()
 
 
@@ -59,7 +61,7 @@ def test_frames_are_clips_image_features(backbone):
     pooled, patches = backbone.encode_frames(frames, return_patches=True)
     assert torch.allclose(pooled, backbone.model.get_image_features(frames).pooler_output, atol=1e-6)
     hidden = backbone.model.vision_model(frames).last_hidden_state
-    assert torch.allclose(patches, backbone.project_frames(hidden[:, 1:]), atol=1e-6)
+    assert torch.allclose(patches, backbone.project_patches(hidden), atol=1e-6)
     assert patches.shape == (len(frames), 16, backbone.dim)
     assert backbone.encode_frames(frames)[1] is None
 
@@ -74,13 +76,14 @@ def test_other_frame_sizes_interpolate_the_positions(backbone):
 
 
 @torch.no_grad()
-def test_sorted_and_trimmed_texts_are_the_full_context(backbone):
+def test_sorted_and_trimmed_texts_are_the_full_context(backbone, monkeypatch):
     ids, mask = sentences(41)
     # Small batches, so that rows of one batch differ in length and batches differ too.
-    trimmed, _ = backbone.encode_text(ids, mask, batch_size=7)
+    monkeypatch.setattr(encoder, "TEXT_BATCH", 7)
+    trimmed = backbone.encode_texts(ids, mask, 77)
     official = backbone.model.text_projection(backbone.model.text_model(input_ids=ids).pooler_output)
     assert torch.allclose(trimmed, official, atol=1e-6)
-    without_mask, _ = backbone.encode_text(ids)
+    without_mask = backbone.encode_texts(ids, None, 77)
     assert torch.allclose(without_mask, official, atol=1e-6)
 
 
@@ -89,25 +92,28 @@ def test_what_stands_after_the_end_token_does_not_matter(backbone):
     ids, mask = sentences(9)
     end = tiny_clip_config()["text_config"]["eos_token_id"]
     padded = torch.where(mask.bool(), ids, torch.tensor(end))
-    assert torch.allclose(backbone.encode_text(ids, mask)[0], backbone.encode_text(padded, mask)[0], atol=1e-6)
+    pair = [backbone.encode_texts(rows, mask, 77) for rows in (ids, padded)]
+    assert torch.allclose(*pair, atol=1e-6)
 
 
 def test_only_as_many_tokens_are_encoded_as_each_batch_needs(backbone, monkeypatch):
     widths = []
-    inner = backbone._encode_text
-    monkeypatch.setattr(backbone, "_encode_text", lambda ids: widths.append(ids.shape[1]) or inner(ids))
+    inner = backbone.embed_texts
+    monkeypatch.setattr(backbone, "embed_texts", lambda ids, mask: widths.append(ids.shape[1]) or inner(ids, mask))
+    monkeypatch.setattr(encoder, "TEXT_BATCH", 10)
     ids, mask = sentences(41)
     with torch.no_grad():
-        backbone.encode_text(ids, mask, batch_size=10)
+        backbone.encode_texts(ids, mask, 77)
     assert widths == sorted(widths) and widths[-1] == 77 and widths[0] < 20 and len(widths) == 5
 
 
-def test_texts_with_gradient_equal_those_without(backbone):
+def test_texts_with_gradient_equal_those_without(backbone, monkeypatch):
     ids, mask = sentences(12)
-    pooled, tokens = backbone.encode_text(ids, mask, return_tokens=True)
+    pooled, tokens = backbone.encode_words(ids, mask, 77)
+    monkeypatch.setattr(encoder, "TEXT_BATCH", 5)
     with torch.no_grad():
-        plain, _ = backbone.encode_text(ids, mask)
-        same, plain_tokens = backbone.encode_text(ids, mask, return_tokens=True, batch_size=5)
+        plain = backbone.encode_texts(ids, mask, 77)
+        same, plain_tokens = backbone.encode_words(ids, mask, 77)
     assert (
         pooled.requires_grad and torch.allclose(pooled, plain, atol=1e-6) and torch.allclose(pooled, same, atol=1e-6)
     )
@@ -116,7 +122,8 @@ def test_texts_with_gradient_equal_those_without(backbone):
     assert torch.allclose(tokens[torch.arange(12), ends], pooled, atol=1e-6)
 
 
-def test_own_function_in_place_of_a_block_and_before_it(backbone):
+@torch.no_grad()
+def test_own_function_in_place_of_a_block(backbone):
     frames = tiny_videos().flatten(0, 1)
     seen = []
 
@@ -124,15 +131,10 @@ def test_own_function_in_place_of_a_block_and_before_it(backbone):
         seen.append(index)
         return hidden if index % 2 else layer.forward(hidden, None)
 
-    with torch.no_grad():
-        skipped, _ = backbone.encode_frames(frames, skip_odd)
-        doubled, _ = backbone.encode_frames(frames, before_layer=lambda hidden: 2 * hidden)
-        hidden = backbone.model.vision_model.pre_layrnorm(backbone.embed_frames(frames))
-        first, second = backbone.vision_layers
-        assert seen == [0, 1]
-        assert torch.allclose(skipped, backbone.project_frames(first(hidden, None)[:, 0]), atol=1e-6)
-        by_hand = second(2 * first(2 * hidden, None), None)
-        assert torch.allclose(doubled, backbone.project_frames(by_hand[:, 0]), atol=1e-6)
+    skipped, _ = backbone.encode_frames(frames, skip_odd)
+    hidden = backbone.model.vision_model.pre_layrnorm(backbone.embed_patches(frames))
+    assert seen == [0, 1]
+    assert torch.allclose(skipped, backbone.pool(backbone.vision_layers[0](hidden, None)), atol=1e-6)
 
 
 def test_own_function_under_gradient_checkpointing_gives_the_same_gradients():
@@ -175,20 +177,13 @@ def test_sizes(backbone):
 # -- starting from a CLIP ---------------------------------------------------------------------------------------------
 
 
-def method_fields(method: str) -> dict:
-    """Fields of the tiny configuration that are the method's own."""
-    config = tiny_config(method).to_diff_dict()
-    own = METHODS[method].config_class.__dataclass_fields__
-    return {name: value for name, value in config.items() if name in own and name != "backbone_config"}
-
-
 @pytest.mark.parametrize("method", DUAL_ENCODER_METHODS)
 def test_from_a_loaded_clip_its_modules_are_shared(method):
     clip = tiny_clip(seed=3)
     clip.set_attn_implementation({"text_config": "eager"})
     before = {name: tensor.clone() for name, tensor in clip.state_dict().items()}
     torch.manual_seed(0)
-    model = METHODS[method].model_class.from_clip(clip, **method_fields(method))
+    model = METHODS[method].model_class.from_encoder(clip, **method_fields(method))
     assert model.backbone.model is clip and model.config.backbone_config is clip.config
     assert all(torch.equal(tensor, before[name]) for name, tensor in clip.state_dict().items())
     assert clip.text_model.config._attn_implementation == "eager" != clip.vision_model.config._attn_implementation
@@ -207,7 +202,7 @@ def test_on_the_weights_of_a_clip_metaclip_2_scores_as_it_does(method, tmp_path)
     models = []
     for backbone in (clip, metaclip.eval()):
         torch.manual_seed(0)
-        models.append(METHODS[method].model_class.from_clip(backbone, **method_fields(method)))
+        models.append(METHODS[method].model_class.from_encoder(backbone, **method_fields(method)))
     logits = [model(**inputs).logits_per_video for model in models]
     torch.testing.assert_close(logits[1], logits[0], atol=1e-5, rtol=0)
     assert "MetaClip2EncoderLayer" in models[1]._no_split_modules and "CLIPEncoderLayer" in models[0]._no_split_modules
@@ -222,11 +217,11 @@ def test_from_a_folder(method, tmp_path):
     model_class = METHODS[method].model_class
     options = dict(dtype=torch.bfloat16, load_kwargs=dict(attn_implementation="eager"), **method_fields(method))
     torch.manual_seed(0)
-    model = model_class.from_clip(tmp_path, **options)
+    model = model_class.from_encoder(tmp_path, **options)
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert model.config._attn_implementation == "eager"
     assert model.config.backbone_config.vision_config._attn_implementation == "eager"
-    again = model_class.from_clip(str(tmp_path), dtype=torch.float32, **method_fields(method))
+    again = model_class.from_encoder(str(tmp_path), dtype=torch.float32, **method_fields(method))
     clip = tiny_clip(seed=3)
     assert all(torch.equal(p, clip.state_dict()[n]) for n, p in again.backbone.model.state_dict().items())
 
@@ -234,7 +229,7 @@ def test_from_a_folder(method, tmp_path):
 def test_head_that_starts_fresh_is_the_one_of_an_ordinary_model():
     """The way past a second backbone changes nothing about how the rest is initialized."""
     torch.manual_seed(0)
-    started = METHODS["actionclip"].model_class.from_clip(tiny_clip(), sim_header="Transf", temporal_layers=2)
+    started = METHODS["actionclip"].model_class.from_encoder(tiny_clip(), sim_header="Transf", temporal_layers=2)
     ordinary = tiny_model("actionclip")
     assert sum(p.numel() for p in started.temporal_head.parameters())
     for name, weight in started.temporal_head.named_parameters():
@@ -251,7 +246,7 @@ def test_a_clip_started_from_without_initialization_keeps_its_weights():
     with no_init_weights():
         clip = CLIPModel(config)
     clip.load_state_dict(tiny_clip(seed=5).state_dict())
-    model = METHODS["actionclip"].model_class.from_clip(clip)
+    model = METHODS["actionclip"].model_class.from_encoder(clip)
     expected = tiny_clip(seed=5).state_dict()
     assert all(torch.equal(p, expected[n]) for n, p in model.backbone.model.state_dict().items())
 
@@ -259,7 +254,7 @@ def test_a_clip_started_from_without_initialization_keeps_its_weights():
 def test_image_and_patch_size_are_the_checkpoints():
     vision = {**tiny_clip_config()["vision_config"], "image_size": 48, "patch_size": 16}
     clip = tiny_clip(vision_config=vision)
-    model = METHODS["actionclip"].model_class.from_clip(clip)
+    model = METHODS["actionclip"].model_class.from_encoder(clip)
     assert model.backbone.patch_size == (16, 16)
     videos = torch.randn(1, NUM_FRAMES, 3, 48, 48)
     with torch.no_grad():
@@ -271,17 +266,17 @@ def test_image_and_patch_size_are_the_checkpoints():
 def test_what_cannot_be_started_from(tmp_path):
     model_class = METHODS["actionclip"].model_class
     with pytest.raises(ValueError, match="this model is loaded already"):
-        model_class.from_clip(tiny_clip(), dtype=torch.bfloat16)
+        model_class.from_encoder(tiny_clip(), dtype=torch.bfloat16)
     bert = BertModel(BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16))
-    with pytest.raises(ValueError, match="No adapter for a 'bert' backbone; there are: .*clip"):
-        model_class.from_clip(bert)
+    with pytest.raises(ValueError, match="ActionCLIPModel cannot stand on a 'bert' model, only on clip, .*siglip"):
+        model_class.from_encoder(bert)
     with pytest.raises(OSError):
-        model_class.from_clip(str(tmp_path / "nowhere"))
+        model_class.from_encoder(str(tmp_path / "nowhere"))
 
 
 def test_saved_and_loaded_after_starting_from_a_clip(tmp_path):
     model_class = METHODS["actionclip"].model_class
-    model = model_class.from_clip(tiny_clip(), num_frames=NUM_FRAMES)
+    model = model_class.from_encoder(tiny_clip(), num_frames=NUM_FRAMES)
     model.save_pretrained(tmp_path)
     loaded = model_class.from_pretrained(tmp_path)
     videos = tiny_videos()

@@ -163,7 +163,7 @@ CHANGES = {
     "weights made in inference mode": _in_inference,
     "weights changed in inference mode": _inference_tensor,
     "a bias alone": lambda m: m.backbone.text_layers[1].mlp.fc2.bias.data.add_(1),
-    "a scalar": lambda m: m.backbone.logit_scale.data.add_(0.1),
+    "a scalar": lambda m: m.backbone.model.logit_scale.data.add_(0.1),
     "a buffer": lambda m: m.register_buffer("extra", torch.ones(3)),
     "a field of the configuration": lambda m: setattr(m.config, "eval_logit_scale", 50.0),
     "a field of a part's configuration": lambda m: setattr(m.config.backbone_config.text_config, "hidden_act", "gelu"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from transformers import CLIPVisionConfig
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
+from hf_zsar.modeling.encoder_clip import CLIPEncoder
 from hf_zsar.modeling.space_time_attention import (
     check_grid,
     kept_count,
@@ -146,7 +147,7 @@ def run_block(layer, hidden, num_frames=4, window=2, rate=0.5, channel_fold=4, s
     grid = (4, 4)
     mask = window_mask(num_frames, grid, window, rate)
     kept = kept_patches(mask, grid, window, kept_count(grid, window, rate))
-    return space_time_block(layer, hidden, kept, channel_fold, scales)
+    return space_time_block(CLIPEncoder.branches(layer), hidden, kept, channel_fold, scales)
 
 
 @torch.no_grad()
@@ -206,8 +207,8 @@ def test_a_mask_for_every_video(layer):
     hidden = torch.randn(4, 17, 32)
     masks = random_window_mask((2,), 4, (4, 4), 2, 0.5, generator=torch.Generator().manual_seed(3))
     kept = kept_patches(masks, (4, 4), 2, 8)
-    together = space_time_block(layer, hidden.repeat(2, 1, 1), kept, 4, [1]).view(2, 4, 17, 32)
+    together = space_time_block(CLIPEncoder.branches(layer), hidden.repeat(2, 1, 1), kept, 4, [1]).view(2, 4, 17, 32)
     for video in range(2):
-        alone = space_time_block(layer, hidden, kept[video], 4, [1])
+        alone = space_time_block(CLIPEncoder.branches(layer), hidden, kept[video], 4, [1])
         torch.testing.assert_close(together[video], alone, rtol=0, atol=1e-6)
     assert (together[0] - together[1]).abs().max() > 1e-3

@@ -14,7 +14,8 @@ from transformers import CLIPConfig, CLIPModel
 
 from hf_zsar import LabelBank, STDDConfig, STDDModel
 from hf_zsar.modeling import modeling_stdd
-from hf_zsar.modeling.modeling_stdd import bidirectional_logits, distillation_loss, text_tensors
+from hf_zsar.modeling.distillation import distillation, distillation_loss, teacher_frame_embeds
+from hf_zsar.modeling.modeling_stdd import bidirectional_match, text_tensors
 from hf_zsar.modeling.modeling_zsar import VideoFeatures, normalize
 from tests.tiny_models import (
     LABELS,
@@ -77,7 +78,7 @@ def test_it_is_clip_per_frame_without_masks_and_mixing(settings):
 @torch.no_grad()
 def test_any_clip_opens_without_training_and_its_features_change():
     clip = CLIPModel(CLIPConfig(**tiny_clip_config())).eval()
-    model, videos = STDDModel.from_clip(clip, channel_fold=8), tiny_videos()
+    model, videos = STDDModel.from_encoder(clip, channel_fold=8), tiny_videos()
     plain = clip.get_image_features(videos.flatten(0, 1)).pooler_output
     assert (frame_embeds(model, videos).view_as(plain) - plain).abs().max() > 1e-3
     assert model.distill_projector[2].weight.count_nonzero() == 0
@@ -196,8 +197,8 @@ def test_a_grid_of_seven_is_refused_when_the_model_is_made():
     with pytest.raises(StrictDataclassClassValidationError, match="7x7 patches .* use_stca=False"):
         STDDConfig(backbone_config=backbone)
     with pytest.raises(StrictDataclassClassValidationError, match="7x7"):
-        STDDModel.from_clip(CLIPModel(backbone))
-    model = STDDModel.from_clip(CLIPModel(backbone), use_stca=False)
+        STDDModel.from_encoder(CLIPModel(backbone))
+    model = STDDModel.from_encoder(CLIPModel(backbone), use_stca=False)
     assert frame_embeds(model, torch.randn(1, 2, 3, 56, 56)).shape == (1, 1, 2, 64)
 
 
@@ -287,7 +288,7 @@ def test_gradient_checkpointing_repeats_the_masks():
 def test_aggregation_table():
     similarity = torch.tensor([[1.0, 2, 6], [4, 0, 1]])  # two frames, three prompts
     frames, prompts = similarity[None, None], torch.eye(3)[None]
-    assert bidirectional_logits(frames, prompts, torch.ones(1, 3).bool()).item() == 4.5
+    assert bidirectional_match(frames, prompts, torch.ones(1, 3).bool()).item() == 4.5
 
 
 @torch.no_grad()
@@ -295,7 +296,7 @@ def test_matching_reduces_as_it_should():
     model, bank = stdd(), random_bank()
     features = random_features()
     frames = normalize(features.frame_embeds[:, 0])
-    similarity = torch.einsum("btd,kad->btka", frames, bank["prompt_embeds"]) * model.backbone.logit_scale.exp()
+    similarity = torch.einsum("btd,kad->btka", frames, bank["prompt_embeds"]) * model.backbone.model.logit_scale.exp()
 
     def bank_of(count):
         tensors = text_tensors(bank["prompt_embeds"][:, :count], bank["prompt_mask"][:, :count])
@@ -314,7 +315,7 @@ def test_matching_reduces_as_it_should():
     )
     model.config.matching = "mean"
     pooled = normalize(bank["prompt_embeds"].mean(1))
-    expected = torch.einsum("btd,kd->btk", frames, pooled).mean(1) * model.backbone.logit_scale.exp()
+    expected = torch.einsum("btd,kd->btk", frames, pooled).mean(1) * model.backbone.model.logit_scale.exp()
     torch.testing.assert_close(score_any(model, features, bank), expected, rtol=0, atol=1e-4)
 
 
@@ -338,7 +339,7 @@ def test_order_and_doubling_of_prompts_and_frames():
     # Doubling one prompt weighs it more in the mean over prompts and leaves the best prompt of a frame alone.
     doubled = score_any(model, features, with_prompts(bank, [0, 0, 1, 2, 3]))
     similarity = torch.einsum("bvtd,kad->bvtka", normalize(features.frame_embeds), bank["prompt_embeds"])[:, 0]
-    best_frame = similarity.amax(1) * model.backbone.logit_scale.exp()
+    best_frame = similarity.amax(1) * model.backbone.model.logit_scale.exp()
     expected = logits + (best_frame[..., [0, 0, 1, 2, 3]].mean(-1) - best_frame.mean(-1)) / 2
     torch.testing.assert_close(doubled, expected, rtol=0, atol=1e-4)
     assert (doubled - logits).abs().max() > 1e-3
@@ -376,9 +377,9 @@ def test_memory_of_matching_is_bounded_in_the_number_of_labels(monkeypatch):
 
     def recording(frames, prompts, mask):
         sizes.append(frames.shape[:3].numel() * mask.numel())
-        return bidirectional_logits(frames, prompts, mask)
+        return bidirectional_match(frames, prompts, mask)
 
-    monkeypatch.setattr(modeling_stdd, "bidirectional_logits", recording)
+    monkeypatch.setattr(modeling_stdd, "bidirectional_match", recording)
     monkeypatch.setattr(modeling_stdd, "MAX_SIMILARITIES", 2 * 2 * 4 * 4 * 3)  # three labels at a time
     torch.testing.assert_close(score_any(model, features, bank), whole)
     assert len(sizes) == 3
@@ -438,7 +439,7 @@ def test_the_projector_starts_at_zero():
     assert model.distill_projector[0].weight.std() > 0.1  # Kaiming-normal: sqrt(2 / 64) = 0.18
     videos = tiny_videos()
     features = model.encode_videos(videos)
-    student, teacher = normalize(features.frame_embeds), model.teacher_frame_embeds(videos)
+    student, teacher = normalize(features.frame_embeds), teacher_frame_embeds(model.teacher, videos)
     expected = 1 - (student * teacher).sum(-1).mean()
     found = distillation_loss(student, 0.1 * model.distill_projector(student), teacher)
     torch.testing.assert_close(found, expected)
@@ -455,13 +456,13 @@ def test_a_student_without_space_time_attention_has_nothing_to_learn_from_itself
 def test_distillation_reaches_student_and_projector_but_not_the_teacher():
     model, videos = distilled().train(), tiny_videos()
     features = model.encode_videos(videos, generator=seeded())
-    loss = model._distillation(features, videos)
+    loss = distillation(model, features, videos)
     loss.backward()
     tower = model.backbone.model.vision_model
     for parameter in (tower.embeddings.patch_embedding.weight, model.distill_projector[2].weight):
         assert parameter.grad.abs().max() > 0
     assert all(p.grad is None and not p.requires_grad for p in model.teacher.parameters())
-    assert model.teacher_frame_embeds(videos).grad_fn is None
+    assert teacher_frame_embeds(model.teacher, videos).grad_fn is None
     # The first weight has a gradient as soon as the second is not zero any more.
     assert model.distill_projector[0].weight.grad.count_nonzero() == 0
 
@@ -480,27 +481,27 @@ def test_the_teacher_stays_as_it_was_and_keeps_no_text_tower():
     model = distilled().train()
     assert not model.teacher.training
     assert model.teacher.model.text_model is None
-    before = model.teacher_frame_embeds(tiny_videos())
+    before = teacher_frame_embeds(model.teacher, tiny_videos())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model(**training_inputs()).loss.backward()
     optimizer.step()
-    assert torch.equal(model.teacher_frame_embeds(tiny_videos()), before)
+    assert torch.equal(teacher_frame_embeds(model.teacher, tiny_videos()), before)
     assert not torch.equal(normalize(frame_embeds(model.eval(), tiny_videos())), before)
 
 
 def test_a_clip_that_shares_its_modules_with_the_student_is_copied(tmp_path):
     clip = CLIPModel(CLIPConfig(**tiny_clip_config())).eval()
-    model = STDDModel.from_clip(clip, channel_fold=8)
+    model = STDDModel.from_encoder(clip, channel_fold=8)
     model.set_teacher(clip)
     student = {parameter.data_ptr() for parameter in model.parameters()}
     assert not student & {parameter.data_ptr() for parameter in model.teacher.parameters()}
     assert all(parameter.requires_grad for parameter in clip.parameters())
     frames = tiny_videos().flatten(0, 1)
     expected = normalize(clip.get_image_features(frames).pooler_output)
-    torch.testing.assert_close(model.teacher_frame_embeds(tiny_videos()).view_as(expected), expected)
+    torch.testing.assert_close(teacher_frame_embeds(model.teacher, tiny_videos()).view_as(expected), expected)
     clip.save_pretrained(tmp_path)
     model.set_teacher(str(tmp_path))
-    torch.testing.assert_close(model.teacher_frame_embeds(tiny_videos()).view_as(expected), expected)
+    torch.testing.assert_close(teacher_frame_embeds(model.teacher, tiny_videos()).view_as(expected), expected)
 
 
 def test_a_teacher_of_another_size_is_refused():
@@ -535,11 +536,12 @@ def test_what_distillation_misses_is_said(caplog):
 
 def test_the_teacher_follows_features_gathered_from_all_processes(monkeypatch):
     """Two processes with equal batches: the loss over both is the loss of one."""
-    from hf_zsar.modeling import modeling_zsar, outputs
+    from hf_zsar.modeling import distillation as of_teacher
+    from hf_zsar.modeling import distributed
 
     model = distilled().train()
     single = model(**training_inputs()).loss
-    for module in (modeling_zsar, modeling_stdd, outputs):
+    for module in (distributed, of_teacher):
         monkeypatch.setattr(module, "gather_with_grad", lambda tensor: torch.cat([tensor, tensor]))
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from hf_zsar.conversion import stdd as conversion
 from hf_zsar.modeling import modeling_stdd
 from hf_zsar.modeling.configuration_stdd import patch_grid
-from hf_zsar.modeling.modeling_stdd import STDDModel, distillation_loss, text_tensors
+from hf_zsar.modeling.distillation import distillation_loss, teacher_frame_embeds
+from hf_zsar.modeling.modeling_stdd import STDDModel, text_tensors
 from hf_zsar.modeling.modeling_zsar import LabelBank, normalize
 from hf_zsar.modeling.space_time_attention import kept_count, kept_patches, window_mask, window_order
 from tests.conftest import GOLDEN_DIR
@@ -102,7 +103,7 @@ def test_golden_forward(recorded, block_outputs):
         if match := re.fullmatch(rf"{re.escape(prefix)}\.block_(\d+)_out", name):
             case.check(name, block_outputs[int(match[1])].view_as(case.expected[name]))
     if f"{prefix}.similarity" in case.expected:
-        frames = normalize(features.frame_embeds[:, 0]) * model.backbone.logit_scale.exp()
+        frames = normalize(features.frame_embeds[:, 0]) * model.backbone.model.logit_scale.exp()
         case.check(f"{prefix}.similarity", torch.einsum("btd,kad->btka", frames, bank["prompt_embeds"]))
 
 
@@ -123,7 +124,7 @@ def test_golden_masks(recorded):
         assert torch.equal(mask.expand(raster.shape), raster.bool())
     if f"{prefix}.kept_tokens_block0" in case.expected:
         kept = kept_patches(mask, grid, window, kept_count(grid, window, rate))
-        hidden = model.backbone.embed_frames(videos(case, num_frames).flatten(0, 1))
+        hidden = model.backbone.embed_patches(videos(case, num_frames).flatten(0, 1))
         hidden = model.backbone.model.vision_model.pre_layrnorm(hidden).unflatten(0, (-1, num_frames))
         index = torch.cat([torch.zeros_like(kept[:, :1]), kept + 1], dim=1)
         case.check(f"{prefix}.kept_tokens_block0", hidden[:, torch.arange(num_frames)[:, None], index])
@@ -236,7 +237,7 @@ def test_golden_distillation(case):
     clips = videos(case, masks.shape[2])
     student = normalize(model.encode_videos(clips, patch_masks=masks).frame_embeds)
     correction = model.config.distill_alpha * model.distill_projector(student)
-    teacher = model.teacher_frame_embeds(clips)
+    teacher = teacher_frame_embeds(model.teacher, clips)
     case.check("train.student_plus_projection", (student + correction).flatten(0, 2))
     case.check("train.teacher_frame_features_normalised", teacher.flatten(0, 2))
     case.check("train.loss_distill", distillation_loss(student, correction, teacher))

@@ -205,7 +205,7 @@ def test_a_chat_model_is_no_encoder_unless_one_says_so(folders, tmp_path):
     for build in (hf_zsar.load, hf_zsar.pipeline, functools.partial(transformers.pipeline, TASK)):
         with pytest.raises(ValueError, match='may be a chat model.*encoder="qwen3_vl"'):
             build(str(folder))
-    assert hf_zsar.load(folder, encoder="qwen3_vl")[0].encoder.video_prompt["fps"] == 1
+    assert hf_zsar.load(folder, encoder="qwen3_vl")[0].backbone.video_prompt["fps"] == 1
     assert hf_zsar.pipeline(folder, encoder="qwen3_vl").processor.text_format.startswith("<|im_start|>system")
 
 

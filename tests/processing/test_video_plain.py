@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_zsar.processing import video_reading
+from hf_zsar.processing import optional_parts, video_reading
 from hf_zsar.processing.limits import set_limits
 from hf_zsar.processing.video_plain import PlainReader
 from hf_zsar.processing.video_reading import VideoReadError, open_video
@@ -81,7 +81,8 @@ def test_limits_hold(clips: dict[str, Path]) -> None:
 
 def test_without_the_other_files_it_takes_their_place(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """As in an export: files are read; a URL, a pipe or an archive says what is missing."""
-    monkeypatch.setattr(video_reading, "part", lambda name: None)
+    for module in (optional_parts, video_reading):
+        monkeypatch.setattr(module, "part", lambda name: None)
     with open_video(clips["mp4"]) as reader:
         assert isinstance(reader, PlainReader)
         assert frame_number(reader.read_at([1.0]).frames[0]) == 10

@@ -82,8 +82,8 @@ def test_defaults_and_overrides(tmp_path):
         (dict(optimization__freeze=["tower"]), "unknown parameter roles"),
         (dict(optimization__betas=[0.9]), "betas: two numbers"),
         (dict(optimization__precision="half"), "optimization.precision"),
-        (dict(model={}), "exactly one of pretrained, clip and config"),
-        (dict(model__clip="x"), "exactly one of pretrained, clip and config"),
+        (dict(model={}), "exactly one of pretrained, encoder and config"),
+        (dict(model__encoder="x"), "exactly one of pretrained, encoder and config"),
         (dict(model="x"), "model: expected fields and values"),
         (dict(sampling="sometimes"), "sometimes"),
         (dict(augmentation={"cropping": "no"}), "cropping must be"),
@@ -138,4 +138,4 @@ def test_files_that_are_no_recipes(tmp_path):
 
 def test_nothing_heavy_is_loaded_for_a_wrong_recipe():
     with pytest.raises(RecipeError):
-        recipe_from(changed(model__pretrained=None, model__clip="no/such/model", optimization__epochs="x"))
+        recipe_from(changed(model__pretrained=None, model__encoder="no/such/model", optimization__epochs="x"))

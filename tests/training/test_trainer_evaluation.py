@@ -238,11 +238,11 @@ def candidates_of(processor, names, **ids):
 def test_the_bank_of_an_evaluation_is_kept_and_knows_its_names(bench):
     model, one = bench.new_model(), ("cooking", "surfing")
     with torch.no_grad():
-        bank = model.bank_of(candidates_of(bench.processor, one))
+        bank = candidates_of(bench.processor, one).bank_of(model)
         assert tuple(bank.labels) == one
-        assert model.bank_of(candidates_of(bench.processor, one)) is bank
+        assert candidates_of(bench.processor, one).bank_of(model) is bank
         renamed = replace(candidates_of(bench.processor, one), names=("boiling", "swimming"))
-        assert tuple(model.bank_of(renamed).labels) == renamed.names, "the same tokens, other classes"
+        assert tuple(renamed.bank_of(model).labels) == renamed.names, "the same tokens, other classes"
 
 
 def test_a_bank_of_older_weights_is_dropped(rendered, tmp_path):
@@ -250,9 +250,9 @@ def test_a_bank_of_older_weights_is_dropped(rendered, tmp_path):
     bench = Bench("stdd", rendered, tmp_path, config={"train_text_tower": False})
     model = bench.new_model().train()
     mine = candidates_of(bench.processor, ("cooking", "surfing"), label_ids=torch.arange(2))
-    bank = model.bank_of(mine)
-    assert model.train().bank_of(mine) is bank
-    assert model.eval().train().bank_of(mine) is not bank
+    bank = mine.bank_of(model)
+    assert mine.bank_of(model.train()) is bank
+    assert mine.bank_of(model.eval().train()) is not bank
 
 
 def test_a_stream_is_told_its_epoch(bench):

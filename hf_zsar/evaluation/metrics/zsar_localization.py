@@ -38,6 +38,6 @@ class ZSARLocalization(evaluate.Metric):
     def _compute(self, predictions: Any, references: Any, grid: str = "activitynet") -> dict[str, Any]:
         if grid not in TEMPORAL_IOUS:
             raise ValueError(f"There is no grid {grid!r} of temporal IoUs. Available: {', '.join(TEMPORAL_IOUS)}.")
-        flat = [[segment for video in side for segment in video] for side in (references, predictions)]
-        result = localization_map(*flat, temporal_ious=TEMPORAL_IOUS[grid])
+        true, found = ([segment for video in side for segment in video] for side in (references, predictions))
+        result = localization_map(true, found, temporal_ious=TEMPORAL_IOUS[grid])
         return {**result, "temporal_ious": list(TEMPORAL_IOUS[grid])}
