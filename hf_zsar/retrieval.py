@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,7 +18,13 @@ from .files import replacing, replacing_folder
 from .modeling.modeling_zsar import LabelBank, VideoFeatures
 
 
+# Rows that are written at once.
+ROWS_AT_ONCE = 16384
+_ABOUT_ROWS = ["id", "source", "start", "end"]
+
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from .features.shortlist import Shortlist
     from .modeling.modeling_zsar import ZSARPreTrainedModel
 
@@ -145,10 +153,19 @@ def _best(scores: torch.Tensor, numbers: torch.Tensor, top_k: int) -> tuple[torc
 
 
 @torch.inference_mode()
-def label_store(store: StoreReader, model: ZSARPreTrainedModel, bank: LabelBank, path: str | os.PathLike) -> int:
+def label_store(
+    store: StoreReader,
+    model: ZSARPreTrainedModel,
+    bank: LabelBank,
+    path: str | os.PathLike,
+    top_k: int | None = None,
+) -> int:
     """Score every row of a store against all labels of a bank: a Parquet table with `id`, `source`, `start`, `end`,
     `label` and `score` (the best), and a column of probabilities for each label. Whole or not at all, and in memory
     that does not grow with the store.
+
+    Args:
+        top_k: instead of a column for each label, two of lists: `labels`, the best of the row, and `scores`.
 
     Returns:
         the number of rows.
@@ -157,36 +174,72 @@ def label_store(store: StoreReader, model: ZSARPreTrainedModel, bank: LabelBank,
         ValueError: as [`search_store`]; labels called as one of the other columns.
         OSError: the table cannot be written.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     store.check_model(model)
-    if taken := set(bank.labels) & {*_ABOUT_ROWS, "label", "score"}:
+    if top_k is None and (taken := set(bank.labels) & {*_ABOUT_ROWS, "label", "score"}):
         raise ValueError(f"a label cannot be called {sorted(taken)[0]!r}, as a column of the table is.")
-    texts = [(name, pa.string()) for name in ("id", "source")] + [(name, pa.float64()) for name in ("start", "end")]
-    schema = pa.schema([*texts, ("label", pa.string()), ("score", pa.float32())])
-    for label in bank.labels:
-        schema = schema.append(pa.field(label, pa.float32()))
-    bank, identity, rows = bank.to(model.device), model.identity(), 0
-    temperature = bank.calibration.temperature if "calibration" in bank.metadata else 1.0
-    labels = pa.array(bank.labels, pa.string())
-    with (
-        replacing(path) as temporary,
-        pq.ParquetWriter(
-            temporary, schema, compression="none", use_dictionary=["label"], write_statistics=False
-        ) as writer,
-    ):
-        for part in store.parts(needed_tensors(store, model)):
-            features = part.features.to(model.device, model.dtype)
-            scores = (model.score(features, bank, identity) / temperature).softmax(dim=-1).cpu()
-            score, best = scores.max(dim=1)
-            columns = [*part.table.select(_ABOUT_ROWS).columns, labels.take(pa.array(best.numpy())), score.numpy()]
-            writer.write_table(pa.table([*columns, *scores.T.contiguous().numpy()], schema=schema))
-            rows += len(scores)
+    scored, rows = _scored(store, model, bank.to(model.device)), 0
+    tables = (_with_scores(table, scores, bank.labels, top_k) for table, scores in scored)
+    with replacing(path) as temporary, ExitStack() as stack:
+        writer = None
+        for table in _joined(tables, ROWS_AT_ONCE):
+            writer = writer or stack.enter_context(
+                pq.ParquetWriter(
+                    temporary, table.schema, compression="none", use_dictionary=["label"], write_statistics=False
+                )
+            )
+            writer.write_table(table)
+            rows += len(table)
     return rows
 
 
-_ABOUT_ROWS = ["id", "source", "start", "end"]
+def _scored(
+    store: StoreReader, model: ZSARPreTrainedModel, bank: LabelBank
+) -> Iterator[tuple[pa.Table, torch.Tensor]]:
+    """What the rows are, and their probabilities `[n, K]`, part by part."""
+    identity = model.identity()
+    temperature = bank.calibration.temperature if "calibration" in bank.metadata else 1.0
+    for part in store.parts(needed_tensors(store, model)):
+        logits = model.score(part.features.to(model.device, model.dtype), bank, identity)
+        yield part.table.select(_ABOUT_ROWS), logits.div_(temperature).softmax(dim=-1).cpu()
+
+
+def _joined(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Small tables joined to larger ones, which cost less to write."""
+    import pyarrow as pa
+
+    waiting: list[pa.Table] = []
+    for table in chain(tables, [None]):
+        if waiting and (table is None or sum(map(len, waiting)) + len(table) > rows):
+            yield pa.concat_tables(waiting)
+            waiting = []
+        waiting += [table] if table is not None else []
+
+
+def _with_scores(table: pa.Table, scores: torch.Tensor, labels: Sequence[str], top_k: int | None) -> pa.Table:
+    import pyarrow as pa
+
+    def add(name: str, values: Any) -> None:
+        nonlocal table
+        # Numbers that may be missing cost more to write.
+        table = table.append_column(pa.field(name, values.type, nullable=False), values)
+
+    names = pa.array(labels, pa.string())
+    best, order = scores.topk(min(top_k, len(labels)), dim=1) if top_k else scores.max(dim=1, keepdim=True)
+    add("label", names.take(pa.array(order[:, 0].numpy())))
+    add("score", pa.array(best[:, 0].numpy()))
+    if top_k is None:
+        for name, column in zip(labels, scores.T.contiguous().numpy(), strict=True):
+            add(name, pa.array(column))
+    else:
+        for name, values in {
+            "labels": names.take(pa.array(order.flatten().numpy())),
+            "scores": best.flatten(),
+        }.items():
+            values = values if isinstance(values, pa.Array) else pa.array(values.numpy())
+            add(name, pa.FixedSizeListArray.from_arrays(values, best.shape[1]))
+    return table
 
 
 @torch.inference_mode()

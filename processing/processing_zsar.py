@@ -285,8 +285,8 @@ class ZSARProcessor(ProcessorMixin):
         """The prompts of every label: its name in every template and, where it is described, the name with each
         description behind it.
 
-        An ensemble of descriptors (arXiv 2408.16412), in which names and descriptions weigh the same: that weight is
-        our choice. Methods that use descriptions in a way of their own override this.
+        An ensemble of descriptors (arXiv 2408.16412, 2603.08289), in which names and descriptions weigh the same: that
+        weight is our choice. Methods that use descriptions in a way of their own override this.
         """
         known = [_described(descriptions, name) for name in names]
         check_prompts(len(names), len(templates) * max(1, 2 * max(map(len, known), default=0)))

@@ -34,6 +34,8 @@ COMMANDS = (
     "embed",
     "search",
     "label",
+    "dedup",
+    "sample",
     "models",
     "evaluate",
     "train",

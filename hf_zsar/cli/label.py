@@ -20,6 +20,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     common.add_label_arguments(parser)
     common.add_bank_argument(parser)
     common.add_model_arguments(parser)
+    parser.add_argument(
+        "--top-k", type=common.positive, metavar="K", help="lists of the K best labels, not a column for each label"
+    )
     parser.add_argument("--out", metavar="FILE", required=True, help="the table, a .parquet file")
 
 
@@ -35,6 +38,6 @@ def run(args: argparse.Namespace) -> int:
     pipe = common.load_pipeline(args)
     if bank is None:
         bank = pipe.label_bank(labels, args.template, args.descriptions)
-    rows = label_store(store, pipe.model, bank, args.out)
+    rows = label_store(store, pipe.model, bank, args.out, args.top_k)
     common.say(f"{args.out}: {rows:,} rows, {len(bank)} labels")
     return 0

@@ -77,6 +77,7 @@ def text_report(record: Mapping[str, Any]) -> str:
             *_trouble(clips),
             "",
             *_table(record),
+            *_without_descriptions(record),
             *_unknown(record),
             f"intervals: {record['intervals']}",
             *_wrong(record),
@@ -123,6 +124,14 @@ def _wrong(record: Mapping[str, Any]) -> list[str]:
     if len(found) > _WRONG_LISTED:
         lines.append(f"  ... and {len(found) - _WRONG_LISTED} more, which the JSON record lists")
     return lines
+
+
+def _without_descriptions(record: Mapping[str, Any]) -> list[str]:
+    """The same table by the names of the labels alone."""
+    if "without_descriptions" not in record:
+        return []
+    used = record["prompts"]["descriptions_used"]
+    return ["", f"without descriptions (with them: {used}):", *_table(record["without_descriptions"]), ""]
 
 
 def _table(record: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -27,6 +28,14 @@ from .records import FORMAT, library_versions, now
 from .scoring import SplitScores, score_splits
 from .summary import INTERVALS, summarize, summarize_split
 from .trust import unknown_section
+
+
+# How descriptions count in a score.
+USES = {
+    "ensemble": "an ensemble of prompts (arXiv 2408.16412, 2603.08289), half of the weight on names, half on "
+    "descriptions: that share is ours",
+    "own": "as the method does",
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,8 @@ def evaluate_zero_shot(
 ) -> dict[str, Any]:
     """Score a model by a protocol.
 
-    Every video is decoded and encoded once, whatever the number of splits and candidate sets. Under `accelerate
+    Every video is decoded and encoded once, whatever the number of splits and candidate sets. With descriptions the
+    numbers without them are measured as well. Under `accelerate
     launch` or `torchrun` the videos are shared out over the processes; every process returns the same record.
 
     Args:
@@ -90,7 +100,8 @@ def evaluate_zero_shot(
 
     Returns:
         The record (see `records.py`): `summary`, `results` per split with metrics and intervals, what was missing or
-        broken, and all that the numbers stand on.
+        broken, and all that the numbers stand on. `without_descriptions`: `summary` and `results` of the same clips by
+        the names alone, where there are descriptions.
 
     Raises:
         ValueError: unknown protocol, data set or split, a broken manifest, or a split with a single candidate.
@@ -113,12 +124,18 @@ def evaluate_zero_shot(
         files = processes.from_main(lambda: _files(whole, found))
         features = _open(Path(root), header, processes)
         # May refuse, so it goes first.
+        is_given, plain = bank is not None, None
         bank = encode_candidates(model, processor, protocol, templates, descriptions, bank)
+        if not is_given and processor.read_descriptions(descriptions) is not None:
+            plain = encode_candidates(model, _without_descriptions(processor), protocol, templates)
         broken = encode_videos(model, processor, files, features, options, processes)
         good = [file for file in files if file.id not in broken]
         scores = score_splits(model, features, bank, protocol, good, batch_size, processes)
         strange = {clip for clip in whole.clips if not set(unknown_labels).isdisjoint(whole.labels_of[clip])}
         more = {}
+        if plain is not None:
+            by_names = score_splits(model, features, plain, protocol, good, batch_size, processes)
+            more["without_descriptions"] = _numbers(protocol, by_names)
         if unknown_labels:
             joint = _with_background(model, processor, bank, whole, templates, descriptions, background_labels)
             more["unknown"] = {
@@ -149,6 +166,12 @@ def _check_choices(protocol: Protocol) -> None:
                 f"{protocol.id}, {split.name}: {list(split.candidates)} is no choice, every clip would count as "
                 "right: at least two classes are needed."
             )
+
+
+def _without_descriptions(processor: ZSARProcessor) -> ZSARProcessor:
+    plain = copy.copy(processor)
+    plain.descriptions = None
+    return plain
 
 
 def encode_candidates(
@@ -312,6 +335,7 @@ def _prompts_section(
         "clean_labels": processor.clean_labels,
         "names_in_prompts_hash": digest(processor.check_labels(list(bank.labels))),
         "descriptions": known.fingerprint if known is not None else None,
+        "descriptions_used": USES["ensemble" if processor.descriptions_kind is None else "own"] if known else None,
         "label_bank": bank.fingerprint,
         "temperature": bank.calibration.temperature,
         "candidates": "the classes of each split" if len(protocol.splits) > 1 else f"{len(bank)} classes",

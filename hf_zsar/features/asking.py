@@ -64,12 +64,21 @@ class StoreReader:
     @cached_property
     def counts(self) -> np.ndarray:
         """`[rows]`, whether each counts."""
-        ids, videos, signatures = np.concatenate(self._keys, axis=1)
+        ids, videos, signatures = self._rows
         last = np.zeros(len(ids), bool)
         last[_last_of(ids)] = True
         newest = _last_of(videos)
         which = np.searchsorted(videos[newest], videos)  # `newest` is in the order of its keys
         return last & (signatures == signatures[newest][which])
+
+    @property
+    def _rows(self) -> np.ndarray:
+        return np.concatenate(self._keys, axis=1)
+
+    @property
+    def videos(self) -> np.ndarray:
+        """`[rows]`, a number for each that is the same for all stretches of a video."""
+        return self._rows[1]
 
     @cached_property
     def starts(self) -> np.ndarray:

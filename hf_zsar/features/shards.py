@@ -180,10 +180,9 @@ def read_keys(path: Path, fingerprint: str) -> np.ndarray:
             raise ShardError("it is of another store")
         _check_texts(columns["id"], columns["signature"])
         ids, starts, signatures = columns.values()
-        videos = map(_video, ids, starts)
-        return np.array(
-            [[*map(hash, zip(ids, signatures, strict=True))], [*map(hash, videos)], [*map(hash, signatures)]]
-        )
+        videos = ids if starts.count(None) == len(starts) else map(_video, ids, starts)
+        names, videos, signs = (np.fromiter(map(hash, each), np.int64) for each in (ids, videos, signatures))
+        return np.stack([names ^ (signs << 1), videos, signs])
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ShardError(f"{path} cannot be read as features of videos: {_first_line(error)}") from error
 

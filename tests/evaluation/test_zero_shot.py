@@ -11,7 +11,8 @@ import torch
 from hf_zsar.data import load_class_names
 from hf_zsar.evaluation import evaluate_zero_shot, load_protocol
 from hf_zsar.evaluation.records import load_record, save_record
-from tests.evaluation.toy import color_pair, without_clock, write_clip
+from hf_zsar.evaluation.reports import text_report
+from tests.evaluation.toy import Numbers, color_pair, without_clock, write_clip
 
 
 UCF, HMDB = load_class_names("ucf101"), load_class_names("hmdb51")
@@ -348,3 +349,18 @@ def test_clips_of_different_lengths_need_a_fixed_number_of_frames(tmp_path):
     manifest = write_manifest(tmp_path, ["x", "y"], [{"file": "a.avi", "label": "x"}, {"file": "b.avi", "label": "y"}])
     with pytest.raises(ValueError, match="frames of different shapes .* fix num_frames"):
         evaluate_zero_shot(*color_pair(["x", "y"]), manifest=manifest, video_options={"fps": 2.0})
+
+
+def test_with_and_without_descriptions_in_one_run(ucf):
+    """Descriptions that exchange two classes: numbers of both ways, and each video is encoded once."""
+    model, processor = color_pair(UCF)
+    plain = evaluate_zero_shot(model, processor, "test_splits", dataset="ucf101", videos=ucf)
+    encoded = sum(model.batches)
+    known = Numbers({"Archery": UCF.index("Hammering"), "Hammering": UCF.index("Archery")})
+    record = evaluate_zero_shot(model, processor, "test_splits", dataset="ucf101", videos=ucf, descriptions=known)
+    assert sum(model.batches) == 2 * encoded == 2 * len(UCF_CLIPS)
+    assert metrics(record)["split1"]["top1"] == 0.0 and metrics(plain)["split1"]["top1"] == 0.5
+    assert record["without_descriptions"]["results"] == plain["results"] and "without_descriptions" not in plain
+    assert record["prompts"]["descriptions_used"].startswith("an ensemble of prompts (arXiv 2408.16412")
+    table, _, second = text_report(record).partition("without descriptions (with them: an ensemble of prompts")
+    assert "split1" in table and "split1" in second and "without descriptions" not in text_report(plain)

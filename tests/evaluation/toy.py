@@ -81,6 +81,7 @@ class ColorProcessor:
     prompt_templates = ("{}",)
     clean_labels = False
     descriptions = None
+    descriptions_kind = None
 
     def __init__(self, numbers: Mapping[str, int]) -> None:
         self.numbers = dict(numbers)
@@ -95,7 +96,14 @@ class ColorProcessor:
         return descriptions
 
     def prepare_labels(self, labels: Sequence[str], **options: Any) -> dict[str, torch.Tensor]:
-        return {"input_ids": torch.tensor([self.numbers[label] for label in labels])}
+        numbers = {**self.numbers, **(options.get("descriptions") or {})}
+        return {"input_ids": torch.tensor([numbers[label] for label in labels])}
+
+
+class Numbers(dict[str, int]):
+    """Descriptions of labels: other numbers than theirs."""
+
+    fingerprint = "numbers"
 
 
 def color_pair(

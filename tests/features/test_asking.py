@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 import torch
 
-from hf_zsar import METHODS, LabelBank
+from hf_zsar import METHODS, LabelBank, retrieval
 from hf_zsar.cli import main
 from hf_zsar.features import asking
 from hf_zsar.features.asking import StoreReader
@@ -72,6 +72,23 @@ def test_labels_are_the_probabilities_of_the_method(tmp_path, method):
     assert torch.allclose(torch.tensor([table[label].to_pylist() for label in LABELS]).T, expected, atol=1e-6)
     assert table["label"].to_pylist() == [LABELS[n] for n in expected.argmax(1)]
     assert table["score"].to_pylist() == pytest.approx(expected.max(1).values.tolist(), abs=1e-6)
+
+
+def test_the_best_labels_as_lists(tmp_path, monkeypatch):
+    import pyarrow.parquet as pq
+
+    model, features = filled(tmp_path / "s")
+    bank = bank_of(model)
+    monkeypatch.setattr(retrieval, "ROWS_AT_ONCE", 6)
+    for top_k, length in ((2, 2), (9, 5)):
+        assert label_store(StoreReader(tmp_path / "s"), model, bank, tmp_path / "t.parquet", top_k) == 12
+        table = pq.read_table(tmp_path / "t.parquet")
+        with torch.inference_mode():
+            scores, order = model.score(features, bank).softmax(-1).topk(length)
+        assert table.column_names == ["id", "source", "start", "end", "label", "score", "labels", "scores"]
+        assert table["labels"].to_pylist() == [[LABELS[n] for n in row] for row in order.tolist()]
+        assert torch.allclose(torch.tensor(table["scores"].to_pylist()), scores, atol=1e-6)
+        assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 3, "5 and 2 rows are more than 6"
 
 
 def test_a_calibrated_bank_gives_its_probabilities(tmp_path):

@@ -9,7 +9,7 @@ import warnings
 import pytest
 import torch
 
-from hf_zsar import METHODS
+from hf_zsar import METHODS, load
 from hf_zsar.features import encoding, writing
 from hf_zsar.features.encoding import EncodingOptions, encode_videos, feature_header
 from hf_zsar.features.processes import Processes
@@ -19,7 +19,8 @@ from hf_zsar.files import append_line
 from hf_zsar.modeling.modeling_zsar import VideoFeatures
 from hf_zsar.processing.video_reading import VideoReadWarning
 from tests.evaluation.toy import color_pair, write_clip
-from tests.tiny_models import IMAGE_SIZE, LABELS, NUM_FRAMES, tiny_model, tiny_processor
+from tests.tiny_encoders import encoder_folder, some_videos
+from tests.tiny_models import LABELS, tiny_model, tiny_processor, tiny_videos
 from tests.videos import write_video
 
 
@@ -497,12 +498,8 @@ def test_one_process_is_the_default():
 # what is kept of features
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_method_says_what_it_scores_with_and_float16_of_that_agrees(method):
-    model, processor = tiny_model(method), tiny_processor(method)
-    pixels = torch.randn(6, NUM_FRAMES, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(0))
+def check_what_is_kept(model, features: VideoFeatures, bank) -> None:
     with torch.inference_mode():
-        features, bank = model.encode_videos(pixels), model.build_label_bank(processor, list(LABELS))
         kept = {name: features[name] for name in ("video_embeds", *model.score_inputs)}
         logits = model.score(VideoFeatures(**kept), bank)
         assert torch.equal(logits, model.score(features, bank))
@@ -511,3 +508,19 @@ def test_a_method_says_what_it_scores_with_and_float16_of_that_agrees(method):
         for name in model.score_inputs:
             with pytest.raises((TypeError, AttributeError, KeyError)):
                 model.score(VideoFeatures(**{other: kept[other] for other in kept if other != name}), bank)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_says_what_it_scores_with_and_float16_of_that_agrees(method):
+    model = tiny_model(method)
+    bank = model.build_label_bank(tiny_processor(method), list(LABELS))
+    with torch.inference_mode():
+        check_what_is_kept(model, model.encode_videos(tiny_videos(6, views=2)), bank)
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip", "xclip", "videoprism"])
+def test_so_does_a_published_model(kind, tmp_path):
+    model, processor = load(encoder_folder(kind, tmp_path))
+    bank = model.build_label_bank(processor, list(LABELS))
+    with torch.inference_mode():
+        check_what_is_kept(model, model.encode_videos(**processor(videos=some_videos([4, 9]))), bank)

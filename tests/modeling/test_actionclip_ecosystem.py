@@ -8,11 +8,12 @@ from torch.utils.data import Dataset, default_collate
 from transformers import AutoProcessor, Trainer, TrainingArguments, pipeline
 
 from hf_zsar import ActionCLIPModel
+from tests.modeling.test_all_methods import SLOW
 from tests.tiny_models import LABELS, TINY, tiny_folder, tiny_inputs, tiny_model, tiny_processor, tiny_videos
 from tests.videos import write_video
 
 
-VARIANTS = TINY["actionclip"].variants
+VARIANTS = {name: fields for name, fields in TINY["actionclip"].variants.items() if name not in SLOW}
 variants = pytest.mark.parametrize("variant", VARIANTS)
 
 
@@ -77,8 +78,9 @@ def test_one_step_of_the_stock_trainer(variant, tmp_path):
     result = Trainer(model=model, args=arguments, train_dataset=Clips(), data_collator=default_collate).train()
     assert 0 < result.training_loss < 10
     still = [name for name, p in model.named_parameters() if torch.equal(p, before[name])]
-    # Rows of a table that no frame or token reads keep their place, but no table is still as a whole.
-    assert still == []
+    # Rows of a table that no frame or token reads keep their place, but no table is still as a whole. A softmax over
+    # labels does not depend on SigLIP's bias.
+    assert set(still) <= {"backbone.model.logit_bias"}
 
 
 @variants
@@ -90,7 +92,7 @@ def test_attention_implementations_agree(variant):
         model.set_attn_implementation(implementation)
         used[implementation] = _count_sdpa(model, inputs, logits, implementation)
     assert torch.allclose(logits["sdpa"], logits["eager"], atol=1e-4)
-    blocks = [m for m in model.modules() if type(m).__name__ == "CLIPAttention"]
+    blocks = [m for m in model.modules() if hasattr(m, "q_proj")]
     assert used["sdpa"] >= len(blocks) > 0
     assert used["eager"] == 0
 
@@ -134,6 +136,8 @@ def test_training_under_autocast(variant):
 
 @variants
 def test_device_map_and_offloading_to_disk(variant, tmp_path):
+    if "siglip" in variant:
+        pytest.skip("torch's attention in SigLIP's pooling head cannot be offloaded, in SiglipModel itself neither")
     pytest.importorskip("accelerate")
     from accelerate import cpu_offload
 
@@ -144,7 +148,7 @@ def test_device_map_and_offloading_to_disk(variant, tmp_path):
         mapped = ActionCLIPModel.from_pretrained(tmp_path, device_map={"": "cpu"})
         assert torch.equal(mapped(**inputs).logits_per_video, exact)
         offloaded = cpu_offload(ActionCLIPModel.from_pretrained(tmp_path), execution_device=torch.device("cpu"))
-        assert offloaded.backbone.model.visual_projection.weight.device.type == "meta"
+        assert offloaded.backbone.model.vision_model.post_layernorm.weight.device.type == "meta"
         assert torch.equal(offloaded(**inputs).logits_per_video, exact)
 
 
@@ -158,7 +162,9 @@ def test_low_rank_adapters(variant, tmp_path):
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trained and all("lora_" in name for name in trained)
     assert any("vision_model" in name for name in trained) and any("text_model" in name for name in trained)
-    assert any("temporal_head" in name for name in trained) == (variant in ("Transf", "Transf_cls", "temporal_shift"))
+    assert any("temporal_head" in name for name in trained) == (
+        VARIANTS[variant].get("sim_header", "Transf") in ("Transf", "Transf_cls")
+    )
     model(**inputs).loss.backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
     model.eval().save_pretrained(tmp_path)

@@ -159,6 +159,20 @@ def test_several_prompts_are_averaged_as_unit_vectors(kind, loaded):
 
 
 @every_encoder
+def test_descriptions_are_half_of_a_labels_prompts(kind, loaded):
+    model, processor = loaded(kind)
+    name, plain = LABELS[2], LABELS[4]
+    with torch.no_grad():
+        known = {name: ["a pan", "a stove"]}
+        bank = model.build_label_bank(processor, [name, plain], templates=["{}"], descriptions=known)
+        texts = [name, f"{name}, a pan", f"{name}, a stove", plain]
+        alone, pan, stove, other = model.build_label_bank(processor, texts, templates=["{}"])["text_embeds"]
+    mean = torch.nn.functional.normalize(2 * alone + pan + stove, dim=-1)
+    torch.testing.assert_close(bank["text_embeds"], torch.stack([mean, other]), atol=1e-6, rtol=0)
+    assert (mean - alone).abs().max() > 1e-4
+
+
+@every_encoder
 def test_banks_are_saved_and_sliced(kind, loaded, tmp_path):
     model, processor = loaded(kind)
     frames = TINY_ENCODERS[kind].clip_frames
