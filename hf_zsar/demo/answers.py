@@ -230,6 +230,7 @@ def _whole(pipe: Any, question: Question) -> tuple[Answer, Any]:
     best = bank.labels.index(next(iter(scores)))
     explanation = pipe.model.explain(features, bank)
     pictures = processor.resize_crop(clip.frames)[0].clamp(0, 255).to(torch.uint8)
+    window = question.window if hasattr(pipe, "timeline") else 0  # the code beside a model reads no windows
     answer = Answer(
         question,
         scores,
@@ -237,7 +238,7 @@ def _whole(pipe: Any, question: Question) -> tuple[Answer, Any]:
         explanation=chart_of(pipe, explanation, bank, best, **text),
         about=_about(clip, len(pictures), explanation),
         notes=tuple(sentence(note, question.video) for note in notes),
-        timeline=empty_timeline(question.window, duration, tuple(scores)[:TIMELINE_LABELS]),
+        timeline=empty_timeline(window, duration, tuple(scores)[:TIMELINE_LABELS]),
     )
     return answer, bank
 

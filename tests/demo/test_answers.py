@@ -31,6 +31,7 @@ from hf_zsar.demo.answers import (
     sentence,
 )
 from hf_zsar.demo.explanations import BarChart, heat_maps
+from hf_zsar.pipeline_video_scoring import VideoScoringPipeline
 from tests.tiny_models import IMAGE_SIZE, NUM_FRAMES, tiny_model, tiny_processor
 from tests.videos import write_video
 
@@ -120,6 +121,12 @@ def test_a_short_video_has_no_timeline_and_a_fine_one_all_its_windows(pipes: dic
     assert all(end == pytest.approx(start) for (_, end, _), (start, _, _) in itertools.pairwise(fine.parts))
     assert answer(pipes["rest"], clip, LABELS, window=4.0).timeline is None
     assert answer(pipes["rest"], clip, LABELS, window=0.0).timeline is None
+
+
+def test_a_space_whose_model_brings_its_own_code_has_no_timeline(clip: str) -> None:
+    pipe = VideoScoringPipeline(model=tiny_model("rest"), processor=tiny_processor("rest"))
+    given = list(answers.answers(pipe, ask(pipe, clip, LABELS, "", 2)))
+    assert len(given) == 1 and given[0].timeline is None and given[0].scores
 
 
 def test_every_label_that_wins_somewhere_is_in_the_timeline() -> None:
