@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image
-from transformers import PreTrainedModel
 
 from hf_zsar.modeling.candidates import Candidates
+from hf_zsar.modeling.modeling_zsar import ZSARPreTrainedModel
 from hf_zsar.processing.frame_sampling import get_sampler
 from hf_zsar.processing.processing_zsar import ZSARProcessor
 from hf_zsar.processing.video_reading import VideoReadError
@@ -77,7 +77,7 @@ class VideoTextCollator:
         self.processor, self.text, self.augmentation = processor, text, augmentation
         self.label_names = None if label_names is None else tuple(label_names)
         self._warned_labels: set[tuple[str, ...]] = set()
-        self.video_options = {
+        self.video_options: dict[str, Any] = {
             "sampling": sampling,
             "sampling_options": None if sampling is None else dict(sampling_options or {}),
             "num_frames": num_frames,
@@ -91,7 +91,7 @@ class VideoTextCollator:
     @classmethod
     def for_model(
         cls,
-        model: PreTrainedModel,
+        model: ZSARPreTrainedModel,
         processor: ZSARProcessor,
         label_names: Sequence[str] | None = None,
         **options: Any,
@@ -208,7 +208,8 @@ class VideoTextCollator:
 
     def _clip(self, row: Mapping[str, Any], generator: np.random.Generator) -> torch.Tensor:
         """One view for training, drawn and augmented: `[T, 3, H, W]`."""
-        processor, options = self.processor.video_processor, self.video_options
+        processor: Any = self.processor.video_processor
+        options = self.video_options
         video = row.get("video")
         if row.get("frames"):
             random = generator if options["sampling"] is not None else None
@@ -225,7 +226,8 @@ class VideoTextCollator:
         Raises:
             ValueError: the processor draws frames at random.
         """
-        processor, num_frames = self.processor.video_processor, self.video_options["num_frames"]
+        processor: Any = self.processor.video_processor
+        num_frames = self.video_options["num_frames"]
         if row.get("frames"):
             pictures = cached_frames(row["frames"], num_frames or processor.num_frames)
             return processor(pictures, do_sample_frames=False)["pixel_values_videos"][0]
