@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     options = segment_options(args, labels if bank is None else None, bank)
     if args.live:
         return watch(pipe, videos[0], options, args)
-    results = each(pipe, videos, options)
+    results: Iterable[Any] = each(pipe, videos, options)
     if store is not None:
         from hf_zsar.segments.stored import stored_segments
 

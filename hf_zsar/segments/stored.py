@@ -72,4 +72,4 @@ def _cells(rows: Sequence[Row]) -> list[Stretch]:
     starts, ends = (np.array([getattr(row, name) for row in rows]) for name in ("start", "end"))
     middles = (starts + ends) / 2
     edges = [starts[0], *(middles[1:] + middles[:-1]) / 2, ends[-1]]
-    return [Stretch(float(start), float(end), 0, ()) for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    return [Stretch(float(start), float(end), 0, []) for start, end in zip(edges[:-1], edges[1:], strict=True)]
