@@ -61,20 +61,20 @@ class MethodSpec:
         package, _, name = (self.card or f"hf_zsar.model_cards:{self.name}.yaml").partition(":")
         return (resources.files(package) / name).read_text(encoding="utf-8")
 
-    def _load(self, role: str) -> type:
+    def _load(self, role: str) -> type[Any]:
         name = f"{self.prefix}{role}"
         return load_object(f"{self.class_modules[name]}:{name}")
 
     @property
-    def config_class(self) -> type:
+    def config_class(self) -> type[Any]:
         return self._load("Config")
 
     @property
-    def model_class(self) -> type:
+    def model_class(self) -> type[Any]:
         return self._load("Model")
 
     @property
-    def processor_class(self) -> type:
+    def processor_class(self) -> type[Any]:
         return self._load("Processor")
 
 

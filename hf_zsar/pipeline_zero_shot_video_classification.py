@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from .pipeline_video_scoring import VideoScoringPipeline, count_of, split_labels
 from .processing.video_sources import is_one_video
-from .video_scoring import VideoScoringPipeline, count_of, split_labels
 
 
 IDLE = ("sampling", "num_views")  # with windows, whose frames are taken at segment centers

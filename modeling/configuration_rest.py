@@ -20,9 +20,10 @@ class ResTConfig(ZSARConfig):
     Args:
         cross_modal: the trained cross-modal transformer. `False` keeps only the semantic transfer on top of any vision
             backbone and any sentence encoder; nothing has to be trained then.
-        backbone_type: `"r2plus1d_18"` over clips, or `"transformers"`: the vision model of `backbone_config` over
-            frames.
-        backbone_config: of a transformers vision model (ResNet, EfficientNet, ViT, ...).
+        backbone_type: `"r2plus1d_18"` over clips, or `"transformers"`: the vision model of `backbone_config`, over
+            frames or, if it is one of videos, over clips.
+        backbone_config: of a transformers vision model (ResNet, EfficientNet, ViT, ...) or video model (V-JEPA 2,
+            VideoMAE, TimeSformer).
         backbone_widths, backbone_stem_width: channels of R(2+1)D.
         text_config: of BERT: the text encoder, and the transformer that both modalities share.
         text_pooling: without `cross_modal`, `"mean"` over tokens (sentence encoders) or `"cls"`.

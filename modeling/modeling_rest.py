@@ -32,6 +32,7 @@ from .modeling_zsar import (
     normalize,
     split_views,
 )
+from .parts import needed
 from .r2plus1d import R2Plus1D
 from .rest_losses import alignment_loss, classification_loss, hard_negatives, matching_loss
 from .semantic_transfer import compose_prototypes, transfer_weights
@@ -152,6 +153,24 @@ class ResTModel(ZSARPreTrainedModel):
                 init.constant_(module.logit_scale, self.config.logit_scale_init)
             for buffer in (module.seen_prototypes, module.seen_text_embeds, module.seen_counts):
                 init.zeros_(buffer)
+
+    @classmethod
+    def from_backbone(cls, backbone: Any, text_encoder: Any, *, load_kwargs: Any = None, **config: Any) -> Any:
+        """Semantic transfer (`cross_modal=False`) on a published backbone: nothing is trained, but prototypes of seen
+        classes have to be set (`hf-zsar fit-prototypes`). [`hf_zsar.load`] with `method="rest"` gives the processor.
+
+        Args:
+            backbone: a Hub id or folder of a video model (V-JEPA 2, VideoMAE, TimeSformer) or vision model, or a
+                loaded one, whose modules are then shared.
+            text_encoder: the same of a sentence encoder, a BERT.
+            load_kwargs: passed to `AutoModel.from_pretrained` of the backbone.
+            config: fields of [`ResTConfig`]; frames and size are the backbone's unless given.
+
+        Raises:
+            ValueError: no such field, or a text encoder that is not a BERT.
+        """
+        starting = needed("starting", "other checkpoints")
+        return starting.start_on_backbone(cls, backbone, text_encoder, load_kwargs or {}, config)
 
     @property
     def training_classes(self) -> list[str] | None:

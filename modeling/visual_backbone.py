@@ -1,8 +1,9 @@
-"""Clips to visual tokens: the two kinds of backbone that ResT can stand on, behind one face."""
+"""Clips to visual tokens: the kinds of backbone that ResT can stand on, behind one face."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,6 +11,10 @@ from transformers import AutoModel
 
 from .configuration_rest import ResTConfig
 from .r2plus1d import R2Plus1D
+
+
+# model_type of video models -> the arguments that their forward pass takes besides the clips.
+VIDEO_MODELS: dict[str, dict[str, Any]] = {"vjepa2": {"skip_predictor": True}, "videomae": {}, "timesformer": {}}
 
 
 def grid_size(config: ResTConfig) -> tuple[int, int]:
@@ -20,11 +25,14 @@ def grid_size(config: ResTConfig) -> tuple[int, int]:
     """
     if config.backbone_type == "r2plus1d_18":
         return math.ceil(config.num_frames / 8), math.ceil(config.image_size / 16) ** 2
+    times = config.num_frames
+    if config.backbone_config.model_type in VIDEO_MODELS:
+        times = max(1, times // getattr(config.backbone_config, "tubelet_size", 1))
     if config.visual_token_pooling == "spatial":
-        return config.num_frames, 1
+        return times, 1
     patch = getattr(config.backbone_config, "patch_size", None)
     side = math.ceil(config.image_size / 32) if patch is None else config.image_size // patch
-    return config.num_frames, side**2
+    return times, side**2
 
 
 def backbone_width(config: ResTConfig) -> int:
@@ -74,6 +82,28 @@ class FrameBackbone(nn.Module):
         return tokens.view(batch, frames, *tokens.shape[1:])
 
 
+class ClipBackbone(nn.Module):
+    """A video model of transformers over whole clips. `[B, T, 3, H, W]` -> tokens `[B, T', G, width]`, where T' is
+    the number of tubelets of frames."""
+
+    def __init__(self, config: ResTConfig) -> None:
+        super().__init__()
+        self.config, self.pool = config.backbone_config, config.visual_token_pooling == "spatial"
+        self.model = AutoModel.from_config(config.backbone_config)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        model_type, frames = self.config.model_type, clips.shape[1]
+        if model_type == "videomae" and frames != self.config.num_frames:
+            raise ValueError(f"This backbone has positions for exactly {self.config.num_frames} frames, got {frames}.")
+        hidden = self.model(**{self.model.main_input_name: clips}, **VIDEO_MODELS[model_type]).last_hidden_state
+        times = max(1, frames // getattr(self.config, "tubelet_size", 1))
+        if model_type == "timesformer":  # behind a class token, and the times of a place lie together
+            tokens = hidden[:, 1:].unflatten(1, (-1, times)).transpose(1, 2)
+        else:
+            tokens = hidden.unflatten(1, (times, -1))
+        return tokens.mean(dim=2, keepdim=True) if self.pool else tokens
+
+
 def drop_special_tokens(hidden: torch.Tensor) -> torch.Tensor:
     """Patch tokens of a vision transformer, `[N, L, width]`: the last square number of tokens."""
     return hidden[:, hidden.shape[1] - math.isqrt(hidden.shape[1]) ** 2 :]
@@ -81,7 +111,9 @@ def drop_special_tokens(hidden: torch.Tensor) -> torch.Tensor:
 
 def build_backbone(config: ResTConfig) -> nn.Module:
     """The backbone that the configuration names."""
-    return VideoBackbone(config) if config.backbone_type == "r2plus1d_18" else FrameBackbone(config)
+    if config.backbone_type == "r2plus1d_18":
+        return VideoBackbone(config)
+    return (ClipBackbone if config.backbone_config.model_type in VIDEO_MODELS else FrameBackbone)(config)
 
 
 __all__ = ["FrameBackbone", "VideoBackbone", "backbone_width", "build_backbone", "grid_size"]

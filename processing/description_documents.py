@@ -10,7 +10,7 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -171,14 +171,14 @@ def _repaired_graph(entry: Any) -> Any:
     return entry
 
 
-def read_description_file(path: str | os.PathLike) -> Any:
-    """The value of a JSON file.
+def read_description_file(path: str | os.PathLike, read: Callable[[Any], Any] = read_json) -> Any:
+    """What `read` makes of a file; JSON unless said otherwise.
 
     Raises:
-        DescriptionError: no such file, or not JSON; the message names the file and the place.
+        DescriptionError: no such file, or of another form; the message names the file and the place.
     """
     try:
-        return read_json(path)
+        return read(path)
     except OSError as error:
         raise DescriptionError(f"{path}: cannot be read ({error.strerror or error}); check the path.") from error
     except TextFileError as error:

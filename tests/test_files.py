@@ -477,7 +477,7 @@ BARE_WRITERS = {
         "hf_zsar/hub/space.py": {"write_space"},
     },
     "the method of transformers that fills a folder of the caller's": {
-        "hf_zsar/video_scoring.py": {"save_pretrained"},
+        "hf_zsar/pipeline_video_scoring.py": {"save_pretrained"},
         "modeling/modeling_zsar.py": {"save_pretrained"},
         "processing/processing_zsar.py": {"save_pretrained"},
     },

@@ -18,8 +18,8 @@ from transformers import AutoConfig, AutoModel, pipeline
 
 import hf_zsar
 from hf_zsar import METHODS, VideoReadError
+from hf_zsar.pipeline_video_scoring import bf16_copy, why_not_bf16
 from hf_zsar.processing.prefetching import prefetch
-from hf_zsar.video_scoring import bf16_copy, why_not_bf16
 from tests.tiny_models import LABELS, tiny_folder
 from tests.videos import write_video
 
@@ -372,7 +372,7 @@ def test_bf16_agrees_with_float32_and_keeps_the_scale(folder, video, classifier)
 
 
 def test_precision_is_chosen_by_size_and_processor(monkeypatch):
-    from hf_zsar import video_scoring as module
+    from hf_zsar import pipeline_video_scoring as module
 
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     large = torch.nn.utils.skip_init(torch.nn.Linear, 8000, 8000)

@@ -15,8 +15,8 @@ from torch import nn
 
 from hf_zsar import METHODS
 from hf_zsar.cli import main
+from hf_zsar.pipeline_video_scoring import bf16_pays
 from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline as Pipe
-from hf_zsar.video_scoring import bf16_pays
 from tests.evaluation.toy import write_clip
 from tests.tiny_models import LABELS, parameters_of, tiny_inputs, tiny_model, tiny_processor, tiny_videos
 from tests.videos import write_video
@@ -67,7 +67,7 @@ def test_bfloat16_is_computed_in_a_copy(method, clip, tmp_path):
 
 
 def test_the_choice_of_bfloat16_by_itself_is_a_copy_as_well(monkeypatch, clip):
-    monkeypatch.setattr("hf_zsar.video_scoring.bf16_pays", lambda model: True)
+    monkeypatch.setattr("hf_zsar.pipeline_video_scoring.bf16_pays", lambda model: True)
     model = tiny_model("actionclip")
     before = state_of(model)
     ask(pipe_of(model), clip)

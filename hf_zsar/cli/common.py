@@ -300,6 +300,7 @@ def load_pipeline(args: argparse.Namespace) -> Any:
 
     import hf_zsar
     from hf_zsar.hub.loading import complete, readable
+    from hf_zsar.pipeline_zero_shot_video_classification import ZeroShotVideoClassificationPipeline
     from hf_zsar.registration import TASK
 
     hush_libraries()
@@ -307,9 +308,10 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if args.model is None or not args.trust_remote_code:
         return hf_zsar.pipeline(args.model, **options)
+    options |= {"model": args.model, "trust_remote_code": True, "pipeline_class": ZeroShotVideoClassificationPipeline}
     with readable(args.model):
         task: Any = TASK  # the types of `transformers.pipeline` know its own tasks only
-        return complete(transformers.pipeline(task, model=args.model, trust_remote_code=True, **options))
+        return complete(transformers.pipeline(task, **options))
 
 
 def hush_libraries() -> None:

@@ -17,8 +17,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Compute the prototype of every class of a data set, and save the model with them.",
         epilog="Started again, a killed run continues where it was. Several processes: torchrun -m hf_zsar.cli ...",
     )
-    parser.add_argument("model", metavar="ID_OR_FOLDER", help="a ResT model")
+    parser.add_argument(
+        "model", metavar="ID_OR_FOLDER", help="a ResT model; or, with --text-encoder, a backbone for one"
+    )
     parser.add_argument("out", metavar="OUT", help="folder to write; may be the model's own")
+    parser.add_argument(
+        "--text-encoder",
+        metavar="ID_OR_FOLDER",
+        help="a sentence encoder (BERT): then the model is a backbone, such as facebook/vjepa2-vitl-fpc64-256",
+    )
     parser.add_argument("--data", metavar="SOURCE", help="folder of class folders, manifest, list, shards or Hub id")
     parser.add_argument("--root", metavar="DIR", help="where paths of a list start (default: its folder)")
     parser.add_argument("--batch-size", type=common.positive, default=8, metavar="N")
@@ -41,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     common.check_options(args, {"root": "data"})
     common.check_output_folder(args.out)
     model: Any
-    model, processor = load(args.model)
+    with_text = {"text_encoder": args.text_encoder} if args.text_encoder else {}
+    model, processor = load(args.model, **with_text)
     if not hasattr(model, "set_prototypes"):
         raise common.CommandError(f"{args.model} is a {type(model).__name__}; only ResT models have prototypes")
     if args.data:

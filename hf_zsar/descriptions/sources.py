@@ -94,7 +94,7 @@ def read_texts(source: str | os.PathLike | Mapping[str, Any]) -> Texts:
     suffix = path.suffix.lower()
     if suffix == ".json":
         return _filled(_pairs_of_json(read_description_file(path), str(path)))
-    lines = _read_lines(path)
+    lines = read_description_file(path, read_lines)
     if suffix == ".jsonl":
         return _filled(_pairs_of_jsonl(lines, str(path)))
     if any(_WORDNET_LINE.match(line) for line in lines[:60]):
@@ -111,21 +111,12 @@ def _filled(pairs: Iterable[tuple[str, str]], glossary: bool = False) -> Texts:
     return texts
 
 
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return read_lines(path)
-    except OSError as error:
-        raise DescriptionError(f"{path}: cannot be read ({error.strerror or error}); check the path.") from error
-    except TextFileError as error:
-        raise DescriptionError(str(error)) from error
-
-
 def _pairs_of_folder(folder: Path) -> Iterator[tuple[str, str]]:
     files = sorted(path for path in folder.glob("*.txt") if not is_junk(path.name))
     if not files:
         raise DescriptionError(f"{folder}: no <label>.txt file in the folder; name one file after each label.")
     for path in files:
-        yield path.stem, "\n".join(_read_lines(path))
+        yield path.stem, "\n".join(read_description_file(path, read_lines))
 
 
 def _pairs_of_json(data: Any, name: str) -> Iterator[tuple[str, str]]:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hf_zsar.clips.folders import is_junk
 from hf_zsar.processing.action_graph import RELATIONS, ActionGraph, canonical_key
+from hf_zsar.processing.description_documents import read_description_file
 from hf_zsar.processing.descriptions import ClassDescription, DescriptionError, Descriptions
 from hf_zsar.processing.prompts import class_key
-from hf_zsar.processing.text_files import TextFileError
 from hf_zsar.yaml_files import read_yaml
 
 from .replies import graph_from_fields
@@ -116,7 +117,7 @@ def _read_parts(paths: Sequence[str | os.PathLike]) -> dict[str, Mapping[str, An
     files = [file for path in map(Path, paths) for file in (_yaml_files(path) if path.is_dir() else [path])]
     parts: dict[str, Mapping[str, Any]] = {}
     for file in files:
-        data = _read(file)
+        data = read_description_file(file, partial(read_yaml, words=True))
         kind = _kind_of(data)
         if kind is None:
             raise DescriptionError(f"{file}: neither a graph file, a prompt file nor a label file of STDD.")
@@ -142,12 +143,3 @@ def _kind_of(data: Any) -> str | None:
     if fields & set(_CLAUSE_FIELDS):
         return "clauses"
     return "graphs" if any(key.endswith(("_li", "_triples")) for key in fields) else None
-
-
-def _read(path: Path) -> Any:
-    try:
-        return read_yaml(path, words=True)
-    except OSError as error:
-        raise DescriptionError(f"{path}: cannot be read ({error.strerror or error}); check the path.") from error
-    except TextFileError as error:
-        raise DescriptionError(str(error)) from error

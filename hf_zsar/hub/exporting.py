@@ -119,7 +119,7 @@ def is_export(folder: Path) -> bool:
 
 def add_code(folder: Path, model: ZSARPreTrainedModel, processor: ProcessorMixin) -> None:
     """Copy the code of a model, its configuration, its processor and the pipeline; point the JSON files at it."""
-    from hf_zsar.video_scoring import VideoScoringPipeline
+    from hf_zsar.pipeline_video_scoring import VideoScoringPipeline
 
     classes = {"AutoConfig": type(model.config), "AutoModel": type(model), "AutoProcessor": type(processor)}
     adapters = [type(each) for each in model.children() if isinstance(each, Encoder)]

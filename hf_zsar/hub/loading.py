@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_zsar.backbones import load_backbone
 from hf_zsar.encoders import SOURCE, is_open_clip, load_encoder
 from hf_zsar.errors import sentence
 from hf_zsar.methods import METHODS
@@ -67,7 +68,8 @@ def load(
         source: repository id or folder of a model of this package, or of a published one that there is an adapter for
             (`hf-zsar models`). The embedded default if left out.
         method: `"actionclip"`, `"stdd"` or `"dasti"`, to start from a published model of images, with its weights
-            and new ones of the method. `kwargs` may hold fields of its configuration, such as `num_frames`.
+            and new ones of the method; or `"rest"`, on a published video or vision model (then also pass
+            `text_encoder`). `kwargs` may hold fields of its configuration, such as `num_frames`.
         kwargs: `revision`, `token`, `cache_dir`, `local_files_only` for both; others, e.g. `dtype`, for the model.
 
     Raises:
@@ -81,6 +83,8 @@ def load(
         own = _is_own(source, **_subset(kwargs, SOURCE))
         if own and method is not None:
             raise ValueError(f"{source} is a model of this package already: method= is for published ones.")
+        if "text_encoder" in kwargs or (method and hasattr(METHODS[method].model_class, "from_backbone")):
+            return load_backbone(source, **kwargs)
         if not own:
             model, processor = load_encoder(source, method=METHODS[method] if method else None, **kwargs)
             return complete(model), processor

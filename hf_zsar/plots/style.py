@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # What is meant, what it stands against, what is said of both, and text. Blue and orange differ to every eye.
 BLUE, ORANGE, GRAY, INK = "#2f6fb5", "#d9702b", "#8a97a8", "#333333"
 PALE, PALE_BLUE, PALE_ORANGE = "#b9c9dc", "#e8eef6", "#fbeee0"
+# Of things side by side, in turn; white text is readable on each.
+COLORS = (BLUE, "#b5482f", "#3c7d4f", "#7d4f9e", "#8a6a1f", "#2f7f8a")
 SMALL, TEXT, TITLE = 8, 9.5, 11
 
 

@@ -12,13 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 from hf_zsar.files import write_text
+from hf_zsar.plots.style import COLORS, GRAY, INK, ORANGE, PALE_BLUE, PALE_ORANGE
 
 from .annotations import VideoSegments
 
 
-# A larger video stays a file of its own. Colors of lanes, in turn; white text is readable on each.
-EMBEDDED_BYTES = 32 * 2**20
-COLORS = ("#2f6fb5", "#b5482f", "#3c7d4f", "#7d4f9e", "#8a6a1f", "#2f7f8a")
+EMBEDDED_BYTES = 32 * 2**20  # a larger video stays a file of its own
 
 PAGE = """<!DOCTYPE html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -26,20 +25,20 @@ PAGE = """<!DOCTYPE html>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; media-src * file: data: blob:;
  style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <style>
-body {{ font: 14px/1.4 system-ui, sans-serif; color: #333; margin: 1rem; display: grid; gap: 1rem;
+body {{ font: 14px/1.4 system-ui, sans-serif; color: {ink}; margin: 1rem; display: grid; gap: 1rem;
   grid-template-columns: minmax(0, 3fr) minmax(14rem, 1fr); }}
 h1 {{ font-size: 1.1rem; margin: 0; grid-column: 1 / -1; overflow-wrap: anywhere; }}
 video {{ width: 100%; max-height: 60vh; background: #000; }}
 .lane {{ display: grid; grid-template-columns: 11rem 1fr; gap: .5rem; align-items: center; margin-top: 3px; }}
 .lane b {{ font-weight: 500; text-align: right; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }}
-.track {{ position: relative; height: 1.3rem; background: #e8eef6; }}
+.track {{ position: relative; height: 1.3rem; background: {pale_blue}; }}
 .track button {{ position: absolute; top: 0; height: 100%; min-width: 3px; padding: 0; border: 0; cursor: pointer; }}
-.now {{ position: absolute; top: 0; bottom: 0; width: 1px; background: #d9702b; pointer-events: none; }}
+.now {{ position: absolute; top: 0; bottom: 0; width: 1px; background: {orange}; pointer-events: none; }}
 ol {{ margin: 0; padding: 0; list-style: none; max-height: 85vh; overflow: auto; }}
-li button {{ width: 100%; text-align: left; font: inherit; border: 0; border-bottom: 1px solid #e8eef6;
+li button {{ width: 100%; text-align: left; font: inherit; border: 0; border-bottom: 1px solid {pale_blue};
   background: none; padding: .35rem; cursor: pointer; }}
-li button:hover, li button.on {{ background: #fbeee0; }}
-small {{ color: #5c6773; }}
+li button:hover, li button.on {{ background: {pale_orange}; }}
+small {{ color: {gray}; }}
 </style>
 <h1>{title}</h1>
 <div><video controls preload="metadata" src="{source}"></video>
@@ -82,6 +81,11 @@ def segments_page(found: VideoSegments, source: str) -> str:
         lanes=lanes,
         rows=rows or "<li>nothing found</li>",
         duration=f"{duration:.3f}",
+        ink=INK,
+        gray=GRAY,
+        orange=ORANGE,
+        pale_blue=PALE_BLUE,
+        pale_orange=PALE_ORANGE,
     )
 
 

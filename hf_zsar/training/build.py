@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoModel, AutoTokenizer
 
 from hf_zsar.clips.datasets import few_shot, load_video_dataset, with_classes
 from hf_zsar.hub.loading import load, readable
@@ -25,7 +25,7 @@ class Run:
     """What a recipe describes, loaded."""
 
     recipe: Recipe
-    model: PreTrainedModel
+    model: Any  # a `ZSARPreTrainedModel`, or adapters of peft around one
     processor: ZSARProcessor
     train_dataset: Any
     eval_dataset: Any | None
@@ -89,7 +89,7 @@ def _of_classes(dataset: Any, classes: list[str] | None) -> Any:
     return dataset if classes is None else with_classes(dataset, classes)
 
 
-def build_model(recipe: Recipe, label_names: list[str]) -> tuple[PreTrainedModel, ZSARProcessor]:
+def build_model(recipe: Recipe, label_names: list[str]) -> tuple[Any, ZSARProcessor]:
     """The model and processor that a recipe starts from.
 
     Raises:
@@ -104,8 +104,8 @@ def build_model(recipe: Recipe, label_names: list[str]) -> tuple[PreTrainedModel
     return model, processor.limited_to(model.text_limit)
 
 
-def _saved(spec: MethodSpec, origin: ModelRecipe) -> tuple[PreTrainedModel, ZSARProcessor]:
-    folder = _resolved(origin.pretrained)
+def _saved(spec: MethodSpec, origin: ModelRecipe) -> tuple[Any, ZSARProcessor]:
+    folder = _resolved(str(origin.pretrained))
     with readable(folder):
         model = AutoModel.from_pretrained(folder, **origin.fields)
     if not isinstance(model, spec.model_class):
@@ -114,7 +114,7 @@ def _saved(spec: MethodSpec, origin: ModelRecipe) -> tuple[PreTrainedModel, ZSAR
         return model, spec.processor_class.from_pretrained(folder, **origin.processor, **origin.video_processor)
 
 
-def _new(spec: MethodSpec, origin: ModelRecipe, fields: dict[str, Any]) -> tuple[PreTrainedModel, ZSARProcessor]:
+def _new(spec: MethodSpec, origin: ModelRecipe, fields: dict[str, Any]) -> tuple[Any, ZSARProcessor]:
     if origin.encoder is not None:
         if not hasattr(spec.model_class, "from_encoder"):
             raise RecipeError("model.encoder: this method does not stand on one; use config or pretrained.")
@@ -129,7 +129,7 @@ def _new(spec: MethodSpec, origin: ModelRecipe, fields: dict[str, Any]) -> tuple
     return model, spec.processor_class(video_processor, loaded, **origin.processor)
 
 
-def with_adapters(model: PreTrainedModel, lora: LoraRecipe) -> Any:
+def with_adapters(model: Any, lora: LoraRecipe) -> Any:
     """The model with adapters of peft around it, which alone are trained.
 
     Raises:

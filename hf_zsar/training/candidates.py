@@ -36,9 +36,7 @@ class Example:
     training: bool
 
 
-class CandidateRows(Dataset):
-    """A data set with a length, each row an [`Example`]; made by [`with_candidates`]."""
-
+class _WithCandidates:
     def __init__(self, dataset: Any, rows: _RowMaker) -> None:
         self.dataset, self._rows = dataset, rows
 
@@ -52,6 +50,10 @@ class CandidateRows(Dataset):
         """Whether its rows are for training."""
         return self._rows.training
 
+
+class CandidateRows(_WithCandidates, Dataset):
+    """A data set with a length, each row an [`Example`]; made by [`with_candidates`]."""
+
     def __len__(self) -> int:
         return len(self.dataset)
 
@@ -59,14 +61,8 @@ class CandidateRows(Dataset):
         return self._rows(self.dataset[int(index)])
 
 
-class CandidateStream(IterableDataset):
+class CandidateStream(_WithCandidates, IterableDataset):
     """A data set without a length, each row an [`Example`]; made by [`with_candidates`]."""
-
-    def __init__(self, dataset: Any, rows: _RowMaker) -> None:
-        self.dataset, self._rows = dataset, rows
-
-    candidates = CandidateRows.candidates
-    training = CandidateRows.training
 
     def set_epoch(self, epoch: int) -> None:
         """Shuffle otherwise than in other epochs, where the data set shuffles."""
@@ -121,9 +117,10 @@ def with_candidates(
         present = _present(dataset, label)
         if own is None and names is None and present and all(isinstance(each, str) for each in present):
             names = sorted(present)
-    if names is None and own is None:
+    candidates = own if names is None else names
+    if candidates is None:
         raise VideoDatasetError("The data set does not say its classes: pass names=[...], the candidates in order.")
-    rows = _RowMaker(_checked(own if names is None else names), own, training)
+    rows = _RowMaker(_checked(candidates), own, training)
     for each in present:
         rows.position(each)
     return CandidateStream(dataset, rows) if streamed else CandidateRows(dataset, rows)

@@ -31,7 +31,7 @@ def dry_run(recipe: Recipe) -> Iterator[str]:
         RecipeError: as [`train`]; ImportError: matplotlib is not installed, when it comes to the picture.
     """
     run = prepare_run(recipe)
-    rows = with_candidates(run.train_dataset, training=True)
+    rows: Any = with_candidates(run.train_dataset, training=True)
     updates, warmup = updates_of(recipe, len(rows))
     yield f"{recipe.method}: {_amount(run.train_dataset)}; evaluated on {_amount(run.eval_dataset)}"
     yield from _parameters(run)

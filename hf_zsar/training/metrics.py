@@ -50,7 +50,7 @@ def evaluate_accuracy(run: Run, model: torch.nn.Module, accelerator: Accelerator
     if run.eval_dataset is None:
         return {}
     model.eval()
-    rows = with_candidates(run.eval_dataset)
+    rows: Any = with_candidates(run.eval_dataset)
     counts = torch.zeros(2, device=accelerator.device)
     for batch in _readable(rows, range(accelerator.process_index, len(rows), accelerator.num_processes), run):
         logits = model(**to_device(batch, accelerator.device), return_loss=False).logits_per_video

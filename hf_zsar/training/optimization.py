@@ -22,7 +22,7 @@ _TABLES = (
 _PEFT_PREFIX = "base_model.model."
 
 
-def named_roles(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
+def named_roles(model: Any) -> Iterator[tuple[str, str, nn.Parameter]]:
     """Name, role and value of every parameter; of a model with adapters of peft around it, too."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     for name, parameter in model.named_parameters():
@@ -56,10 +56,10 @@ def freeze(model: nn.Module, roles: Iterable[str]) -> None:
 def freeze_statistics(model: nn.Module) -> None:
     """Keep every batch norm as in evaluation, whatever `model.train()` says: means and variances of a few videos must
     not replace those of a pretrained backbone."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
-            module.train = types.MethodType(_stay, module)
+    norms: list[Any] = [each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.eval()
+        norm.train = types.MethodType(_stay, norm)
 
 
 def _stay(module: nn.Module, mode: bool = True) -> nn.Module:

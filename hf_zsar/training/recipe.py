@@ -300,7 +300,7 @@ def _build(kind: type, content: Any, where: str = "") -> Any:
     values = dict(content)
     for name, value in content.items():
         types = get_args(known[name].type) or (known[name].type,)
-        part = next((each for each in types if is_dataclass(each)), None)
+        part = next((each for each in types if isinstance(each, type) and is_dataclass(each)), None)
         if part and not (value is None and type(None) in types):
             values[name] = _build(part, value, f"{where}.{name}".lstrip("."))
     try:
@@ -310,7 +310,7 @@ def _build(kind: type, content: Any, where: str = "") -> Any:
 
 
 def _in_words(error: BaseException, where: str, values: Mapping[str, Any]) -> str:
-    name = re.match(r"Validation error for field '(.+?)'", str(error))[1]
+    name = str(error).partition("field '")[2].partition("'")[0]
     while error.__cause__ is not None:
         error = error.__cause__  # the innermost names the item of a list or dict
     match = re.fullmatch(r"Field '(.+?)' (.*)", str(error), re.DOTALL)

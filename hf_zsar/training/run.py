@@ -65,8 +65,8 @@ def trainer_of(run: Run) -> ZSARTrainer:
     Raises:
         RecipeError: fewer videos than an update needs.
     """
-    recipe, rows = run.recipe, with_candidates(run.train_dataset, training=True)
-    averaging = recipe.averaging
+    rows: Any = with_candidates(run.train_dataset, training=True)
+    recipe, averaging = run.recipe, run.recipe.averaging
     trainer = ZSARTrainer(
         model=run.model,
         args=training_arguments(recipe),
@@ -163,7 +163,7 @@ class RunCallback(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            make_room(Path(args.output_dir))
+            make_room(Path(str(args.output_dir)))
 
 
 def make_room(output: Path) -> None:
@@ -180,7 +180,7 @@ def clean_up(output: Path) -> None:
     remove_leftovers(output)
 
 
-def tower_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def tower_weights(model: Any) -> dict[str, torch.Tensor]:
     """Copies of the weights that a method has not added, on the CPU."""
     return {
         name: tensor.detach().to("cpu", copy=True)

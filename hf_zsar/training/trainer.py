@@ -56,8 +56,9 @@ class ZSARTrainer(Trainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None and self.learning_rates is not None:
-            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            groups = parameter_groups(self.model, self.learning_rates, self.args.weight_decay, self.decay_all)
+            model_to_train: Any = self.model
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model_to_train)
+            groups = parameter_groups(model_to_train, self.learning_rates, self.args.weight_decay, self.decay_all)
             self.optimizer = optimizer_class(groups, **options)
         return super().create_optimizer() if self.optimizer is None else self.optimizer
 
@@ -105,10 +106,11 @@ class ZSARTrainer(Trainer):
 
     def _load_average(self) -> None:
         """Of the checkpoints at the ends of epochs."""
-        epochs = {epoch_of(folder): folder for folder in checkpoints(self.args.output_dir)}
-        chosen = sorted(epoch for epoch in epochs if epoch >= self.average_from and epoch % 1 == 0)
+        model: Any = self.model
+        epochs = {epoch_of(folder): folder for folder in checkpoints(str(self.args.output_dir))}
+        chosen = sorted(epoch for epoch in epochs if epoch >= (self.average_from or 0) and epoch % 1 == 0)
         average = average_of([epochs[each] for each in chosen], averaging_weights(self.average_mode, chosen))
-        self.model.load_state_dict(average, strict=False)  # weights that are tied to others are in no file
+        model.load_state_dict(average, strict=False)  # weights that are tied to others are in no file
 
 
 def checkpoints(output: str | os.PathLike) -> list[Path]:

@@ -100,7 +100,7 @@ class TrainerRules(TrainerCallback):
         Raises:
             ValueError: an evaluation that leaves videos out.
         """
-        loader = kwargs.get("eval_dataloader")
+        loader: Any = kwargs.get("eval_dataloader")
         _tell(loader)
         if not (args.dataloader_drop_last and is_ours(kwargs.get("model")) and has_length(loader.dataset)):
             return
@@ -146,7 +146,7 @@ def is_ours(model: Any) -> bool:
 def _tell(loader: Any) -> None:
     """Have a collator say, once and not in every worker, what is wrong with the candidates of a loader."""
     collate = getattr(loader, "collate_fn", None)
-    collator = getattr(collate, "data_collator", collate)  # `Trainer` wraps it
+    collator: Any = getattr(collate, "data_collator", collate)  # `Trainer` wraps it
     names = getattr(getattr(loader, "dataset", None), "candidates", None)
     if names is not None and hasattr(collator, "tell"):
         collator.tell(names)
@@ -173,9 +173,11 @@ def _of_its_own_data(get_loader: Callable[..., Any]) -> Callable[..., Any]:
     return get_eval_dataloader
 
 
-if TrainerRules not in DEFAULT_CALLBACKS:
-    DEFAULT_CALLBACKS.append(TrainerRules)
-    Trainer.get_eval_dataloader = _of_its_own_data(Trainer.get_eval_dataloader)
+_callbacks: list[Any] = DEFAULT_CALLBACKS
+_trainer: Any = Trainer
+if TrainerRules not in _callbacks:
+    _callbacks.append(TrainerRules)
+    _trainer.get_eval_dataloader = _of_its_own_data(Trainer.get_eval_dataloader)
 
 
 __all__ = ["TrainerRules", "check_processes", "listen"]

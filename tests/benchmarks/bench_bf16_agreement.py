@@ -11,7 +11,7 @@ import argparse
 
 import torch
 
-from hf_zsar.video_scoring import bf16_copy
+from hf_zsar.pipeline_video_scoring import bf16_copy
 from tests.benchmarks.measuring import report
 from tests.rendered import LABELS, rendered_videos
 from tests.training.test_learning import trained

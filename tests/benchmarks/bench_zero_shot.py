@@ -15,7 +15,7 @@ from transformers import CLIPConfig, CLIPModel, XCLIPConfig, XCLIPModel
 
 from hf_zsar import ActionCLIPModel, VideoTextModel
 from hf_zsar.data import load_class_names
-from hf_zsar.video_scoring import bf16_copy
+from hf_zsar.pipeline_video_scoring import bf16_copy
 from tests.benchmarks.measuring import ratio, report, take_turns
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from hf_zsar import METHODS, Descriptions, STDDProcessor
 from hf_zsar.hub.exporting import add_code
+from hf_zsar.pipeline_video_scoring import ELSEWHERE, VideoScoringPipeline
 from hf_zsar.processing import descriptions
 from hf_zsar.processing.clauses import PROMPT_GROUPS, Clauses
-from hf_zsar.video_scoring import ELSEWHERE, VideoScoringPipeline
 from tests.tiny_models import TINY, tiny_folder, tiny_model, tiny_processor
 
 

@@ -14,12 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_zsar import METHODS
+from hf_zsar.cli import main
 from hf_zsar.encoders import ENCODERS
 from hf_zsar.hub import ExportError, LicenseError, export, push, verification, verify_export
 from hf_zsar.hub.exporting import code_digest
 from hf_zsar.hub.licenses import check_redistribution, source_licenses
 from tests.hub.server import LoopbackHub
 from tests.tiny_models import TINY, tiny_folder, tiny_model, tiny_processor
+from tests.videos import write_video
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,16 @@ def test_an_export_is_verified_and_carries_the_tested_code(exported: Path) -> No
     assert "library_name: transformers" in card
     assert {path.stat().st_mode & 0o777 for path in exported.iterdir()} == {0o644}
     assert "/tmp" not in (exported / "config.json").read_text() + (exported / "tokenizer_config.json").read_text()
+
+
+def test_commands_read_windows_of_a_model_that_brings_its_own_code(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    video = write_video(tmp_path / "clip.mp4", 30, fps=10)
+    given = ["--labels", "surfing", "cooking", "--model", str(exported), "--trust-remote-code", "--window", "1"]
+    assert main(["classify", str(video), *given]) == 0
+    assert capsys.readouterr().out.count(" - ") == 3
 
 
 @pytest.mark.slow

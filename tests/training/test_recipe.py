@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
 from hf_zsar import METHODS
+from hf_zsar.cli import main
 from hf_zsar.training.recipe import Recipe, RecipeError, load_recipe, recipe_from
-from tests.training.runs import TRAINED
+from tests.tiny_encoders import encoder_folder
+from tests.tiny_models import IMAGE_SIZE
+from tests.training.runs import TRAINED, write_rendered
 
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "train_scripts" / "recipes").glob("*.yaml"))
@@ -139,3 +143,26 @@ def test_files_that_are_no_recipes(tmp_path):
 def test_nothing_heavy_is_loaded_for_a_wrong_recipe():
     with pytest.raises(RecipeError):
         recipe_from(changed(model__pretrained=None, model__encoder="no/such/model", optimization__epochs="x"))
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if "siglip2" in path.stem], ids=lambda path: path.stem)
+def test_recipes_on_siglip_2_would_run(path, tmp_path, capsys):
+    """With a tiny checkpoint as it is published, and tiny videos and pictures of its size."""
+    pytest.importorskip("matplotlib")
+    folder, source = encoder_folder("siglip", tmp_path / "siglip"), write_rendered(tmp_path / "videos", clips=1)
+    sizes = {"short_side": [32, 36]} if "short_side" in load_recipe(path).augmentation else {}
+    settings = {
+        "model.encoder": str(folder),
+        "data.source": str(source),
+        "data.root": None,
+        "data.workers": 0,
+        "optimization.batch_size": 2,
+        "optimization.precision": "no",
+        "output": str(tmp_path / "out"),
+        **{f"augmentation.{name}": value for name, value in {"size": IMAGE_SIZE, **sizes}.items()},
+    }
+    options = [each for name, value in settings.items() for each in ("--set", f"{name}={json.dumps(value)}")]
+    assert main(["train", str(path), "--dry-run", *options]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{load_recipe(path).method}: 4 videos of 4 classes") and "batch.png" in printed
+    assert "Ours: nobody has published" in path.read_text()

@@ -189,7 +189,7 @@ class VideoScoringPipeline(Pipeline):
         for name, value in kwargs.items():
             step = next((step for step, names in zip(steps, self.options, strict=True) if name in names), None)
             if step is None:
-                raise ValueError(f"{name!r} is not an option of this pipeline; {self._hint(name)}.")
+                raise ValueError(f"{name!r} is not an option of this pipeline; {self._hint(name)}")
             step[name] = count_of(name, value) if name in COUNTS else value
         if "candidate_labels" in forward:
             forward["candidate_labels"] = split_labels(forward["candidate_labels"])
@@ -203,7 +203,7 @@ class VideoScoringPipeline(Pipeline):
 
     def _hint(self, name: str) -> str:
         if name in ELSEWHERE:
-            return "it works where the package is installed: pip install hf-zsar"
+            return "it is one of hf_zsar.pipeline(...): pip install hf-zsar."
         names = sum(self.options, ())
         inside = [option for option in names if name in option or option in name]
         return f"did you mean {(inside or difflib.get_close_matches(name, names, 1, cutoff=0))[0]}?"
