@@ -76,6 +76,11 @@ def test_one_call_gives_a_model_and_the_processor_that_goes_with_it(method, kind
     processor.save_pretrained(tmp_path)
     again, text_side = AutoModel.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path)
     assert torch.equal(answer(again, text_side), answer(model, processor))
+    classifier, videos = hf_zsar.pipeline(tmp_path), some_videos([9, 5], size=45)
+    scores = answer(model, processor).softmax(dim=1)
+    for row, answers in zip(scores, classifier(videos, candidate_labels=list(LABELS)), strict=True):
+        found = {each["label"]: each["score"] for each in answers}
+        assert found == pytest.approx(dict(zip(LABELS, row.tolist(), strict=True)), abs=1e-5)
     assert text_side.prepare_labels(LABELS)["input_ids"].shape[1] in ([32] if kind == "siglip" else range(3, 78))
 
 
