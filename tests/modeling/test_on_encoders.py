@@ -182,6 +182,8 @@ def test_attributes_are_found_among_padded_tokens(method, started):
 def test_what_a_method_cannot_stand_on_is_refused_in_one_sentence(method, folder_of, tmp_path):
     with pytest.raises(ValueError, match="cannot stand on a 'xclip' model, only on clip, metaclip_2, siglip, tipsv2"):
         hf_zsar.load(folder_of("xclip"), method=method)
+    with pytest.raises(ValueError, match="cannot stand on a model of open_clip"):
+        hf_zsar.load("hf-hub:timm/PE-Core-B-16", method=method)
     (tmp_path / "config.json").write_text('{"model_type": "siglip2"}')
     with pytest.raises(ValueError, match="NaFlex.*google/siglip2-base-patch16-224"):
         hf_zsar.load(tmp_path, method=method)
