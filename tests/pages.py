@@ -8,11 +8,12 @@ from pathlib import Path
 from tests.rendered import LABELS
 from tests.tiny_models import tiny_folder
 from tests.training.runs import write_rendered
+from tests.videos import write_video
 
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("hf_zsar", "modeling", "processing", "train_scripts", "model_cards", "tests")
-PAGES = ("README.md", *(f"{folder}/README.md" for folder in FOLDERS))
+PAGES = ("README.md", *(f"{folder}/README.md" for folder in FOLDERS), "guides/own_clips.md")
 
 
 def blocks_of(page: str) -> list[tuple[str, str]]:
@@ -29,4 +30,11 @@ def lay_out(desk: Path) -> None:
         folder = write_rendered(desk / "videos" / part, LABELS[: len(labels)])
         for rendered, label in zip(LABELS, labels, strict=False):
             (folder / rendered).rename(folder / label)
+    clips = {"examples": 2, "calibration": 8, "test": 1}
+    labels = ("cooking", "state 3", "surfing")
+    names = [f"{part}/{label}/{i}" for part, count in clips.items() for label in labels for i in range(count)]
+    for number, name in enumerate([*names, "test/juggling/0"]):
+        path = desk / "my-clips" / f"{name}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, 4, first_number=10 * number)
     (desk / "train_scripts").symlink_to(ROOT / "train_scripts")

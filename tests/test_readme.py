@@ -148,7 +148,16 @@ def check_training(namespace: dict[str, Any], printed: str) -> None:
     assert isinstance(hf_zsar.load("adapter")[0], hf_zsar.ActionCLIPModel)
 
 
+def check_own_clips(namespace: dict[str, Any], printed: str) -> None:
+    assert os.path.getsize("own.png") > 10_000
+    assert namespace["bank"].labels == ("cooking", "state 3", "surfing") and namespace["clips"] == 24
+    assert "none of these, 1 clips against 3" in printed and ", of the bank" in printed
+    found = json.loads(Path("own.json").read_text(encoding="utf-8"))
+    assert set(found["unknown"]["scores"]["background labels"]) == {"auroc", "fpr95"}
+
+
 CHECKS = {
+    "guides/own_clips.md": check_own_clips,
     "README.md": check_readme,
     "modeling/README.md": check_modeling,
     "processing/README.md": check_processing,

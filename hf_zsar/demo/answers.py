@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import math
 import os
 import re
@@ -25,6 +26,7 @@ MOST_CHARACTERS = 20_000  # of all labels together
 LONGEST_PROMPT = 300  # characters
 LONGEST_VIDEO = 600.0  # seconds
 MOST_WINDOWS = 30
+MOST_EXAMPLES = 20
 MOST_SECONDS = 120.0  # that one question may keep the model busy
 TIMELINE_LABELS = 5
 # A path of this machine, and advice that is of no use on a page, in a message that came from below.
@@ -33,6 +35,18 @@ FOR_PROGRAMMERS = re.compile(r"; \S+\.set_limits raises it| The pipeline scores 
 NOTED = ("LabelWarning", "VideoReadWarning")  # by name, since a Space has them from the model's own code
 MOST_NOTES = 1000
 _NOTES: OrderedDict[tuple[Any, ...], list[str]] = OrderedDict()
+MOST_FEATURES = 200
+_FEATURES: OrderedDict[tuple[Any, ...], Any] = OrderedDict()  # of example clips
+# What a video may show that is none of the labels; few, as they are encoded with every label set.
+BACKGROUND = (
+    "walking,running,sitting,sleeping,talking,laughing,eating a meal,drinking,cooking,washing dishes,cleaning a room,"
+    "brushing teeth,getting dressed,reading,writing,typing on a keyboard,using a phone,watching television,drawing,"
+    "singing,playing the piano,playing drums,dancing,clapping,hugging,shaking hands,waving,playing cards,"
+    "driving a car,riding a bike,riding a horse,rowing a boat,sailing,swimming,diving,surfing,skiing,playing chess,"
+    "climbing,jumping,lifting weights,doing yoga,boxing,playing football,playing basketball,playing tennis,bowling,"
+    "throwing a ball,fishing,gardening,mowing a lawn,chopping wood,painting a wall,repairing a machine,sewing,"
+    "petting an animal,feeding birds,a crowd in a street,an empty landscape"
+).split(",")
 _LISTENING = threading.Lock()  # who hears warnings is a fact of the whole process
 
 
@@ -49,6 +63,8 @@ class Question:
         labels, descriptions: see `parse_labels`.
         template: prompt with `{}` for the label; None for the model's own.
         window: seconds of a window of the timeline; 0 for none.
+        examples: paths of clips, each with its label.
+        unknown: whether to score "none of these".
     """
 
     video: str
@@ -56,6 +72,8 @@ class Question:
     descriptions: dict[str, list[str]]
     template: str | None = None
     window: float = 0.0
+    examples: tuple[tuple[str, str], ...] = ()
+    unknown: bool = False
 
     @property
     def name(self) -> str:
@@ -100,6 +118,7 @@ class Answer:
         about: one line about the video and what was looked at.
         notes: what of the video or the labels did not reach the model.
         timeline: None for short videos.
+        unknown: the score "none of these", if it was asked for.
     """
 
     question: Question
@@ -109,6 +128,7 @@ class Answer:
     about: str
     notes: tuple[str, ...] = ()
     timeline: Timeline | None = None
+    unknown: float | None = None
 
 
 def parse_labels(text: str) -> tuple[list[str], dict[str, list[str]]]:
@@ -138,7 +158,13 @@ def parse_labels(text: str) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def ask(
-    pipe: Any, video: str | None, text: str | None, template: str | None = None, window: float | None = None
+    pipe: Any,
+    video: str | None,
+    text: str | None,
+    template: str | None = None,
+    window: float | None = None,
+    unknown: bool = False,
+    examples: Sequence[tuple[str, str]] = (),
 ) -> Question:
     """Check what the person gave.
 
@@ -146,7 +172,8 @@ def ask(
         pipe: the pipeline that will be asked.
         video: path of the file.
         text: labels, see `parse_labels`.
-        template, window: see `Question`; may be empty.
+        template, window, unknown: see `Question`; may be empty.
+        examples: paths of clips, each with its label; those of labels that are not typed are left out.
 
     Raises:
         Refusal: something is missing or wrong, in words for the person at the page.
@@ -161,11 +188,14 @@ def ask(
         raise Refusal(
             f"A prompt needs {{}} exactly once, where the label goes, and has at most {LONGEST_PROMPT} characters."
         )
+    examples = tuple((path, label) for path, label in examples if label in labels)
+    if len(examples) > MOST_EXAMPLES:
+        raise Refusal(f"These are {len(examples)} example clips; at most {MOST_EXAMPLES} are possible here.")
     try:
         labels = pipe.processor.check_candidates(labels)
     except ValueError as error:
         raise Refusal(sentence(error, video)) from error
-    return Question(video, labels, descriptions, template, float(window or 0))
+    return Question(video, labels, descriptions, template, float(window or 0), examples, bool(unknown))
 
 
 def answers(pipe: Any, question: Question, wanted: Callable[[], bool] = lambda: True) -> Iterator[Answer]:
@@ -221,14 +251,16 @@ def _whole(pipe: Any, question: Question) -> tuple[Answer, Any]:
     text = {"templates": [question.template] if question.template else None}
     text["descriptions"] = question.descriptions or None
     with own_warnings() as label_notes:
-        bank = pipe.label_bank(question.labels, question.template, text["descriptions"])
+        plain = bank = pipe.label_bank(question.labels, question.template, text["descriptions"])
+    if question.examples:
+        bank = _with_examples(pipe, bank, question.examples)
     notes += remembered((id(pipe), repr(question.labels), repr(text)), label_notes)
     inputs = processor([clip.frames], do_sample_frames=False, num_views=1, num_crops=1)
     features = pipe.encode_videos(inputs["pixel_values_videos"])
     outputs = {"labels": bank.labels, "logits": pipe.model.score(features, bank)[0]}
     scores = {entry["label"]: entry["score"] for entry in pipe.postprocess(outputs)}
     best = bank.labels.index(next(iter(scores)))
-    explanation = pipe.model.explain(features, bank)
+    explanation = pipe.model.explain(features, plain)
     pictures = processor.resize_crop(clip.frames)[0].clamp(0, 255).to(torch.uint8)
     window = question.window if hasattr(pipe, "timeline") else 0  # the code beside a model reads no windows
     answer = Answer(
@@ -239,8 +271,46 @@ def _whole(pipe: Any, question: Question) -> tuple[Answer, Any]:
         about=_about(clip, len(pictures), explanation),
         notes=tuple(sentence(note, question.video) for note in notes),
         timeline=empty_timeline(window, duration, tuple(scores)[:TIMELINE_LABELS]),
+        unknown=_none_of_these(pipe, question, features) if question.unknown else None,
     )
     return answer, bank
+
+
+def has_whole_code(pipe: Any) -> bool:
+    """Whether the model's code knows examples and "none of these"; that beside an exported model does not."""
+    bases = [base.__module__ for base in type(pipe.model).__mro__ if base.__name__ == "ZSARPreTrainedModel"]
+    return any(importlib.util.find_spec(f"{name.rpartition('.')[0]}.bank_examples") for name in bases)
+
+
+def _with_examples(pipe: Any, bank: Any, examples: Sequence[tuple[str, str]]) -> Any:
+    parts = [_features_of(pipe, path) for path, _ in examples]
+    features = type(parts[0]).cat(parts)
+    return bank.with_examples(features, [label for _, label in examples], logits=pipe.model.score(features, bank))
+
+
+def _features_of(pipe: Any, path: str) -> Any:
+    """Of an example clip; kept, as further questions are about the same ones."""
+    key = (id(pipe), path)
+    features = _FEATURES.pop(key, None)
+    if features is None:
+        try:
+            inputs = pipe.processor.video_processor(path, num_views=1, num_crops=1, return_tensors="pt")
+            features = pipe.encode_videos(inputs["pixel_values_videos"])
+        except (ValueError, OSError) as error:
+            raise Refusal(f"The example {os.path.basename(path)}: {sentence(error, path)}") from error
+    _FEATURES[key] = features
+    while len(_FEATURES) > MOST_FEATURES:
+        _FEATURES.popitem(last=False)
+    return features
+
+
+def _none_of_these(pipe: Any, question: Question, features: Any) -> float:
+    """The share of the probability that is on labels of other things."""
+    others = [label for label in BACKGROUND if label not in question.labels]
+    with own_warnings():  # nobody asked for these labels
+        joint = pipe.label_bank([*question.labels, *others], question.template, question.descriptions or None)
+    joint = joint.with_background(len(question.labels))
+    return pipe.model.score(features, joint)[0].softmax(dim=-1)[len(question.labels) :].sum().item()
 
 
 def empty_timeline(window: float, duration: float, best: tuple[str, ...]) -> Timeline | None:

@@ -22,7 +22,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from . import charts
-from .answers import MOST_CHARACTERS, Refusal, answers, ask
+from .answers import MOST_CHARACTERS, Refusal, answers, ask, has_whole_code, parse_labels
 from .guard import Guard, keep_clean, upload_folder
 from .turns import Turns
 
@@ -43,6 +43,7 @@ STRICTER = dict(
     windows=1000,
     decoded_pixels=10**11,
 )
+EXAMPLE_FIELDS = 6  # labels that may have example clips
 EXAMPLE_LABELS = "riding a bike\nwalking a dog\nplaying guitar\ncooking"
 
 CSS = ".gradio-container {max-width: 1100px !important; margin: 0 auto !important}\n"
@@ -61,16 +62,17 @@ HEAD = """<script>
   };
   const end = (status) => { asked = null; ended = next(); return status; };
   window.zsar = {
-    ask: (...inputs) => { asked = JSON.stringify(inputs); return [...inputs, next()]; },
+    // Behind the inputs are the names of the fields of examples, which are no input of the person, and the ticket.
+    ask: (given) => { asked = JSON.stringify(given.slice(0, -2)); return [...given.slice(0, -1), next()]; },
     // An event may come late, when these very inputs have been asked about.
-    changed: (...inputs) => JSON.stringify(inputs) === asked ? "" : end("Press Classify for these inputs."),
+    changed: (inputs) => JSON.stringify(inputs) === asked ? "" : end("Press Classify for these inputs."),
     stop: () => end("Stopped."),
     ended: () => ended,
   };
 })();
 </script>"""
-ASK = "(video, labels, prompt, seconds) => zsar.ask(video, labels, prompt, seconds)"
-CHANGED = "(video, labels, prompt, seconds) => zsar.changed(video, labels, prompt, seconds)"
+ASK = "(...given) => zsar.ask(given)"
+CHANGED = "(...inputs) => zsar.changed(inputs)"
 
 
 def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrency: int = 1) -> gr.Blocks:
@@ -81,7 +83,7 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
         title: heading of the page.
         concurrency: videos that are worked on at once; others wait in a queue.
     """
-    described = pipe.processor.descriptions_kind is not None
+    described, whole = pipe.processor.descriptions_kind is not None, has_whole_code(pipe)
     hint = "One a line. “label: phrase, phrase” also describes a label." if described else "One a line."
     turns = Turns()
     with gr.Blocks(title=title, analytics_enabled=False) as app:
@@ -112,8 +114,25 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
                         label="Prompt", info="With {} for the label. Empty: the model's own.", elem_id="template"
                     )
                     window = gr.Slider(
-                        0, 10, 2, step=0.5, label="Timeline", info="Seconds per window; 0 for none.", elem_id="window"
+                        0,
+                        10,
+                        2,
+                        step=0.5,
+                        label="Timeline",
+                        info="Seconds per window; 0 for none.",
+                        visible=hasattr(pipe, "timeline"),
+                        elem_id="window",
                     )
+                    unknown = gr.Checkbox(
+                        whole,
+                        label="None of these",
+                        info="Score that it is something else.",
+                        visible=whole,
+                        elem_id="unknown",
+                    )
+                with gr.Accordion("Example clips", open=False, visible=whole, elem_id="examples"):
+                    names = gr.Textbox(EXAMPLE_LABELS, visible=False)
+                    fields = [example_field(name) for name in field_names(EXAMPLE_LABELS)]
                 with gr.Row():
                     button = gr.Button("Classify", variant="primary", elem_id="classify")
                     stop = gr.Button("Stop", elem_id="stop")
@@ -123,11 +142,12 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
                 timeline = gr.HTML(elem_id="timeline")
         ticket = gr.Number(0, visible=False)
 
-        def classify(
-            video: str | None, text: str, prompt: str, seconds: float, ticket: float, request: gr.Request
-        ) -> Iterator[list[Any]]:
-            visitor, ticket = str(request.session_hash), float(ticket or 0)
-            for update in updates(pipe, (video, text, prompt, seconds), lambda: turns.wants(visitor, ticket)):
+        def classify(request: gr.Request, *given: Any) -> Iterator[list[Any]]:
+            *inputs, shown, ticket = given
+            visitor, ticket, own = str(request.session_hash), float(ticket or 0), inputs[:-EXAMPLE_FIELDS]
+            clips = zip(inputs[-EXAMPLE_FIELDS:], field_names(shown or ""), strict=True)
+            examples = [(path, name) for paths, name in clips for path in paths or ()]
+            for update in updates(pipe, (*own, examples), lambda: turns.wants(visitor, ticket)):
                 # Both anew, though only what differs is sent: each `gr.skip()` makes Gradio keep one more component.
                 yield [charts.for_ticket(ticket, part) for part in update]
 
@@ -137,11 +157,11 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
         def leave(request: gr.Request) -> None:
             turns.leave(str(request.session_hash))
 
-        inputs = [video, labels, template, window]
+        inputs = [video, labels, template, window, unknown, *fields]
         button.click(None, None, status, js="() => ''", trigger_mode="multiple")  # first: one waits for the other
         button.click(
             classify,
-            [*inputs, ticket],
+            [*inputs, names, ticket],
             [result, timeline],
             js=ASK,
             trigger_mode="multiple",
@@ -153,24 +173,49 @@ def build_app(pipe: Any, title: str = "Zero-shot action recognition", concurrenc
         )
         aside = dict(queue=False, show_progress="hidden", api_visibility="private")
         stop.click(None, None, status, js="() => zsar.stop()", trigger_mode="multiple")
-        changes = [video.change, *(component.input for component in inputs[1:])]
+        # Not `change`: fields that `rename` empties are no news to the person.
+        changes = [video.change, *(event for field in fields for event in (field.upload, field.clear, field.delete))]
+        changes += [component.input for component in inputs[1 : -len(fields)]]
         for change in changes:
             change(None, inputs, status, js=CHANGED, trigger_mode="multiple")
         for event in (stop.click, *changes):  # nobody waits for the old answer: the server need not work on it
             event(over, ticket, None, js="() => zsar.ended()", trigger_mode="always_last", **aside)
+        labels.blur(rename, [labels, names], [*fields, names], trigger_mode="always_last", **aside)
         app.unload(leave)
     app.turns, app.over = turns, threading.Event()
     return app.queue(max_size=QUEUE, default_concurrency_limit=concurrency, api_open=False)
 
 
-def updates(
-    pipe: Any, given: tuple[str | None, str, str, float], wanted: Callable[[], bool]
-) -> Iterator[tuple[str, str]]:
+def example_field(name: str) -> gr.File:
+    """A field for the example clips of a label; hidden without one."""
+    return gr.File(label=name, visible=bool(name), file_count="multiple", file_types=["video"], height=120)
+
+
+def field_names(text: str) -> list[str]:
+    """The labels, as typed, that have a field for example clips; empty where there are fewer than fields."""
+    try:
+        labels = parse_labels(text)[0]
+    except Refusal:
+        labels = []
+    return [*labels, *[""] * EXAMPLE_FIELDS][:EXAMPLE_FIELDS]
+
+
+def rename(text: str, shown: str) -> list[Any]:
+    """The fields of examples for other labels: where one gets another name, the clips in it are let go."""
+    pairs = zip(field_names(text), field_names(shown or ""), strict=True)
+    changed = [
+        gr.skip() if name == before else gr.File(label=name, visible=bool(name), value=None) for name, before in pairs
+    ]
+    return [*changed, text]
+
+
+def updates(pipe: Any, given: tuple[Any, ...], wanted: Callable[[], bool]) -> Iterator[tuple[str, str]]:
     """HTML of the result and of the timeline, whenever there is more of them to show.
 
     Args:
         pipe: a zero-shot video classification pipeline.
-        given: video, labels, prompt and seconds of a window, as they stand on the page.
+        given: video, labels, prompt, seconds of a window, whether to score "none of these", and (path, label) of
+            example clips, as they stand on the page.
         wanted: whether anybody waits for the answer; when not, this ends.
     """
     if not wanted():

@@ -28,6 +28,8 @@ CSS = """
 .bars {display: grid; grid-template-columns: minmax(0, 40%) minmax(0, 1fr) 4em; gap: 6px 10px; align-items: center}
 .bars .bar {height: 14px; border-radius: 4px; background: #4477aa; min-width: 1px}
 .bars .value {text-align: right; font-variant-numeric: tabular-nums}
+.unknown {margin-top: 8px; padding-top: 8px; border-top: 1px dashed #9ca3af}
+.unknown .bars .bar {background: #9ca3af}
 .about {margin: 12px 0}
 .note {border-left: 4px solid #d97706; padding-left: 10px; margin: 8px 0; overflow-wrap: anywhere}
 .bars .name {overflow-wrap: anywhere}
@@ -70,26 +72,35 @@ def subject(question: Question) -> str:
     """Which video and labels the rest is about."""
     labels = html.escape(", ".join(question.labels))
     prompt = f" · prompt “{html.escape(question.template)}”" if question.template else ""
-    return f'<p class="subject"><b>{html.escape(question.name)}</b> · labels: {labels}{prompt}</p>'
+    taught = (
+        f" · {len(question.examples)} example clip{'s' * (len(question.examples) > 1)}" if question.examples else ""
+    )
+    return f'<p class="subject"><b>{html.escape(question.name)}</b> · labels: {labels}{prompt}{taught}</p>'
 
 
 def result(answer: Answer) -> str:
     """Everything but the timeline."""
     explanation = bars(answer.explanation) if answer.explanation else ""
     return (
-        f"{subject(answer.question)}{scores(answer.scores)}"
+        f"{subject(answer.question)}{scores(answer.scores, answer.unknown)}"
         f'<p class="about">{html.escape(answer.about)}</p>{"".join(map(note, answer.notes))}'
         f'<div class="explanation">{explanation}</div>'
         f"{frames(answer.frames)}"
     )
 
 
-def scores(values: dict[str, float]) -> str:
-    """The best label, and a bar for each; those beyond the first few are folded away."""
+def scores(values: dict[str, float], unknown: float | None = None) -> str:
+    """The best label, and a bar for each; those beyond the first few are folded away. A bar of its own stands for the
+    score that the video shows none of them."""
     rows = list(values.items())
     first, more = _cells(rows[:SHOWN_SCORES], 1.0, "{:.0%}"), rows[SHOWN_SCORES:]
     rest = f"<details><summary>{len(more)} more</summary>{_cells(more, 1.0, '{:.1%}')}</details>" if more else ""
-    return f'<div class="scores"><p class="best">{html.escape(rows[0][0])}</p>{first}{rest}</div>'
+    none = (
+        f'<div class="unknown">{_cells([("none of these", unknown)], 1.0, "{:.0%}")}</div>'
+        if unknown is not None
+        else ""
+    )
+    return f'<div class="scores"><p class="best">{html.escape(rows[0][0])}</p>{first}{rest}{none}</div>'
 
 
 def bars(explanation: BarChart) -> str:

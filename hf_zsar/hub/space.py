@@ -83,7 +83,7 @@ def _model_state(api: HfApi, model: str) -> tuple[str, str | None]:
     except HUB_ERRORS as error:
         raise PushError(f"Cannot make a Space for {model}: {reason(error).rstrip('.')}.") from error
     names = {sibling.rfilename for sibling in info.siblings or ()}
-    if not any(name.startswith("pipeline_") and name.endswith(".py") for name in names):
+    if not any(name.endswith(".py") for name in names):
         raise PushError(f"{model} carries no code, so a Space cannot load it: push it with `hf-zsar push` first.")
     return str(info.sha), info.card_data.get("license") if info.card_data else None
 

@@ -2,6 +2,8 @@
 
 Run `HF_ZSAR_CLIPS=folder python -m tests.benchmarks.bench_examples`. Each clip is cut into halves: the first are the
 examples, the second the test. That is an easy setting, said plainly: both halves show the same people and place.
+Harder, but of few clips: where a class has clips of two
+sources, each of them is the test once, and the first halves of all others are the examples.
 For "none of these" the labels are split at random into known and unknown ones, many times over; AUROC is the share of
 pairs of a known and an unknown clip that the score orders rightly.
 """
@@ -11,16 +13,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 import hf_zsar
 from hf_zsar.data import load_class_names
 from hf_zsar.features.encoding import encode_batch
 from hf_zsar.modeling.calibration import far_from
+from hf_zsar.modeling.label_bank import LabelBank
 from hf_zsar.modeling.outputs import VideoFeatures
 from tests.benchmarks.measuring import report
 
@@ -79,6 +84,8 @@ def measure(folder: Path, repeats: int) -> list[Mapping[str, object]]:
         taught = bank.with_examples(first, shown, logits=before, method=method)
         name = f"  + first halves, {method}, strength {taught.examples.chosen.strength:g}"
         rows.append(dict(name=name, ratio=_percent(model.score(second, taught), targets)))
+    sources = [re.sub(r"_c\d+\..*", "", clip["file"]) for clip in clips]  # clips of one recording differ in that alone
+    rows += leave_one_source_out(model, bank, first, second, targets, sources)
     logits = model.score(second, whole)
     cosines = logits / model.config.inference_logit_scale  # with the prototypes that labels are composed of
     generator = torch.Generator().manual_seed(0)
@@ -93,6 +100,34 @@ def measure(folder: Path, repeats: int) -> list[Mapping[str, object]]:
             found.setdefault(name, []).append(auroc(values[is_known], values[~is_known]))
     rows += [dict(name=f"AUROC of unknown: {name}", **summary(values)) for name, values in found.items()]
     return [{"low": row["ratio"], "high": row["ratio"], **row} for row in rows]
+
+
+def leave_one_source_out(
+    model: PreTrainedModel,
+    bank: LabelBank,
+    first: VideoFeatures,
+    second: VideoFeatures,
+    targets: torch.Tensor,
+    sources: list[str],
+) -> list[dict[str, object]]:
+    """Mean rank of the right label of clips whose class has another clip, of another source, among the examples."""
+    of_label = {int(target): {sources[clip] for clip in (targets == target).nonzero()} for target in targets}
+    tested = [clip for clip, target in enumerate(targets.tolist()) if len(of_label[target]) > 1]
+
+    def mean_rank(method: str | None) -> float:
+        ranks = []
+        for clip in tested:
+            others = [other for other in range(len(targets)) if sources[other] != sources[clip]]
+            examples, shown = first.select(others), [bank.labels[int(targets[other])] for other in others]
+            logits = model.score(examples, bank)
+            taught = bank.with_examples(examples, shown, logits=logits, method=method) if method else bank
+            scores = model.score(second.select([clip]), taught)[0]
+            ranks.append(1 + int((scores > scores[targets[clip]]).sum()))
+        print(f"  ranks of {len(tested)} clips, {method or 'zero-shot'}: {ranks}")
+        return sum(ranks) / len(ranks)
+
+    names = {None: "zero-shot", **{method: f"+ the others, {method}" for method in METHODS}}
+    return [dict(name=f"mean rank, other source: {name}", ratio=mean_rank(key)) for key, name in names.items()]
 
 
 def _percent(scores: torch.Tensor, targets: torch.Tensor) -> float:

@@ -71,6 +71,14 @@ class Page:
     def type_labels(self, labels: list[str]) -> None:
         self.page.fill("#labels textarea", "\n".join(labels))
 
+    def upload_example(self, label: str, file: Path) -> None:
+        """Put a clip into the field of a label."""
+        if not self.page.locator("#examples input[type=file]").count():
+            self.page.click("#examples button")
+        field = self.page.locator("#examples .block", has_text=label)
+        field.locator("input[type=file]").first.set_input_files(str(file))
+        self.page.wait_for_selector(f"#examples :text('{file.stem}')")
+
     def classify(self) -> None:
         self.page.click("#classify")
 

@@ -10,6 +10,7 @@ import threading
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -80,6 +81,46 @@ def test_an_answer_has_the_scores_of_the_pipeline_and_the_frames_that_were_seen(
     else:
         assert shown.explanation.rows
         assert next(iter(shown.scores)) in shown.explanation.title
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_none_of_these_is_what_the_pipeline_says(method: str, pipes: dict[str, Any], clip: str) -> None:
+    shown = answer(pipes[method], clip, LABELS, unknown=True)
+    asked = dict(unknown=True, background_labels=answers.BACKGROUND, num_views=1)
+    expected = pipes[method](clip, candidate_labels=LABELS.split("\n"), **asked)
+    assert shown.unknown == pytest.approx(expected["unknown"], abs=1e-6)
+    assert sum(shown.scores.values()) == pytest.approx(1, abs=1e-5)
+    assert f"{shown.unknown:.0%}" in charts.result(shown).split("none of these")[1]
+    without = answer(pipes[method], clip, LABELS)
+    assert without.unknown is None and "none of these" not in charts.result(without)
+
+
+def test_example_clips_count(pipes: dict[str, Any], clip: str, tmp_path: Path) -> None:
+    pipe, other = pipes["dasti"], str(write_video(tmp_path / "other.mp4", 30, first_number=700))
+    examples = [(clip, "cooking"), (other, "playing guitar"), (clip, "a label that is not typed")]
+    shown = answer(pipe, clip, LABELS, window=2.0, examples=examples)
+    assert shown.question.examples == ((clip, "cooking"), (other, "playing guitar"))
+    assert "2 example clips" in charts.result(shown)
+    bank = pipe.label_bank(LABELS.split("\n"))
+    parts = [pipe.encode_videos(pipe.processor.video_processor(path)["pixel_values_videos"]) for path in (clip, other)]
+    features = type(parts[0]).cat(parts)
+    bank = bank.with_examples(features, ["cooking", "playing guitar"], logits=pipe.model.score(features, bank))
+    for given, scores in ((dict(num_views=1), shown.scores), (dict(window=2.0), shown.timeline.parts[0][2])):
+        found = pipe(clip, label_bank=bank, **given)
+        expected = {each["label"]: each["score"] for each in (found[0]["labels"] if "window" in given else found)}
+        assert scores == pytest.approx(expected, abs=1e-5)
+    assert shown.scores["cooking"] > answer(pipe, clip, LABELS).scores["cooking"] + 0.01
+    encode, pipe.encode_videos = pipe.encode_videos, lambda pixels: pytest.fail("encoded again")
+    try:
+        answers._features_of(pipe, other)
+    finally:
+        pipe.encode_videos = encode
+
+
+def test_what_the_code_beside_an_export_lacks_is_not_offered(pipes: dict[str, Any]) -> None:
+    assert all(answers.has_whole_code(pipe) for pipe in pipes.values())
+    base = type("ZSARPreTrainedModel", (), {"__module__": "json.decoder"})  # a package without such a file
+    assert not answers.has_whole_code(SimpleNamespace(model=type("Exported", (base,), {})()))
 
 
 def test_explanations_say_what_the_method_knows(pipes: dict[str, Any], clip: str) -> None:
@@ -223,6 +264,8 @@ def test_refusals_are_sentences(pipes: dict[str, Any], clip: str, tmp_path: Path
         (dict(template="{}" + "x" * 400), "at most 300 characters"),
         (dict(video=str(broken)), "This video cannot be read"),
         (dict(video=str(tmp_path / "gone.mp4")), "video"),
+        (dict(examples=[(str(broken), "cooking")]), "The example broken.mp4: This video cannot be read"),
+        (dict(examples=[(clip, "cooking")] * 21), "21 example clips; at most 20"),
     ]
     for changes, expected in cases:
         with pytest.raises(Refusal) as refusal:

@@ -30,6 +30,7 @@ from hf_zsar.demo.answers import answers, ask  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = "riding a bike\nplaying guitar\ncooking"
+REST = (True, *[None] * 6, "")  # "none of these", no example clips
 CLIENT = dict(verbose=False, download_files=False, analytics_enabled=False, httpx_kwargs={"timeout": 300})
 
 
@@ -74,7 +75,7 @@ def test_uploads_are_gone_when_the_server_is_told_to_end(process: tuple[Any, str
     clip = write_video(tmp_path / "clip.mp4", 45)
     server_process, address, scratch = process
     client = gradio_client.Client(address, **CLIENT)
-    client.predict(gradio_client.handle_file(str(clip)), LABELS, "", 1.0, 1, api_name="/classify")
+    client.predict(gradio_client.handle_file(str(clip)), LABELS, "", 1.0, *REST, 1, api_name="/classify")
     assert list(scratch.rglob("clip.mp4"))
     server_process.send_signal(signal.SIGTERM)
     server_process.wait(60)
@@ -96,15 +97,16 @@ def test_many_visitors_get_their_own_answers(process: tuple[Any, str, Path], pip
             expected[file] = "This video cannot be read"
         else:
             write_video(file, 30 + 8 * number, fps=15, height=48 + 8 * number, width=64)
-            *_, answer = answers(pipe, ask(pipe, str(file), LABELS, "", 1.0))
-            expected[file] = charts.scores(answer.scores)
+            *_, answer = answers(pipe, ask(pipe, str(file), LABELS, "", 1.0, True))
+            expected[file] = charts.scores(answer.scores, answer.unknown)
         files.append(file)
 
     def visit(number: int) -> int:
         client = gradio_client.Client(address, **CLIENT)
         for turn in range(QUESTIONS):
             file = files[(number + turn) % len(files)]
-            job = client.submit(gradio_client.handle_file(str(file)), LABELS, "", 1.0, turn, api_name="/classify")
+            given = gradio_client.handle_file(str(file)), LABELS, "", 1.0, *REST, turn
+            job = client.submit(*given, api_name="/classify")
             job.result(timeout=300)
             page = "".join(part for output in job.outputs() for part in output if isinstance(part, str))
             assert expected[file] in page, page[-500:]

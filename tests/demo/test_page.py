@@ -163,6 +163,22 @@ def test_changed_labels_and_stop_leave_no_answer_behind(open_page: Callable, gat
 
 
 @pytest.mark.slow
+def test_example_clips_of_a_label(open_page: Callable, clips: list) -> None:
+    page = open_page()
+    page.upload(clips[0])
+    page.type_labels(LABELS)
+    page.page.click("#examples button")  # the field of labels loses the focus
+    page.wait_for(lambda: "walking a dog" not in page.page.inner_text("#examples"))
+    page.upload_example("playing guitar", clips[1])
+    page.classify()
+    answer = page.answer()
+    assert "1 example clip" in answer and "none of these" in answer.lower()
+    page.type_labels([LABELS[0], "surfing", LABELS[2]])
+    page.classify()
+    page.page.wait_for_selector("#result .subject:has-text('surfing')")
+    assert "example clip" not in page.page.inner_text("#result"), "that clip shows another label"
+
+
 def test_two_tabs_and_a_reload_do_not_mix(open_page: Callable, gate: Gate, clips: list) -> None:
     first, second = open_page(), open_page()
     for page, clip, labels in ((first, clips[0], LABELS), (second, clips[1], OTHERS)):

@@ -85,7 +85,8 @@ def upload(address: str, file: Path, **headers: str) -> tuple[int, str]:
 def join(address: str, video: Any, session: str = "s", **more: Any) -> tuple[int, str]:
     """Queue a question."""
     number = next(fn["id"] for fn in config(address)["dependencies"] if fn["api_name"] == "classify")
-    body = {"data": [video, LABELS, "", 1.0, 1], "fn_index": number, "session_hash": session, **more}
+    data = [video, LABELS, "", 1.0, False, *[None] * server.EXAMPLE_FIELDS, "", 1]
+    body = {"data": data, "fn_index": number, "session_hash": session, **more}
     return request(
         f"{address}/gradio_api/queue/join", json.dumps(body).encode(), **{"Content-Type": "application/json"}
     )
@@ -323,3 +324,15 @@ def test_uploads_of_killed_servers_go_when_the_next_one_begins(
     remove()
     remove_another()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_fields_for_examples_are_named_after_the_labels() -> None:
+    assert server.field_names("a\nb: words") == ["a", "b", "", "", "", ""]
+    assert server.field_names("") == [""] * 6
+    assert server.field_names(", ".join("abcdefgh")) == list("abcdef")
+    *fields, shown = server.rename("a\nc\nd", "a\nb")
+    assert shown == "a\nc\nd"
+    assert fields[0] == fields[3] == server.gr.skip()  # the clips of `a` stay
+    assert [(field.label, field.visible, field.value) for field in fields[1:3]] == [(c, True, None) for c in "cd"]
+    *fields, _ = server.rename("a", "a\nb")
+    assert not fields[1].visible and fields[1].value is None

@@ -87,10 +87,12 @@ import json, sys
 sys.modules["hf_zsar"] = None
 sys.path.insert(0, ".")
 import zsar_demo.app
-from zsar_demo.answers import answers, ask
+from zsar_demo.answers import answers, ask, has_whole_code
 
 def one_question(pipe, **options):
     zsar_demo.app.lower_limits(pipe)
+    assert not has_whole_code(pipe)
+    zsar_demo.app.build_app(pipe)
     [answer] = answers(pipe, ask(pipe, sys.argv[1], "riding a bike\\ncooking"))
     print("ANSWER", json.dumps(answer.scores), options["title"])
 
