@@ -76,6 +76,7 @@ class VideoTextCollator:
             raise ValueError(f"text must be per_sample, distinct or all, got {text!r}.")
         self.processor, self.text, self.augmentation = processor, text, augmentation
         self.label_names = None if label_names is None else tuple(label_names)
+        self._plain_names = self.label_names  # what class ids of plain rows count in
         self._warned_labels: set[tuple[str, ...]] = set()
         self.video_options: dict[str, Any] = {
             "sampling": sampling,
@@ -96,7 +97,8 @@ class VideoTextCollator:
         label_names: Sequence[str] | None = None,
         **options: Any,
     ) -> VideoTextCollator:
-        """With the text that the method's loss contrasts, and the classes that it can be trained on.
+        """With the text that the method's loss contrasts, and the classes that it can be trained on. Plain rows, whose
+        class ids may count in another order than a class head's, are taken only where `label_names` are given.
 
         Raises:
             ValueError: a class head was made for other classes than `label_names`.
@@ -104,7 +106,10 @@ class VideoTextCollator:
         own = model.training_classes
         if own is not None and label_names is not None:
             check_same(own, label_names, "the model's class head has")
-        return cls(processor, label_names or own, **{"text": model.text_candidates, **options})
+        collator = cls(processor, label_names or own, **{"text": model.text_candidates, **options})
+        if not label_names:
+            collator._plain_names = None
+        return collator
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_tokens"}
@@ -179,14 +184,15 @@ class VideoTextCollator:
                 f"A row has {sorted(row)}, but neither 'video' nor 'frames'. Trainer drops the columns that a model's "
                 "forward does not name: pass with_candidates(dataset), or set remove_unused_columns=False."
             )
-        if self.label_names is None:
+        names = self._plain_names
+        if names is None:
             raise ValueError(
                 "A row does not say what it is judged against: pass with_candidates(dataset, training=True) for "
                 "training and with_candidates(dataset) for evaluation."
             )
         if "label" not in row:
             raise KeyError(f"A row has {sorted(row)}, but no 'label'.")
-        return Example(row, class_number(row["label"], len(self.label_names)), self.label_names, training=True)
+        return Example(row, class_number(row["label"], len(names)), names, training=True)
 
     def _common(self, examples: Sequence[Example]) -> tuple[tuple[str, ...], bool]:
         """The candidates of all rows, and whether they are for training."""

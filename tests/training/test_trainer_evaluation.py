@@ -180,6 +180,8 @@ def test_a_class_head_is_trained_on_its_own_classes(rendered, tmp_path):
     model, processor = tiny_model("rest", seen_class_names=["a", "b"]), tiny_processor("rest")
     with pytest.raises(ValueError, match=r"class head has \['a', 'b'\]"):
         VideoTextCollator.for_model(model, processor, ["b", "a"])
+    with pytest.raises(ValueError, match="judged against"):  # in which order would the number count?
+        VideoTextCollator.for_model(model, processor)([{"video": "a.mp4", "label": 0}])
     bench = Bench("rest", rendered, tmp_path)
     with pytest.raises(ValueError, match=r"red coming.*\['a', 'b'\]"):
         bench.trainer(model).train()
