@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,10 @@ from . import common
 from .classify import attempt, clock, picture_names, seconds
 
 
+HEADER = "features.json"  # what a store of features has
+
 if TYPE_CHECKING:
+    from hf_zsar.features.asking import StoreReader
     from hf_zsar.segments.annotations import VideoSegments
 
 EXAMPLE = """examples:
@@ -35,7 +38,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("videos", metavar="VIDEO", nargs="*", help="file, URL, folder or glob pattern")
+    parser.add_argument(
+        "videos",
+        metavar="VIDEO",
+        nargs="*",
+        help="file, URL, folder, pattern, or a store of windows (hf-zsar embed --window)",
+    )
     common.add_label_arguments(parser)
     common.add_bank_argument(parser)
     common.add_model_arguments(parser)
@@ -83,16 +91,22 @@ def run(args: argparse.Namespace) -> int:
         return convert(args)
     bank = common.read_bank(args)
     labels = common.read_labels(args) if bank is None else list(bank.labels)
-    videos = common.find_videos(args.videos)
+    store = store_of(args)
+    videos = common.find_videos(args.videos) if store is None else []
     pipe = common.load_pipeline(args)
     options = segment_options(args, labels if bank is None else None, bank)
     if args.live:
         return watch(pipe, videos[0], options, args)
+    results: Iterable[Any] = each(pipe, videos, options)
+    if store is not None:
+        from hf_zsar.segments.stored import stored_segments
+
+        videos, results = (list(part) for part in zip(*stored_segments(store, pipe, **options), strict=True))
     names = common.shown_names(videos)
     pictures, pages = picture_names(args.picture, names), picture_names(args.page, names)
     found, status = [], 0
     with common.JsonList() if args.json else nullcontext() as out:
-        for video, record in zip(videos, common.collect(videos, each(pipe, videos, options), "segments"), strict=True):
+        for video, record in zip(videos, common.collect(videos, results, "segments"), strict=True):
             show(record) if out is None else out.add(record)
             if "error" in record:
                 status = 1
@@ -130,6 +144,24 @@ def check(args: argparse.Namespace) -> None:
         args.format = args.format or format_of(args.output)
         if args.format is None:
             raise common.CommandError(f"{args.output}: say for which tool with --format: {', '.join(FORMAT_NAMES)}")
+
+
+def store_of(args: argparse.Namespace) -> StoreReader | None:
+    """The store that is asked instead of videos.
+
+    Raises:
+        CommandError: options that a store decides about.
+    """
+    if len(args.videos) != 1 or not os.path.isfile(os.path.join(args.videos[0], HEADER)):
+        return None
+    for name in ("window", "stride", "num_frames", "live"):
+        if getattr(args, name):
+            raise common.CommandError(
+                f"{args.videos[0]} has its windows already: leave out --{name.replace('_', '-')}"
+            )
+    from hf_zsar.features.asking import StoreReader
+
+    return StoreReader(args.videos[0])
 
 
 def segment_options(args: argparse.Namespace, labels: list[str] | None, bank: Any) -> dict[str, Any]:

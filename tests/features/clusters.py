@@ -33,7 +33,7 @@ from tests.evaluation.toy import color_pair, write_clip
 ROOT = Path(__file__).resolve().parents[2]
 COUNT, BROKEN, BATCH = 40, 7, 2
 OPTIONS = EncodingOptions(batch_size=BATCH, dtype="float16")
-SECONDS = 0.05  # that a batch takes in a run that something happens to
+SECONDS = 0.5  # that a batch takes in a run that something happens to
 
 
 class Slow:
@@ -136,7 +136,7 @@ def killed(
             process = driver(work, "killed", 3, nodes.address, SECONDS)
             while process.poll() is None and lines(out) == before:
                 time.sleep(0.02)
-            time.sleep(draw.uniform(0, COUNT / BATCH * SECONDS / 3))
+            time.sleep(draw.uniform(0, COUNT / BATCH * SECONDS))
             what = kill(process, nodes, draw)
             status = process.wait(timeout=180)
             counted += what != ""
