@@ -403,15 +403,20 @@ def random_model(config: dict[str, Any], seed: int = 0) -> PreTrainedModel:
         return AutoModel.from_config(config).eval()
 
 
-def encoder_folder(kind: str, folder: Path, seed: int = 0) -> Path:
+def encoder_folder(kind: str, folder: Path, seed: int = 0, image_size: int = IMAGE_SIZE) -> Path:
     """A tiny model with random weights, its tokenizer and its image processor, as transformers saves them."""
     tiny = TINY_ENCODERS[kind]
-    model = random_model(tiny.config(), seed)
+    config = tiny.config()
+    if image_size != IMAGE_SIZE:
+        config["vision_config"] = {**config["vision_config"], "image_size": image_size}
+    model = random_model(config, seed)
     if tiny.prepare is not None:
         tiny.prepare(model)
     model.save_pretrained(folder)
     tiny.tokenizer().save_pretrained(folder)
     tiny.frames(folder)
+    for path in folder.glob("*preprocessor_config.json"):
+        path.write_text(path.read_text().replace(f": {IMAGE_SIZE}", f": {image_size}"))
     return folder
 
 

@@ -288,6 +288,7 @@ TINY = _TinyMethods(
         variants={
             "siglip": dict(backbone_config=tiny_siglip_config()),
             "xclip": dict(backbone_config=tiny_xclip_config()),
+            **_on_encoders(),
         },
         prepare=_learned_scale,
     ),

@@ -124,9 +124,9 @@ class StoreReader:
         found: dict[int, Row] = {}
         shards = np.searchsorted(self.starts, numbers, side="right") - 1
         for shard in set(shards.tolist()):
-            rows = rows_of(read_part(self.paths[shard], ())[0])
             here = [number for number, place in zip(numbers, shards, strict=True) if place == shard]
-            found.update({number: rows[number - self.starts[shard]] for number in here})
+            table = read_part(self.paths[shard], ())[0].take([number - self.starts[shard] for number in here])
+            found.update(zip(here, rows_of(table), strict=True))
         return [found[number] for number in numbers]
 
 

@@ -34,11 +34,13 @@ class Shortlist:
     Args:
         store: whose rows are searched.
         rows: the same rows as a `datasets.Dataset` with the index.
+        tables: as Arrow tables, without it, which would be copied at every change of format.
         dtypes: of the tensors.
     """
 
     store: StoreReader
     rows: Any
+    tables: Any
     dtypes: dict[str, str]
 
     @classmethod
@@ -53,6 +55,7 @@ class Shortlist:
         from datasets import load_dataset
 
         rows = load_dataset("parquet", data_files=[os.fspath(path) for path in store.paths], split="train")
+        tables = rows.with_format("arrow")
         path = store.folder / f"index-{fingerprint_of([path.name for path in store.paths])[:16]}.faiss"
         if not path.is_file():
             for old in store.folder.glob("index-*.faiss"):
@@ -68,7 +71,7 @@ class Shortlist:
                 rows.save_faiss_index(_COLUMN, temporary)
         else:
             rows.load_faiss_index(_COLUMN, path)
-        return cls(store, rows, tensor_types(store.paths[0]))
+        return cls(store, rows, tables, tensor_types(store.paths[0]))
 
     def candidates(self, text: torch.Tensor, count: int = CANDIDATES) -> tuple[np.ndarray, VideoFeatures]:
         """The rows nearest to a text, `[n]` with `n <= count`, and their features.
@@ -86,4 +89,4 @@ class Shortlist:
             index.nprobe = PROBES
         found = self.rows.search(_COLUMN, text[0].float().cpu().numpy(), k=min(count, len(self.rows))).indices
         numbers = np.sort([number for number in found if number >= 0 and self.store.counts[number]]).astype(np.int64)
-        return numbers, features_of(self.rows.with_format("arrow")[numbers], self.dtypes)
+        return numbers, features_of(self.tables[numbers], self.dtypes)

@@ -102,13 +102,13 @@ def bench_labels(folder: Path, model: Any, labels: int, rounds: int, work: Path)
 def bench_search(folder: Path, model: Any, rounds: int) -> list[dict[str, Any]]:
     from hf_zsar.features.shortlist import Shortlist
 
-    bank, store, started = texts_of(model, 50), StoreReader(folder), time.perf_counter()
+    bank, store, started = texts_of(model, 10), StoreReader(folder), time.perf_counter()
     shortlist = Shortlist.of(store)
     print(f"  index: {time.perf_counter() - started:.0f} s")
     exact = search_store(store, model, bank, 10)
     near = search_store(store, model, bank, 10, shortlist)
     hits = [len({e.row.id for e in a} & {e.row.id for e in b}) / 10 for a, b in zip(exact, near, strict=True)]
-    print(f"  shortlist: {sum(hits) / len(hits):.4f} of the exact top 10 of 50 texts")
+    print(f"  shortlist: {sum(hits) / len(hits):.4f} of the exact top 10 of 10 texts")
     text = bank.select([0])
     kept = torch.cat([part.features.video_embeds for part in store.parts()]).float()
     sides = {

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from hf_zsar import METHODS, LabelBank
-from hf_zsar.modeling.examples import FIXED, FIXED_RIDGE, RIDGES, SHARPNESSES, Examples, Term, kernel
+from hf_zsar.modeling.examples import (
+    APART,
+    FIXED,
+    FIXED_RIDGE,
+    RIDGES,
+    SHARPEST,
+    SHARPNESSES,
+    Examples,
+    Term,
+    kernel,
+)
 from hf_zsar.modeling.examples import METHODS as TERMS
 from tests.tiny_models import tiny_model, tiny_processor, tiny_videos
 
@@ -152,6 +164,26 @@ def test_the_choice_looks_at_labels_with_two_examples_only():
     assert few.examples.chosen == Term(**FIXED_RIDGE)  # two of five say too little of the others
     more = bank_of().with_examples(torch.cat([videos, videos[:2]]), [*LABELS, *LABELS[:2]], ridge=0.03)
     assert more.examples.chosen.sharpness in SHARPNESSES and more.examples.chosen.ridge == 0.03
+
+
+def test_examples_that_tell_nothing_surely_get_no_strength():
+    """Of 40 label sets whose features are noise, by chance many look a little better with them."""
+    uninformed, targets = torch.zeros(12, 4), torch.arange(4).repeat(3)
+    chosen = [
+        Examples(spread(12, seed), targets, uninformed, torch.ones(4, dtype=torch.bool)).solved().chosen
+        for seed in range(40)
+    ]
+    assert sum(term.strength > 0 for term in chosen) <= 4
+
+
+def test_the_fixed_kernel_tells_neighbors_of_different_labels_apart():
+    near = F.normalize(torch.ones(5, 16) + 0.5 * spread(5), dim=-1)  # one example of each of five labels
+    sharpness = bank_of(list("abcde")).with_examples(near, list("abcde")).examples.chosen.sharpness
+    between = kernel(near, near, sharpness) - torch.eye(5)
+    assert sharpness > 100 and between.amax(1).median().item() == pytest.approx(math.exp(-APART), rel=0.1)
+    same = bank_of().with_examples(near[:1].repeat(4, 1), LABELS).examples.chosen
+    assert same.sharpness == SHARPEST
+    assert bank_of().with_examples(near[:4], LABELS, sharpness=3.0).examples.chosen.sharpness == 3
 
 
 def test_many_examples_are_chosen_on_the_first_of_each_label(monkeypatch):

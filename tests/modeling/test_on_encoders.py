@@ -76,6 +76,11 @@ def test_one_call_gives_a_model_and_the_processor_that_goes_with_it(method, kind
     processor.save_pretrained(tmp_path)
     again, text_side = AutoModel.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path)
     assert torch.equal(answer(again, text_side), answer(model, processor))
+    classifier, videos = hf_zsar.pipeline(tmp_path), some_videos([9, 5], size=45)
+    scores = answer(model, processor).softmax(dim=1)
+    for row, answers in zip(scores, classifier(videos, candidate_labels=list(LABELS)), strict=True):
+        found = {each["label"]: each["score"] for each in answers}
+        assert found == pytest.approx(dict(zip(LABELS, row.tolist(), strict=True)), abs=1e-5)
     assert text_side.prepare_labels(LABELS)["input_ids"].shape[1] in ([32] if kind == "siglip" else range(3, 78))
 
 
@@ -177,6 +182,8 @@ def test_attributes_are_found_among_padded_tokens(method, started):
 def test_what_a_method_cannot_stand_on_is_refused_in_one_sentence(method, folder_of, tmp_path):
     with pytest.raises(ValueError, match="cannot stand on a 'xclip' model, only on clip, metaclip_2, siglip, tipsv2"):
         hf_zsar.load(folder_of("xclip"), method=method)
+    with pytest.raises(ValueError, match="cannot stand on a model of open_clip"):
+        hf_zsar.load("hf-hub:timm/PE-Core-B-16", method=method)
     (tmp_path / "config.json").write_text('{"model_type": "siglip2"}')
     with pytest.raises(ValueError, match="NaFlex.*google/siglip2-base-patch16-224"):
         hf_zsar.load(tmp_path, method=method)

@@ -87,6 +87,7 @@ def test_defaults_and_overrides(tmp_path):
         (dict(optimization__betas=[0.9]), "betas: two numbers"),
         (dict(optimization__precision="half"), "optimization.precision"),
         (dict(model={}), "exactly one of pretrained, encoder and config"),
+        (dict(model__tokenizer="x"), "model.tokenizer: goes with model.config"),
         (dict(model__encoder="x"), "exactly one of pretrained, encoder and config"),
         (dict(model="x"), "model: expected fields and values"),
         (dict(sampling="sometimes"), "sometimes"),
