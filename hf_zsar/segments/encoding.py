@@ -99,16 +99,18 @@ def frame_use(pipe: Any, num_frames: int, like: torch.Tensor, score: Callable[[A
         wanted = score(together)
         for normalized in (True, False):
             use = MeanOfFrames(pipe, normalized)
-            if together.frame_embeds is not None and _same(score(use.features([list(use.keep(noise))])), wanted):
-                return use
+            if together.frame_embeds is not None:
+                rounds = 1e-4 if together.frame_embeds.dtype == torch.float32 else 2e-2
+                if _same(score(use.features([list(use.keep(noise))])), wanted, rounds):
+                    return use
     except (ValueError, KeyError):  # it takes no clips of one or two frames, or scores by what frames alone lack
         pass
     return WholeClips(pipe, num_frames)
 
 
-def _same(logits: torch.Tensor, wanted: torch.Tensor) -> bool:
+def _same(logits: torch.Tensor, wanted: torch.Tensor, rounds: float) -> bool:
     error = (logits.float() - wanted.float()).abs().max()
-    return bool(error <= 1e-4 * wanted.float().abs().max().clamp_min(1e-3))
+    return bool(error <= rounds * wanted.float().abs().max().clamp_min(1e-3))
 
 
 def stretches(cells: Iterable[Sequence[Frame]], per_window: int, scales: Sequence[int]) -> Iterator[Stretch]:

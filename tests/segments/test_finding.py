@@ -140,6 +140,18 @@ def test_which_models_pool_frames(method, variant):
     )
 
 
+@pytest.mark.parametrize(("sim_header", "kind"), [("meanP", MeanOfFrames), ("Transf", WholeClips)])
+def test_frames_are_pooled_in_coarse_types_too(sim_header, kind):
+    pipe = hf_zsar.ZeroShotVideoClassificationPipeline(
+        model=tiny_model("actionclip", sim_header=sim_header, temporal_shift=False).bfloat16(),
+        processor=tiny_processor("actionclip"),
+        device="cpu",
+    )
+    bank = pipe.label_bank(LABELS)
+    score = lambda features: pipe.score_features(features, label_bank=bank)["logits"]  # noqa: E731
+    assert isinstance(frame_use(pipe, 4, torch.zeros(3, 32, 32), score), kind)
+
+
 def frame(number, shot):
     return Frame(float(number), number + 1.0, shot, torch.tensor(number))
 
