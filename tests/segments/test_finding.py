@@ -115,7 +115,7 @@ POOLING = {
     "rest": {"transfer_only"},
     "stdd": set(),
     "dasti": set(),
-    "video_text": {"", "siglip"},
+    "video_text": {"", "siglip", "metaclip_2", "tipsv2"},
 }
 
 
