@@ -351,13 +351,15 @@ def test_clips_of_different_lengths_need_a_fixed_number_of_frames(tmp_path):
         evaluate_zero_shot(*color_pair(["x", "y"]), manifest=manifest, video_options={"fps": 2.0})
 
 
-def test_with_and_without_descriptions_in_one_run(ucf):
+@pytest.mark.parametrize("saved", [False, True])
+def test_with_and_without_descriptions_in_one_run(ucf, saved):
     """Descriptions that exchange two classes: numbers of both ways, and each video is encoded once."""
     model, processor = color_pair(UCF)
     plain = evaluate_zero_shot(model, processor, "test_splits", dataset="ucf101", videos=ucf)
     encoded = sum(model.batches)
     known = Numbers({"Archery": UCF.index("Hammering"), "Hammering": UCF.index("Archery")})
-    record = evaluate_zero_shot(model, processor, "test_splits", dataset="ucf101", videos=ucf, descriptions=known)
+    processor.descriptions, given = (known, None) if saved else (None, known)
+    record = evaluate_zero_shot(model, processor, "test_splits", dataset="ucf101", videos=ucf, descriptions=given)
     assert sum(model.batches) == 2 * encoded == 2 * len(UCF_CLIPS)
     assert metrics(record)["split1"]["top1"] == 0.0 and metrics(plain)["split1"]["top1"] == 0.5
     assert record["without_descriptions"]["results"] == plain["results"] and "without_descriptions" not in plain

@@ -80,7 +80,7 @@ class ColorProcessor:
 
     prompt_templates = ("{}",)
     clean_labels = False
-    descriptions = None
+    descriptions: Numbers | None = None  # the saved ones
     descriptions_kind = None
 
     def __init__(self, numbers: Mapping[str, int]) -> None:
@@ -93,10 +93,10 @@ class ColorProcessor:
         return list(labels)
 
     def read_descriptions(self, descriptions: Any) -> Any:
-        return descriptions
+        return self.descriptions if descriptions is None else descriptions
 
     def prepare_labels(self, labels: Sequence[str], **options: Any) -> dict[str, torch.Tensor]:
-        numbers = {**self.numbers, **(options.get("descriptions") or {})}
+        numbers = {**self.numbers, **(self.read_descriptions(options.get("descriptions")) or {})}
         return {"input_ids": torch.tensor([numbers[label] for label in labels])}
 
 
