@@ -77,7 +77,7 @@ def draw_lanes(axes: Axes, found: VideoSegments, labels: list[str], duration: fl
     plain_axes(axes, "left", xlabel="time (darker: higher score)")
     name_rows(axes, labels)
     axes.set_xlim(0, duration)
-    axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 1.5, 3, 6, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 1.5, 3, 6, 10], integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
     axes.tick_params(axis="x", labelsize=SMALL)
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_zsar.plots.segments import MAX_LANES, clock, draw_segments, lanes
+from hf_zsar.plots.segments import MAX_LANES, clock, draw_lanes, draw_segments, lanes
+from hf_zsar.plots.style import new_figure
 from hf_zsar.segments.annotations import VideoSegments
 from hf_zsar.segments.page import save_page, segments_page
 from tests.demo.browser import FLAGS
@@ -104,3 +105,10 @@ def test_lanes():
     kept = lanes(many)
     assert len(kept) == MAX_LANES and kept == sorted(kept, key=int) and "0" not in kept
     assert (clock(59.6), clock(725), clock(3725)) == ("1:00", "12:05", "1:02:05")
+
+
+def test_ticks_say_where_they_stand():
+    axes = new_figure(8, 2).subplots()
+    draw_lanes(axes, found(), lanes(found()), 14.6)
+    ticks = [place for place in axes.get_xticks() if place <= 14.6]
+    assert ticks == [0, 3, 6, 9, 12] and [clock(place) for place in ticks] == ["0:00", "0:03", "0:06", "0:09", "0:12"]
