@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hf_zsar.files import write_text
-from hf_zsar.plots.style import COLORS, GRAY, INK, ORANGE, PALE_BLUE, PALE_ORANGE
+from hf_zsar.plots.style import COLORS, INK, ORANGE, PALE_BLUE, PALE_ORANGE
 
 from .annotations import VideoSegments
 
@@ -38,7 +38,6 @@ ol {{ margin: 0; padding: 0; list-style: none; max-height: 85vh; overflow: auto;
 li button {{ width: 100%; text-align: left; font: inherit; border: 0; border-bottom: 1px solid {pale_blue};
   background: none; padding: .35rem; cursor: pointer; }}
 li button:hover, li button.on {{ background: {pale_orange}; }}
-small {{ color: {gray}; }}
 </style>
 <h1>{title}</h1>
 <div><video controls preload="metadata" src="{source}"></video>
@@ -82,7 +81,6 @@ def segments_page(found: VideoSegments, source: str) -> str:
         rows=rows or "<li>nothing found</li>",
         duration=f"{duration:.3f}",
         ink=INK,
-        gray=GRAY,
         orange=ORANGE,
         pale_blue=PALE_BLUE,
         pale_orange=PALE_ORANGE,
