@@ -3,13 +3,14 @@
 Run `python -m tests.benchmarks.bench_archive`. The store is synthetic: 1,000,000 rows of 512 numbers in float16 around
 2,000 centers. Peers, over the same rows: the product of float32 blocks with 400 labels, from the store (read and
 converted, results dropped) and in memory alone; for a search of one text, exact scores of all rows. Seconds are those
-of the processor, which other work changes least. Embedding (only with `--clips FOLDER`) is compared with
-decoding alone followed by encoding alone.
+of the processor, which other work changes least. Embedding (only with `--clips FOLDER`, which has a manifest) is
+compared with decoding alone followed by encoding alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import tempfile
@@ -125,12 +126,12 @@ def bench_search(folder: Path, model: Any, rounds: int) -> list[dict[str, Any]]:
 
 def bench_embed(clips: Path, rounds: int, work: Path) -> list[dict[str, Any]]:
     import hf_zsar
-    from hf_zsar.clips.folders import find_videos
     from hf_zsar.features.encoding import EncodingOptions, encode_batch, encode_videos, feature_header
     from hf_zsar.features.store import VideoFile
 
     pipe = hf_zsar.pipeline()
-    videos = [VideoFile(path, path) for path in find_videos(clips)]
+    manifest = json.loads((clips / "manifest.json").read_text(encoding="utf-8"))
+    videos = [VideoFile(path, path) for path in (str(clips / entry["file"]) for entry in manifest["clips"])]
     options = EncodingOptions(dtype="float16", num_workers=os.cpu_count() or 1)
     reader = pipe.processor.video_processor
     pixels = [reader(video.source)["pixel_values_videos"] for video in videos]
