@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 
 from .encoder_towers import TokenFunction, TowerEncoder
 
@@ -15,6 +16,11 @@ class Tipsv2Encoder(TowerEncoder):
 
     roles = {"vision": ("vision_model.",), "text": ("text_model.",), "scale": ("temperature",)}
     lora_targets = ("q_proj", "k_proj", "v_proj", "o_proj", "out_proj")
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__(config)
+        # Stands for patches that are hidden in pretraining, and nowhere else: it never gets a gradient.
+        self.model.vision_model.embeddings.mask_token.requires_grad_(False)
 
     def scale(self) -> torch.Tensor:
         return 1 / self.own("temperature").float()
