@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from .clips.class_lists import background_for
 from .pipeline_video_scoring import VideoScoringPipeline, count_of, split_labels
 from .processing.video_sources import is_one_video
 
@@ -138,7 +139,9 @@ class ZeroShotVideoClassificationPipeline(VideoScoringPipeline):
         if forward.get("unknown"):
             bank = forward.get("label_bank")
             labels = forward["candidate_labels"] if bank is None else bank.labels
-            forward["background_labels"] = _others(forward.get("background_labels"), labels)
+            background = forward.get("background_labels")
+            background = None if background is None else split_labels(background)
+            forward["background_labels"] = background_for(background, labels)
         coverage, false_alarms = postprocess.get("coverage"), postprocess.get("false_alarms")
         if false_alarms is not None and not forward.get("unknown"):
             raise ValueError("false_alarms is about unknown=True: pass it, too.")
@@ -205,18 +208,6 @@ class ZeroShotVideoClassificationPipeline(VideoScoringPipeline):
         if false_alarms is not None:
             found["is_unknown"] = found["unknown"] > calibration.unknown_above(false_alarms)
         return found
-
-
-def _others(background: Sequence[str] | None, labels: Sequence[str]) -> list[str]:
-    """The background labels that are not candidates, by default the classes of Kinetics-400."""
-    if background is None:
-        from .clips.class_lists import load_class_names
-
-        background = load_class_names("kinetics400")
-    others = [label for label in split_labels(background) if label not in labels]
-    if not others:
-        raise ValueError("background_labels must hold some that are not candidate labels.")
-    return others
 
 
 __all__ = ["ZeroShotVideoClassificationPipeline", "is_one_video"]

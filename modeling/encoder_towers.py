@@ -9,8 +9,7 @@ import torch
 from torch import nn
 from transformers.utils import logging
 
-from .encoder import FrameEncoder, batches
-from .encoder import pair as _pair
+from .encoder import FrameEncoder, batches, pair
 from .tensor_shapes import check_length
 
 
@@ -68,7 +67,7 @@ class TowerEncoder(FrameEncoder):
     @property
     def patch_size(self) -> tuple[int, int]:
         """Height and width of a patch in pixels."""
-        return _pair(self.model.config.vision_config.patch_size)
+        return pair(self.model.config.vision_config.patch_size)
 
     @staticmethod
     def branches(layer: Any) -> tuple[TokenFunction, TokenFunction]:

@@ -13,7 +13,7 @@ from tests.videos import write_video
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("hf_zsar", "modeling", "processing", "train_scripts", "model_cards", "tests")
-PAGES = ("README.md", *(f"{folder}/README.md" for folder in FOLDERS), "guides/own_clips.md")
+PAGES = ("README.md", *(f"{folder}/README.md" for folder in FOLDERS), "train_scripts/own_clips.md")
 
 
 def blocks_of(page: str) -> list[tuple[str, str]]:

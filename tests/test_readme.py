@@ -157,7 +157,7 @@ def check_own_clips(namespace: dict[str, Any], printed: str) -> None:
 
 
 CHECKS = {
-    "guides/own_clips.md": check_own_clips,
+    "train_scripts/own_clips.md": check_own_clips,
     "README.md": check_readme,
     "modeling/README.md": check_modeling,
     "processing/README.md": check_processing,

@@ -101,7 +101,8 @@ def run(args: argparse.Namespace) -> int:
     if store is not None:
         from hf_zsar.segments.stored import stored_segments
 
-        videos, results = (list(part) for part in zip(*stored_segments(store, pipe, **options), strict=True))
+        pairs = list(stored_segments(store, pipe, **options))
+        videos, results = [video for video, _ in pairs], [segments for _, segments in pairs]
     names = common.shown_names(videos)
     pictures, pages = picture_names(args.picture, names), picture_names(args.page, names)
     found, status = [], 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,22 @@ def load_class_names(name: str, display: bool = False) -> list[str]:
     """
     names = load_class_list(name)["classes"]
     return [clean_label(label) for label in names] if display else names
+
+
+def background_for(given: Sequence[str] | None, known: Collection[str]) -> list[str]:
+    """What a video may show besides known labels, for the score "none of these".
+
+    Args:
+        given: default: the classes of Kinetics-400. Those among `known` are left out.
+
+    Raises:
+        ValueError: none is left.
+    """
+    names = load_class_names("kinetics400") if given is None else given
+    others = [name for name in names if name not in known]
+    if not others:
+        raise ValueError("background_labels must hold some that are not candidate labels.")
+    return others
 
 
 def available_protocol_files() -> list[str]:

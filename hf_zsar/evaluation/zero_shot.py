@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_zsar.clips.class_lists import load_class_names
+from hf_zsar.clips.class_lists import background_for
 from hf_zsar.clips.layouts import FoundClips, dataset_info, find_clips
 from hf_zsar.clips.manifests import find_manifest_clips
 from hf_zsar.features.encoding import EncodingOptions, encode_videos, feature_header, open_store
@@ -204,10 +204,8 @@ def _with_background(
 ) -> LabelBank:
     """The labels of a bank that have a name and, behind them, background labels, of which none is a class here."""
     labels = bank.without_examples.labels
-    others = [name for name in background or load_class_names("kinetics400") if name not in protocol.classes]
-    if not others:
-        raise ValueError("background_labels must hold some that are no classes of the protocol.")
-    joint = model.build_label_bank(processor, [*labels, *others], templates=templates, descriptions=descriptions)
+    together = [*labels, *background_for(background or None, protocol.classes)]
+    joint = model.build_label_bank(processor, together, templates=templates, descriptions=descriptions)
     return joint.with_background(len(labels)).to(model.device)
 
 

@@ -54,10 +54,7 @@ def video_files(arguments: Sequence[str], plain: Callable[[Sequence[str]], list[
     found: dict[str, VideoFile] = {}
     for argument in arguments:
         kind = next((kind for kind, is_one in _KINDS.items() if is_one(argument)), None)
-        if kind is None:
-            videos = [VideoFile(path, path, file_signature(path)) for path in plain([argument])]
-        else:
-            videos = _named(argument, kind)
+        videos = [_file(path) for path in plain([argument])] if kind is None else _named(argument, kind)
         for video in videos:
             found.setdefault(video.id, video)
     return list(found.values())
@@ -159,9 +156,8 @@ def _signature_there(url: str) -> str:
 
 def _of_dataset(url: str) -> Iterator[VideoFile]:
     name = url.removeprefix(_DATASET)
-    dataset, _ = _dataset(name if _has_split(name) else f"{name}/train")
     name = name if _has_split(name) else f"{name}/train"
-    for number in range(len(dataset)):
+    for number in range(len(_dataset(name)[0])):
         yield VideoFile(f"{_DATASET}{name}/{number}", f"{_DATASET}{name}/{number}")
 
 
